@@ -1,0 +1,44 @@
+# make demo   the whole thing without an account: draw dogs, train, score, pack
+# make data   fetch the competition's data through the Kaggle API and prepare it
+# make test   the fast tests; `make test-all` the long ones too
+# make lint   ruff and mypy
+# make venv   the set-up the others share: .venv with requirements.lock and the kit itself
+
+PYTHON ?= python3
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+READY := .venv/.ready
+
+.PHONY: venv demo data test test-all lint clean
+
+venv: $(READY)
+
+$(READY): requirements.lock setup.py
+	@$(PYTHON) -c 'import sys; sys.exit("the kit needs Python 3.11 or later, this is %d.%d: make PYTHON=python3.12 …" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $(READY)
+
+# Scored on untrained features where timm's pretrained ones cannot be fetched: the number is then uncalibrated.
+demo: venv
+	$(BIN)/kit data --from demo
+	run=$$($(BIN)/kit train --model dcgan --data data/demo --budget 4m) && \
+	{ $(BIN)/kit score $$run --count 1000 || $(BIN)/kit score $$run --count 1000 --features random; } && \
+	$(BIN)/kit pack $$run && $(BIN)/kit submit $$run --dry-run && $(BIN)/kit runs
+
+data: venv
+	$(BIN)/kit data
+
+test: venv
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: venv
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

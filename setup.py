@@ -1,0 +1,43 @@
+"""Metadata of the kit: `pip install -e .[dev]`, or `make venv` for the pinned set in requirements.lock."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+RUNTIME = [
+    "torch>=2.10,<3",  # Kaggle's image has 2.10 to 2.11
+    "torchvision>=0.25,<1",
+    "timm>=1.0.27,<2",
+    "albumentations>=2.0.8,<2.1",
+    "scipy>=1.13,<2",
+    "numpy>=2.0,<3",
+    "pillow>=11",
+    "matplotlib>=3.9,<4",
+    "rich>=13",
+    "typer>=0.15,<1",
+    "kaggle>=2.2.4,<3,!=2.2.5",  # 2.2.5 asks for a certifi that does not exist
+    "six>=1.16",  # the kaggle client imports it and forgets to declare it
+]
+
+DEV = [
+    "pytest>=8",
+    "hypothesis>=6",
+    "ruff>=0.11",
+    "mypy>=1.15",
+    "scipy-stubs",
+]
+
+setup(
+    name="kit",
+    version="0.1.0",
+    description="Reproducible Kaggle submissions for Generative Dog Images and competitions like it",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["kit", "kit.*"]),
+    package_data={"kit": ["py.typed"]},
+    install_requires=RUNTIME,
+    extras_require={"dev": DEV},
+    entry_points={"console_scripts": ["kit = kit.cli:main"]},
+)
