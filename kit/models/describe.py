@@ -1,0 +1,61 @@
+"""What `kit models` shows: the zoo as a table, and every setting of one row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from kit.models import zoo
+from kit.models.recipe import settings
+
+SIZE, CHANNELS, CLASSES = 64, 3, 120
+"""What parameters are counted for: the dog competition's pictures and breeds."""
+
+
+def zoo_rows() -> list[dict[str, Any]]:
+    """One row a model; parameters in millions, counted at 64×64 RGB."""
+    return [_facts(row) for row in zoo.ZOO.values()]
+
+
+def model(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A model's facts, and its settings with default, unit and range.
+
+    Raises:
+        KitError: no such model.
+    """
+    row = zoo.get(name)
+    return _facts(row), [
+        {
+            "setting": key,
+            "default": getattr(row.recipe, key),
+            "unit": field.metadata["unit"],
+            "range": _range(field.metadata["low"], field.metadata["high"]),
+            "about": field.metadata["about"],
+        }
+        for key, field in settings().items()
+    ]
+
+
+def _facts(row: zoo.Row) -> dict[str, Any]:
+    with torch.device("meta"):  # counts need shapes, not memory
+        generator, discriminator = zoo.build(row.recipe, size=SIZE, channels=CHANNELS, classes=CLASSES)
+    return {
+        "name": row.name,
+        "about": row.about,
+        "conditional": bool(generator.classes),
+        "loss": row.recipe.loss,
+        "networks": row.recipe.networks,
+        "G": f"{_millions(generator)} M",
+        "D": f"{_millions(discriminator)} M",
+        "paper": row.paper,
+    }
+
+
+def _millions(network: nn.Module) -> str:
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f}"
+
+
+def _range(low: float, high: float) -> str:
+    return "yes or no" if (low, high) == (float("-inf"), float("inf")) else f"{low:g} to {high:g}"

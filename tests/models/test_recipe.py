@@ -1,0 +1,49 @@
+"""Settings from the command line: typed, bounded, and named when they are wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from kit.errors import KitError
+from kit.models.recipe import settings
+from kit.models.zoo import get
+
+DCGAN = get("dcgan").recipe
+
+
+def test_settings_change_only_what_they_name():
+    changed = DCGAN.override(["width=128", "lr_g=1e-4", "flip=no"])
+    assert (changed.width, changed.lr_g, changed.flip) == (128, 1e-4, False)
+    assert changed.override([f"width={DCGAN.width}", f"lr_g={DCGAN.lr_g}", "flip=yes"]) == DCGAN
+
+
+def test_the_last_of_two_settings_wins():
+    assert DCGAN.override(["batch=8", "batch=16"]).batch == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("widht=3", "did you mean 'width'"),
+        ("model=biggan", "unknown setting 'model'"),
+        ("width", "no value"),
+        ("width=wide", "not a number"),
+        ("width=nan", "not a whole number"),
+        ("lr_g=nan", "out of range"),
+        ("width=64.5", "not a whole number"),
+        ("width=0", "from 1 to 1024"),
+        ("lr_g=-1", "from 0 to 1"),
+        ("beta1=1", "from 0 to 0.9999"),
+        ("flip=maybe", "neither true nor false"),
+    ],
+)
+def test_a_wrong_setting_is_named(text, says):
+    with pytest.raises(KitError, match=says) as raised:
+        DCGAN.override([text])
+    assert text.split("=")[0] in str(raised.value)
+
+
+@pytest.mark.parametrize("name", settings())
+def test_every_default_is_within_its_own_range(name):
+    default = getattr(DCGAN, name)
+    assert DCGAN.override([f"{name}={default}"]) == DCGAN
