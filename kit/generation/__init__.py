@@ -1,0 +1,1 @@
+"""From a generator to `images.zip`: sampled, packed, checked, and read back."""

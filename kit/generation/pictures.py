@@ -1,0 +1,176 @@
+"""Pictures read back from a zip or a folder, and the digests that say whether two are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from kit.errors import KitError
+
+Pixels = npt.NDArray[np.uint8]
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+# A generated picture has some kilobytes and at most 256² pixels; these only keep a hostile file from
+# filling the memory.
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 4096**2
+
+# What zipfile raises on an entry that is damaged, encrypted or packed in an unknown way.
+ENTRY_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, OSError)
+
+# What Pillow's decoders raise on bytes that are no picture, or only half of one.
+PICTURE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def picture_names(path: Path) -> list[str]:
+    """The names that `read_pictures` will read, in its order.
+
+    Raises:
+        KitError: no such path, no zip, no picture in it.
+    """
+    names = sorted({name for name in _names(path) if _is_picture(name)})
+    if not names:
+        raise KitError(f"{path}: no pictures in it", "give a zip or a folder with .png or .jpg files")
+    return names
+
+
+def read_pictures(
+    path: Path, *, mode: Literal["RGB", "L"] = "RGB", limit: int | None = None, convert: bool = True
+) -> Iterator[tuple[str, Pixels]]:
+    """The pictures of a zip or a folder, at any depth, sorted by name.
+
+    Args:
+        path: a zip or a folder with `.png`, `.jpg` or `.jpeg` files; hidden files are passed over.
+        mode: Pillow's name of the pixel format to convert to: "RGB" gives C = 3, "L" (grey) gives C = 1.
+        limit: read the first so many only.
+        convert: bring pictures of another mode to this one; else they are refused.
+
+    Returns:
+        An iterator over (name, pixels uint8 (H, W, C)). It reads as it goes: one picture is in memory at a time.
+
+    Raises:
+        KitError: no such path, no zip, no picture in it (at once); a picture that cannot be read, or is of another
+            mode and may not be converted, named (on the way).
+    """
+    return _read(path, picture_names(path)[:limit], mode, convert=convert)
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """Opens a zip for reading.
+
+    Raises:
+        KitError: it is no zip, or its end (where the list of entries stands) is missing.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as error:
+        raise KitError(f"{path}: not a zip, or a truncated one ({error})", "make or copy it again") from error
+    except OSError as error:
+        raise KitError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, limit: int = MAX_BYTES) -> bytes:
+    """One entry's bytes, its checksum compared.
+
+    Raises:
+        ValueError: more than `limit` bytes come out, whatever size the zip states.
+        One of ENTRY_ERRORS: it is damaged, encrypted or packed in an unknown way.
+    """
+    with archive.open(info) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"over {limit:,} bytes when unpacked")
+    return data
+
+
+def picture_digest(pixels: Pixels) -> bytes:
+    """SHA-256 over a picture's shape ("H W C" in ASCII) and its bytes, row by row: 32 bytes."""
+    digest = hashlib.sha256("{} {} {}".format(*pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
+
+
+def pixels_digest(digests: Iterable[bytes]) -> str:
+    """SHA-256, in hexadecimal, over the pictures' digests one after the other, in the order of their names.
+
+    It says that two archives show the same pictures whatever wrote them: the bytes of a PNG depend on the version
+    of zlib, its pixels do not.
+    """
+    total = hashlib.sha256()
+    for digest in digests:
+        total.update(digest)
+    return total.hexdigest()
+
+
+def _names(path: Path) -> list[str]:
+    if path.is_dir():
+        return [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+    if not path.exists():
+        raise KitError(f"{path}: no such file or folder")
+    with open_zip(path) as archive:
+        return [info.filename for info in archive.infolist() if not info.is_dir()]
+
+
+def _is_picture(name: str) -> bool:
+    # A Mac's zip holds a shadow of each file: __MACOSX/._NAME.
+    parts = PurePosixPath(name).parts
+    hidden = any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts)
+    return name.lower().endswith(SUFFIXES) and not hidden
+
+
+def _read(path: Path, names: list[str], mode: Literal["RGB", "L"], *, convert: bool) -> Iterator[tuple[str, Pixels]]:
+    if path.is_dir():
+        for name in names:
+            try:
+                with (path / name).open("rb") as file:
+                    data = file.read(MAX_BYTES + 1)
+            except OSError as error:
+                raise KitError(f"{path / name}: cannot be read ({error.strerror or error})") from error
+            yield name, _decode(data, mode, convert=convert, where=str(path / name))
+        return
+    with open_zip(path) as archive:
+        for name in names:
+            try:
+                data = read_entry(archive, archive.getinfo(name))
+            except (*ENTRY_ERRORS, ValueError) as error:
+                raise KitError(f"{path}: {name} cannot be read ({error})", "make or copy it again") from error
+            yield name, _decode(data, mode, convert=convert, where=f"{path}: {name}")
+
+
+def _decode(data: bytes, mode: Literal["RGB", "L"], *, convert: bool, where: str) -> Pixels:
+    try:
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"over {MAX_BYTES:,} bytes")
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.width}×{picture.height} pixels are over the limit of {MAX_PIXELS:,}")
+            # Pillow would clip 16-bit grey at 255, which turns it white without a word.
+            if picture.mode.startswith(("I", "F")):
+                raise ValueError(f"mode {picture.mode}, more than 8 bits a channel")
+            if not convert and picture.mode != mode:
+                raise ValueError(f"mode {picture.mode}, and {mode} is wanted")
+            pixels = np.asarray(picture.convert(mode))
+    except PICTURE_ERRORS as error:
+        raise KitError(f"{where} is no picture that can be read ({error})", "remove or replace it") from error
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]

@@ -1,0 +1,156 @@
+"""Latents through a generator to pictures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from kit.errors import KitError
+from kit.generation.pictures import Pixels
+
+# Latents are drawn in blocks of this many, whatever the batch size: torch fills a tensor of another length in
+# another order, so the same seed would give other latents.
+BLOCK = 64
+
+
+def sample(
+    generator: nn.Module,
+    *,
+    count: int,
+    size: int,
+    seed: int,
+    device: torch.device,
+    truncation: float | None = None,
+    labels: Sequence[int] | None = None,
+    batch: int = 64,
+) -> Iterator[Pixels]:
+    """Draws pictures from a generator, a batch at a time.
+
+    Picture i is made from latent i, which depends on the seed and the truncation alone: not on `count`, `batch` or
+    the device. Neither the global random state nor the network's buffers change, and between two batches the network
+    is in the mode (train or eval) it was found in, so training can go on while these pictures are being taken.
+
+    Args:
+        generator: on `device` already. Called with z float32 (B, latent) and y int64 (B,), it gives (B, C, H, W) in
+            [-1, 1]; its attribute `latent` is the length of z, `classes` the number of classes (0: it ignores y).
+        count: pictures.
+        size: side of the pictures that come out; where the network's differs, Pillow's LANCZOS resizes.
+        seed: of the latents, a stream of its own.
+        device: where the network lives.
+        truncation: threshold T > 0: latents above it in magnitude are drawn again (the truncation trick of
+            Brock et al. 2019, section 3.1). None: a plain normal distribution.
+        labels: the class of each picture, `count` of them. None: the classes in turn, 0, 1, 2, … for a conditional
+            generator.
+        batch: pictures in one pass of the network; the last pass is filled up and cut, so every pass is alike.
+
+    Yields:
+        uint8 (b, size, size, C): round((x + 1) · 127.5), clamped to 0..255.
+
+    Raises:
+        KitError: the generator gives NaN or infinity; a label out of range; a truncation that is not positive.
+    """
+    if truncation is not None and not truncation > 0:
+        raise KitError(f"truncation {truncation} is not above 0", "choose one between 0.1 and 2")
+    latent, classes = cast(int, generator.latent), cast(int, generator.classes)
+    every_y = torch.from_numpy(_labels(labels, count=count, classes=classes))
+    stream = latents(latent, count=count, seed=seed, truncation=truncation, batch=batch)
+    for start, z in zip(range(0, count, batch), stream, strict=True):
+        y = torch.zeros(batch, dtype=torch.int64)
+        wanted = min(batch, count - start)
+        y[:wanted] = every_y[start : start + wanted]
+        with _evaluating(generator), torch.inference_mode():
+            x = generator(z.to(device), y.to(device))[:wanted].float()
+            if not torch.isfinite(x).all():
+                raise KitError(
+                    f"the generator gives NaN or infinity (in pictures {start} to {start + wanted - 1})",
+                    "its training has diverged: use an earlier checkpoint or a lower learning rate",
+                )
+            pixels = to_uint8(x).cpu().numpy()
+        yield pixels if pixels.shape[1:3] == (size, size) else resize(pixels, size)
+
+
+def latents(
+    latent: int, *, count: int, seed: int, truncation: float | None = None, batch: int = 64
+) -> Iterator[Tensor]:
+    """The latents of `sample`, on the CPU.
+
+    Args:
+        latent: length of one.
+        count: how many are wanted; the last batch is filled up, with the latents that would have come next.
+        seed: of their own random stream.
+        truncation: as for `sample`.
+        batch: rows in each tensor.
+
+    Yields:
+        float32 (batch, latent).
+    """
+    random = torch.Generator().manual_seed(seed)
+    rest = torch.empty(0, latent)
+    for _ in range(0, count, batch):
+        blocks = [rest]
+        while sum(map(len, blocks)) < batch:
+            blocks.append(_block(latent, random, truncation))
+        rows = torch.cat(blocks)
+        rest = rows[batch:]
+        yield rows[:batch]
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Pictures as a network gives them to pictures as files hold them.
+
+    Args:
+        x: (B, C, H, W), -1 black, 1 white; values beyond are clamped.
+
+    Returns:
+        uint8 (B, H, W, C), rounded to the nearest, halves to the even one.
+    """
+    return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def resize(pixels: Pixels, size: int) -> Pixels:
+    """(B, H, W, C) to (B, size, size, C) by Pillow's LANCZOS, which antialiases and is the same on every machine."""
+    grey = pixels.shape[-1] == 1
+    pictures = (Image.fromarray(picture[:, :, 0] if grey else picture) for picture in pixels)
+    resized = np.stack([np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS)) for picture in pictures])
+    return resized[:, :, :, None] if grey else resized
+
+
+def _block(latent: int, random: torch.Generator, truncation: float | None) -> Tensor:
+    # In float64, so that processors whose float32 logarithms differ in the last bit still round to the same latents.
+    z = torch.empty(BLOCK, latent, dtype=torch.float64)
+    if truncation is None:
+        z.normal_(generator=random)
+    else:
+        nn.init.trunc_normal_(z, a=-truncation, b=truncation, generator=random)
+    return z.float()
+
+
+def _labels(labels: Sequence[int] | None, *, count: int, classes: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    if labels is None:
+        return np.arange(count, dtype=np.int64) % max(classes, 1)
+    if len(labels) != count:
+        raise KitError(f"{len(labels)} labels for {count} pictures", "give one label a picture")
+    wrong = next((label for label in labels if not 0 <= label < classes), None)
+    if wrong is not None:
+        known = f"0 to {classes - 1}" if classes else "none: the generator is unconditional"
+        raise KitError(f"label {wrong} is not one of the generator's classes ({known})")
+    return np.asarray(labels, dtype=np.int64)
+
+
+@contextlib.contextmanager
+def _evaluating(generator: nn.Module) -> Iterator[None]:
+    """Eval mode, and each part back in the mode it was in: some may have been frozen in eval before."""
+    modes = [(module, module.training) for module in generator.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,95 @@
+"""What several rooms' tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kit.data.dataset import FORMAT_VERSION, PreparedSet, load, set_digest
+from kit.files import sha256, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real pictures; the project never depends on it, so the test skips where it is missing."""
+    folder = Path(os.environ.get("KIT_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real pictures at {folder} (set KIT_SHARED)")
+    return folder
+
+
+def write_set(
+    path: Path,
+    *,
+    n: int = 32,
+    size: int = 16,
+    channels: int = 3,
+    classes: int = 2,
+    mixed: bool = False,
+    competition: str = "generative-dog-images",
+) -> PreparedSet:
+    """A small prepared set of random blobs, as `kit data` would write it.
+
+    Every fourth source picture has two rows, every eighth is held out, and no two pictures are alike. With `classes=0`
+    it has none; with `mixed` each source picture has a canvas of its own shape.
+    """
+    path.mkdir(parents=True)
+    rng = np.random.default_rng(n)
+
+    def blobs(height: int, width: int) -> np.ndarray:
+        coarse = rng.integers(0, 256, (height // 4 + 2, width // 4 + 2, channels))
+        return np.kron(coarse, np.ones((4, 4, 1)))[:height, :width].astype(np.uint8)
+
+    pictures: list[int] = []
+    while len(pictures) < n:
+        picture = pictures[-1] + 1 if pictures else 0
+        pictures += [picture] * (2 if picture % 4 == 3 else 1)
+    pictures = pictures[:n]
+    labels = [picture % classes if classes else -1 for picture in pictures]
+    arrays: dict[str, np.ndarray] = {
+        "images": np.stack([blobs(size, size) for _ in pictures]),
+        "labels": np.array(labels, np.int16),
+        "whole": np.stack([blobs(size, size) for _ in range(pictures[-1] + 1)]),
+    }
+    if mixed:
+        shapes = [(size, size + 3 * (k % 9)) if k % 2 else (size + 2 * (k % 9), size) for k in range(pictures[-1] + 1)]
+        offsets = np.cumsum([0, *(height * width for height, width in shapes)])
+        arrays["canvas"] = np.concatenate([blobs(*shape).reshape(-1, channels) for shape in shapes])
+        arrays["canvas_index"] = np.array([(o, *shape) for o, shape in zip(offsets, shapes, strict=False)], np.int64)
+    for name, array in arrays.items():
+        np.save(path / f"{name}.npy", array)
+    samples = [
+        {"file": f"dogs/{picture:04}.jpg", "box": [row, 0, row + 9, 9], "repair": None, "holdout": picture % 8 == 5}
+        for row, picture in enumerate(pictures)
+    ]
+    (path / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples), encoding="utf-8")
+    info: dict[str, Any] = {
+        "version": FORMAT_VERSION,
+        "name": path.name,
+        "competition": competition,
+        "source": "test",
+        "crop": {"policy": "mixed" if mixed else "box"},
+        "size": size,
+        "channels": channels,
+        "classes": [f"breed_{k}" for k in range(classes)],
+        "counts": {"rows": n, "pictures": pictures[-1] + 1},
+        "rejected": [],
+        "sources": [],
+        "files": {file.name: sha256(file) for file in sorted(path.iterdir())},
+    }
+    write_json(path / "dataset.json", {**info, "digest": set_digest(info)})
+    return load(path)
+
+
+@pytest.fixture(scope="session")
+def make_set() -> Callable[..., PreparedSet]:
+    """A function that writes a small prepared set: `make_set(tmp_path / "set", n=32, size=16)`, see `write_set`."""
+    return write_set

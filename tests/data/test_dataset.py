@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kit.data.dataset import PreparedSet, latest, load, remember, set_digest
+from kit.errors import KitError
+from kit.files import sha256
+
+MakeSet = Callable[..., PreparedSet]
+
+FILES = ("images.npy", "labels.npy", "samples.jsonl", "whole.npy", "canvas.npy", "canvas_index.npy")
+
+
+def test_a_set_says_what_it_is(make_set: MakeSet, tmp_path: Path) -> None:
+    made = make_set(tmp_path / "dogs", n=20, size=12, channels=1, classes=3)
+    assert (made.name, made.size, made.channels, made.competition) == ("dogs", 12, 1, "generative-dog-images")
+    assert made.classes == ["breed_0", "breed_1", "breed_2"]
+    assert made.images.shape == (20, 12, 12, 1)
+    assert isinstance(made.images, np.memmap)
+    assert made.canvas is None
+    with pytest.raises(ValueError, match="read-only"):
+        made.images[0] = 0
+
+
+def test_splits_are_by_source_picture(make_set: MakeSet, tmp_path: Path) -> None:
+    made = make_set(tmp_path / "set", n=40)
+    files = [sample["file"] for sample in made.samples()]
+    held = {sample["file"] for sample in made.samples() if sample["holdout"]}
+    assert held
+    assert sorted([*made.rows("train"), *made.rows("holdout")]) == list(made.rows("all")) == list(range(40))
+    assert {files[row] for row in made.rows("holdout")} == held
+    assert {files[row] for row in made.rows("train")} == set(files) - held
+
+    distinct = list(dict.fromkeys(files))  # the order that `whole` is in
+    assert [distinct[k] for k in made.pictures] == files
+    assert {distinct[k] for k in made.whole_rows("holdout")} == held
+    assert len(made.whole_rows("train")) + len(held) == len(made.whole_rows("all")) == len(made.whole)
+
+
+def test_pictures_that_are_whole_are_stored_once(make_set: MakeSet, tmp_path: Path) -> None:
+    made = make_set(tmp_path / "set", n=3)  # the first three pictures have a row each
+    (made.path / "whole.npy").unlink()
+    rewrite(made.path, lambda info: info["files"].pop("whole.npy"))
+    again = load(made.path)
+    assert again.whole is again.images
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object], *, refresh: bool = True) -> None:
+    """Changes dataset.json, and its digests to match, as damage that digests alone would not find."""
+    info = json.loads((path / "dataset.json").read_text())
+    change(info)
+    if refresh:
+        info["files"] = {name: sha256(path / name) for name in info["files"] if (path / name).exists()}
+        info["digest"] = set_digest(info)
+    (path / "dataset.json").write_text(json.dumps(info))
+
+
+def the_error(path: Path, *, verify: bool = True) -> str:
+    with pytest.raises(KitError) as caught:
+        load(path, verify=verify)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", [*FILES, "dataset.json"])
+@pytest.mark.parametrize("damage", ["absent", "empty", "cut", "changed"])
+def test_damage_is_named_with_the_way_out(make_set: MakeSet, tmp_path: Path, name: str, damage: str) -> None:
+    file = make_set(tmp_path / "set", mixed=True).path / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "absent":
+        file.unlink()
+    else:
+        file.write_bytes({"empty": b"", "cut": file.read_bytes()[:-3], "changed": bytes(content)}[damage])
+    message = the_error(file.parent)
+    assert str(file) in message
+    assert "run `kit data` again" in message
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".npy")])
+@pytest.mark.parametrize("damage", ["cut", "longer", "dtype", "pickle", "noise"])
+def test_arrays_are_checked_without_digests_too(make_set: MakeSet, tmp_path: Path, name: str, damage: str) -> None:
+    file = make_set(tmp_path / "set", mixed=True).path / name
+    array = np.load(file)
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-3])
+    elif damage == "noise":
+        file.write_bytes(b"noise" * 99)
+    elif damage == "longer":
+        np.save(file, array[..., None])
+    elif damage == "dtype":
+        np.save(file, array.astype(np.float64))
+    else:
+        np.save(file, array.astype(object), allow_pickle=True)
+    message = the_error(file.parent, verify=False)
+    assert str(file) in message
+    assert "run `kit data` again" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("images.npy", lambda a: a[:, :-1]),
+        ("labels.npy", lambda a: a[:-1]),
+        ("labels.npy", lambda a: a + np.int16(2)),
+        ("labels.npy", lambda a: a - np.int16(2)),
+        ("canvas.npy", lambda a: a[:-1]),
+        ("canvas_index.npy", lambda a: a[:-1]),
+        ("canvas_index.npy", lambda a: a - 1),
+    ],
+)
+def test_files_that_do_not_fit_together(
+    make_set: MakeSet, tmp_path: Path, name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    path = make_set(tmp_path / "set", mixed=True).path
+    np.save(path / name, change(np.load(path / name)))
+    rewrite(path, lambda info: None)
+    assert name.split(".")[0].split("_")[0] in the_error(path)
+
+
+@pytest.mark.parametrize(
+    "lines", ["", "{}\n", "[]\n", '{"file": "a.jpg", "box": null, "repair": null, "holdout": false}\n']
+)
+def test_samples_that_do_not_fit(make_set: MakeSet, tmp_path: Path, lines: str) -> None:
+    path = make_set(tmp_path / "set").path
+    (path / "samples.jsonl").write_text(lines)
+    rewrite(path, lambda info: None)
+    assert "samples.jsonl" in the_error(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "refresh", "said"),
+    [
+        (lambda info: info.update(version=0), True, "of version 0"),
+        (lambda info: info.pop("version"), False, "damaged"),
+        (lambda info: info.pop("size"), False, "'size'"),
+        (lambda info: info.update(classes="dogs"), False, "'classes'"),
+        (lambda info: info.update(size=64), False, "digest"),
+        (lambda info: info["files"].pop("whole.npy"), False, "digest"),
+        (lambda info: info["files"].pop("labels.npy"), True, "labels.npy"),
+        (lambda info: info["files"].pop("canvas.npy"), True, "canvas.npy"),
+        (lambda info: info["files"].update({"../labels.npy": ""}), False, "outside the folder"),
+    ],
+)
+def test_a_description_that_does_not_fit(
+    make_set: MakeSet, tmp_path: Path, change: Callable[[dict[str, Any]], object], refresh: bool, said: str
+) -> None:
+    path = make_set(tmp_path / "set", mixed=True).path
+    rewrite(path, change, refresh=refresh)
+    message = the_error(path)
+    assert "dataset.json" in message
+    assert said in message
+
+
+def test_no_such_set(tmp_path: Path) -> None:
+    assert f"{tmp_path / 'nothing'}: no such prepared set" in the_error(tmp_path / "nothing")
+
+
+def test_digest_is_of_the_content_alone(make_set: MakeSet, tmp_path: Path) -> None:
+    info = make_set(tmp_path / "set").info
+    assert set_digest({**info, "name": "other", "source": "elsewhere", "counts": {}}) == info["digest"]
+    for key in ("size", "channels", "classes", "crop", "files"):
+        assert set_digest({**info, key: None}) != info["digest"]
+    backwards = dict(reversed(info.items()))
+    assert set_digest(backwards) == info["digest"]
+
+
+def test_the_last_set_is_remembered(make_set: MakeSet, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    with pytest.raises(KitError, match="run `kit data` first"):
+        latest(root)
+    first, second = (make_set(root / name).path for name in ("first", "second"))
+    remember(first)
+    remember(second)
+    assert latest(root) == second
+    assert (root / ".latest").read_text() == "second"  # so that the folder can be moved with its sets
+
+    elsewhere = make_set(tmp_path / "elsewhere").path
+    remember(elsewhere, root=root)
+    assert latest(root) == elsewhere
+    elsewhere.rename(tmp_path / "gone")
+    with pytest.raises(KitError, match=r"elsewhere: .*gone; run `kit data` first"):
+        latest(root)

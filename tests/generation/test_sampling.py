@@ -1,0 +1,225 @@
+"""Latents and pictures: what they depend on, and what they leave alone."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor, nn
+
+from kit.competition import COMPETITIONS, Competition
+from kit.errors import KitError
+from kit.generation.check import check
+from kit.generation.pack import pack
+from kit.generation.sampling import latents, resize, sample, to_uint8
+
+CPU = torch.device("cpu")
+
+
+class Net(nn.Module):
+    """A small generator with batch norm (which has buffers) and a part that was frozen in eval mode."""
+
+    def __init__(self, *, latent: int = 5, classes: int = 0, channels: int = 3, side: int = 8) -> None:
+        super().__init__()
+        self.latent, self.classes = latent, classes
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.dense = nn.Linear(latent, channels * side * side)
+        self.norm = nn.BatchNorm2d(channels)
+        self.frozen = nn.BatchNorm2d(channels).eval()
+        self.shape = (-1, channels, side, side)
+        self.seen: list[tuple[bool, Tensor]] = []
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        self.seen.append((self.training or self.norm.training or self.frozen.training, y))
+        return torch.tanh(self.frozen(self.norm(self.dense(z).view(self.shape))))
+
+
+class Constant(nn.Module):
+    """Gives one value everywhere."""
+
+    latent, classes = 2, 0
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return torch.full((len(z), 3, 4, 4), self.value)
+
+
+def draw(net: Net, *, count: int = 10, **options: object) -> np.ndarray:
+    defaults = {"size": 8, "seed": 0, "device": CPU}
+    return np.concatenate(list(sample(net, count=count, **(defaults | options))))  # type: ignore[arg-type]
+
+
+@given(
+    count=st.integers(1, 200), batch=st.integers(1, 150), latent=st.integers(1, 40), seed=st.integers(0, 2**63 - 1),
+    truncation=st.none() | st.floats(0.1, 3),
+)  # fmt: skip
+def test_a_latent_depends_on_seed_and_place_only(
+    count: int, batch: int, latent: int, seed: int, truncation: float | None
+) -> None:
+    batches = list(latents(latent, count=count, seed=seed, truncation=truncation, batch=batch))
+    assert all(z.shape == (batch, latent) and z.dtype == torch.float32 for z in batches)
+    one_by_one = torch.cat(list(latents(latent, count=count + 7, seed=seed, truncation=truncation, batch=1)))
+    assert torch.equal(torch.cat(batches)[:count], one_by_one[:count])
+
+
+def test_latents_of_a_seed_stay_the_same_from_version_to_version() -> None:
+    z = next(latents(3, count=1, seed=0))
+    assert z[0].tolist() == pytest.approx([-2.31041169, -0.37325087, -1.06081665], abs=1e-7)
+
+
+def test_seeds_give_different_latents() -> None:
+    first, second = (next(latents(100, count=64, seed=seed)).flatten() for seed in (0, 1))
+    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 4 / 6400**0.5
+
+
+def test_latents_are_normal() -> None:
+    z = torch.cat(list(latents(20, count=1000, seed=3))).numpy()
+    assert scipy.stats.kstest(z[:1000].flatten(), "norm").pvalue > 0.01
+
+
+@pytest.mark.parametrize("truncation", [0.3, 1.0, 2.0])
+def test_truncated_latents_are_a_resampled_normal_not_a_clamped_one(truncation: float) -> None:
+    z = torch.cat(list(latents(20, count=960, seed=3, truncation=truncation))).numpy().flatten()
+    assert np.abs(z).max() <= truncation
+    assert scipy.stats.kstest(z, scipy.stats.truncnorm(-truncation, truncation).cdf).pvalue > 0.01
+
+
+def test_nothing_of_training_changes() -> None:
+    net = Net()
+    torch.manual_seed(9)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    weights = {name: value.clone() for name, value in net.state_dict().items()}
+    modes = [module.training for module in net.modules()]
+    assert True in modes
+    assert False in modes
+    for _ in sample(net, count=30, size=8, seed=0, device=CPU, batch=8):
+        # The caller's code between two batches, which may train the very same network.
+        assert [module.training for module in net.modules()] == modes
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert random.getstate() == before[2]
+    assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
+    assert len(net.seen) == 4
+    assert not any(training for training, _ in net.seen)
+
+
+def test_modes_are_put_back_when_the_network_fails() -> None:
+    net = Net()
+    modes = [module.training for module in net.modules()]
+    net.shape = (7, 7, 7)
+    with pytest.raises(RuntimeError):
+        draw(net)
+    assert [module.training for module in net.modules()] == modes
+
+
+def test_pictures_are_those_of_the_plain_formula() -> None:
+    net = Net()
+    got = draw(net, count=10, batch=64)
+    net.eval()
+    with torch.no_grad():
+        x = net(next(latents(5, count=64, seed=0)), torch.zeros(64))[:10].double().numpy()
+    assert got.dtype == np.uint8
+    assert np.array_equal(got, np.rint((x.transpose(0, 2, 3, 1) + 1) * 127.5).astype(np.uint8))
+
+
+def test_first_pictures_do_not_depend_on_how_many_follow() -> None:
+    assert np.array_equal(draw(Net(), count=100)[:70], draw(Net(), count=70))
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64, 100])
+def test_batches_come_as_asked(batch: int) -> None:
+    sizes = [len(pictures) for pictures in sample(Net(), count=100, size=8, seed=0, device=CPU, batch=batch)]
+    assert sum(sizes) == 100
+    assert set(sizes[:-1]) <= {batch}
+
+
+def test_every_level_of_grey_survives_and_rounding_is_to_the_nearest() -> None:
+    levels = torch.arange(256, dtype=torch.float32)
+    exact = (levels / 127.5 - 1).view(1, 1, 16, 16)
+    assert torch.equal(to_uint8(exact).flatten(), levels.to(torch.uint8))
+    x = torch.linspace(-1, 1, 100_001, dtype=torch.float64).view(1, 1, 1, -1)
+    back = to_uint8(x).flatten().double() / 127.5 - 1
+    assert float((back - x.flatten()).abs().max()) <= 1 / 255 + 1e-9
+
+
+def test_values_beyond_the_range_are_clamped() -> None:
+    assert to_uint8(torch.tensor([-1.5, -1, 1, 7.0]).view(1, 1, 2, 2)).flatten().tolist() == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [5, 16])
+def test_another_size_is_pillows_lanczos(channels: int, size: int) -> None:
+    net = Net(channels=channels)
+    plain, resized = draw(net), draw(net, size=size)
+    assert resized.shape == (10, size, size, channels)
+    for before, after in zip(plain, resized, strict=True):
+        image = Image.fromarray(before.squeeze()).resize((size, size), Image.Resampling.LANCZOS)
+        assert np.array_equal(np.asarray(image), after.squeeze())
+
+
+def test_resize_does_not_mix_pictures() -> None:
+    pictures = np.stack([np.full((8, 8, 3), level, np.uint8) for level in (0, 100, 255)])
+    assert np.array_equal(resize(pictures, 4), pictures[:, :4, :4])
+
+
+@pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_any_network_make_a_valid_zip(tmp_path: Path, competition: Competition, channels: int) -> None:
+    pictures = sample(Net(channels=channels), count=70, size=competition.size, seed=0, device=CPU)
+    packed = pack(pictures, tmp_path / "images.zip", competition=competition, count=70)
+    report = check(packed.path, competition=competition, count=70)
+    assert (report.errors, report.warnings) == ([], [])
+    assert report.pixels_sha256 == packed.pixels_sha256
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_diverged_generator_is_no_noise_but_an_error(value: float) -> None:
+    with pytest.raises(KitError, match=r"NaN or infinity.*pictures 0 to 3"):
+        next(sample(Constant(value), count=4, size=4, seed=0, device=CPU))
+
+
+def test_labels_go_to_their_pictures() -> None:
+    net = Net(classes=3)
+    draw(net, labels=[2, 1, 0, 2, 2], count=5, batch=2)
+    assert [y.tolist() for _, y in net.seen] == [[2, 1], [0, 2], [2, 0]]  # the last one fills the batch up
+
+
+def test_without_labels_classes_come_in_turn() -> None:
+    net = Net(classes=3)
+    draw(net, count=7, batch=7)
+    assert net.seen[0][1].tolist() == [0, 1, 2, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "problem"),
+    [([0, 3], 3, "label 3 .*0 to 2"), ([-1, 0], 3, "label -1"), ([0], 3, "1 labels for 2"), ([0, 0], 0, "uncond")],
+)
+def test_wrong_labels(labels: list[int], classes: int, problem: str) -> None:
+    with pytest.raises(KitError, match=problem):
+        draw(Net(classes=classes), labels=labels, count=2)
+
+
+@pytest.mark.parametrize("truncation", [0.0, -1.0, float("nan")])
+def test_wrong_truncation(truncation: float) -> None:
+    with pytest.raises(KitError, match="truncation"):
+        draw(Net(), truncation=truncation)
+
+
+def test_it_draws_as_it_goes() -> None:
+    net = Net()
+    list(islice(sample(net, count=100, size=8, seed=0, device=CPU, batch=4), 2))
+    assert len(net.seen) == 2
