@@ -1,0 +1,1 @@
+"""One loop that trains every recipe, and what it needs: losses, averages, a budget, checkpoints."""

@@ -1,0 +1,94 @@
+"""Checkpoints: everything training changes, in one file that loads without running code from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kit.errors import KitError
+from kit.files import atomic
+from kit.models import zoo
+from kit.models.recipe import Recipe
+from kit.training.players import Players
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the networks were built for, beside the recipe."""
+
+    size: int  # side of the pictures, pixels
+    channels: int  # 1 or 3
+    classes: tuple[str, ...]
+
+
+def save(path: Path, players: Players, recipe: Recipe, shape: Shape) -> None:
+    """Writes `checkpoint.pt`, whole or not at all.
+
+    Raises:
+        KitError: the disk is full.
+    """
+    record = {
+        "version": VERSION,
+        "recipe": dataclasses.asdict(recipe),
+        "shape": dataclasses.asdict(shape),
+        "pictures": players.pictures,
+        "G": players.G.state_dict(),
+        "D": players.D.state_dict(),
+        "ema": players.ema.module.state_dict(),
+        "opt_G": players.opt_G.state_dict(),
+        "opt_D": players.opt_D.state_dict(),
+    }
+    with atomic(path) as file:
+        torch.save(record, file)
+
+
+def load_generator(path: Path) -> tuple[nn.Module, Recipe, Shape, int]:
+    """The averaged generator of a checkpoint, on the CPU and ready to sample.
+
+    Returns:
+        (generator, recipe, shape, pictures it had seen).
+
+    Raises:
+        KitError: no such file, a damaged one, or one of another version.
+    """
+    record = _read(path)
+    try:
+        recipe = Recipe(**record["recipe"])
+        shape = Shape(**{**record["shape"], "classes": tuple(record["shape"]["classes"])})
+        generator, _ = zoo.build(recipe, size=shape.size, channels=shape.channels, classes=len(shape.classes))
+        generator.load_state_dict(record["ema"])
+        return generator.eval().requires_grad_(False), recipe, shape, int(record["pictures"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise KitError(f"{path}: damaged checkpoint ({error})", "train again, or take another run") from error
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 over a network's parameters and buffers, by name; equal weights give it on every device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise KitError(f"{path}: no such checkpoint", "is this the folder of a run?") from None
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
+        raise KitError(f"{path}: damaged checkpoint", "train again, or take another run") from error
+    version = record.get("version") if isinstance(record, dict) else None
+    if version != VERSION:
+        raise KitError(f"{path}: a checkpoint of version {version}", f"this kit reads version {VERSION}")
+    return dict(record)

@@ -1,0 +1,56 @@
+"""Everything that training changes: two networks, their optimizers, the generator's average, the pictures seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Adam, Optimizer
+
+from kit.models import zoo
+from kit.models.recipe import Recipe
+from kit.seeds import derive
+from kit.training.ema import PictureEma
+
+
+@dataclass
+class Players:
+    """The state of a training run; what a checkpoint holds."""
+
+    G: nn.Module
+    D: nn.Module
+    ema: PictureEma
+    opt_G: Optimizer
+    opt_D: Optimizer
+    pictures: int = 0  # real pictures seen by D
+
+
+def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, device: torch.device) -> Players:
+    """Untrained players, a pure function of their arguments.
+
+    Args:
+        recipe: what to build.
+        size: side of the pictures, pixels.
+        channels: 1 or 3.
+        classes: classes of the set.
+        seed: the run's seed.
+        device: where they train.
+
+    Raises:
+        KitError: there is no network of that size.
+    """
+    # Weights are drawn on the CPU, so that every device starts from the same ones.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "weights"))
+        G, D = zoo.build(recipe, size=size, channels=channels, classes=classes)
+    # Convolutions are faster on channels-last memory on every device that matters.
+    G, D = (network.to(device).to(memory_format=torch.channels_last) for network in (G, D))
+    betas = (recipe.beta1, recipe.beta2)
+    return Players(
+        G=G,
+        D=D,
+        ema=PictureEma(G, half_life=recipe.ema_half_life, ramp=recipe.ema_ramp, batch=recipe.batch),
+        opt_G=Adam(G.parameters(), lr=recipe.lr_g, betas=betas, fused=True),
+        opt_D=Adam(D.parameters(), lr=recipe.lr_d, betas=betas, fused=True),
+    )

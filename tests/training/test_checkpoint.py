@@ -1,0 +1,93 @@
+"""Checkpoints: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+
+from kit.errors import KitError
+from kit.models.zoo import ZOO
+from kit.training import checkpoint, players
+
+SHAPE = checkpoint.Shape(size=16, channels=3, classes=("beagle", "pug"))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(name="dcgan"):
+        recipe = ZOO[name].recipe.override(["width=4", "latent=8"])
+        state = players.build(recipe, size=16, channels=3, classes=2, seed=3, device=torch.device("cpu"))
+        state.pictures = 1234
+        path = tmp_path / "checkpoint.pt"
+        checkpoint.save(path, state, recipe, SHAPE)
+        return path, state, recipe
+
+    return save
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_generator_comes_back_as_it_was(saved, name):
+    path, state, recipe = saved(name)
+    generator, read_recipe, shape, pictures = checkpoint.load_generator(path)
+    assert (read_recipe, shape, pictures) == (recipe, SHAPE, 1234)
+    assert checkpoint.weights_digest(generator) == checkpoint.weights_digest(state.ema.module)
+    assert not generator.training
+
+
+def test_another_weight_gives_another_digest(saved):
+    _, state, _ = saved()
+    before = checkpoint.weights_digest(state.ema.module)
+    with torch.no_grad():
+        next(state.ema.module.parameters())[0, 0, 0, 0] += 1e-3
+    assert checkpoint.weights_digest(state.ema.module) != before
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_named(saved, keep):
+    path, _, _ = saved()
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if isinstance(keep, int) else int(len(content) * keep)])
+    with pytest.raises(KitError, match=r"checkpoint\.pt: damaged"):
+        checkpoint.load_generator(path)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(KitError, match=r"nowhere\.pt: no such checkpoint"):
+        checkpoint.load_generator(tmp_path / "nowhere.pt")
+
+
+def test_another_version_is_refused(saved):
+    path, _, _ = saved()
+    record = torch.load(path, weights_only=True)
+    torch.save({**record, "version": 99}, path)
+    with pytest.raises(KitError, match=r"version 99.*reads version 1"):
+        checkpoint.load_generator(path)
+
+
+@pytest.mark.parametrize("change", [{"recipe": {"model": "dcgan"}}, {"ema": {}}, {"shape": {"size": 16}}])
+def test_a_checkpoint_with_a_part_missing_is_damaged(saved, change):
+    path, _, _ = saved()
+    torch.save({**torch.load(path, weights_only=True), **change}, path)
+    with pytest.raises(KitError, match="damaged"):
+        checkpoint.load_generator(path)
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (open, (str(self.marker), "w"))
+
+
+def test_no_code_runs_from_a_checkpoint(tmp_path):
+    path, marker = tmp_path / "checkpoint.pt", tmp_path / "ran"
+    path.write_bytes(pickle.dumps(Evil(marker)))
+    with pytest.raises(KitError, match="damaged"):
+        checkpoint.load_generator(path)
+    torch.save({"version": 1, "recipe": Evil(marker)}, path)
+    with pytest.raises(KitError, match="damaged"):
+        checkpoint.load_generator(path)
+    assert not marker.exists()
