@@ -1,0 +1,180 @@
+"""What went wrong between here and Kaggle, in one line: the server's own reason, and the next step.
+
+Kaggle's reasons are in the body of its answers, where `str(error)` does not show them; addresses of downloads carry
+a signature. So no exception's text is passed on as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import email.utils
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+import requests
+
+from kit.errors import KitError
+from kit.kaggle.credentials import TOKEN_PAGE, Credentials
+
+_LONGEST_REASON = 300  # characters; an error page of a proxy is longer than anyone reads
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a call is about, so that a refusal can name it and its page.
+
+    Attributes:
+        name: slug of a competition, `owner/name` of a dataset.
+        page: its address.
+        rules: where an account accepts its rules; empty where there are none.
+    """
+
+    kind: Literal["account", "competition", "dataset"]
+    name: str
+    page: str
+    rules: str = ""
+
+
+def reason(response: requests.Response) -> str:
+    """Kaggle's own words for a refusal, without the secrets of the request, in one line."""
+    try:
+        body, text = response.json(), ""
+    except (requests.RequestException, ValueError):
+        body, text = None, _text(response)
+    if isinstance(body, dict):
+        error = body.get("error")
+        said = error.get("message") if isinstance(error, dict) else error
+        text = str(body.get("message") or said or "")
+    text = " ".join(_without_secrets(text, response).split())
+    return text[:_LONGEST_REASON] or response.reason or "no reason given"
+
+
+def retry_after(response: requests.Response) -> float | None:
+    """The seconds that the server asks to wait (RFC 9110, 10.2.3: a number or a date); None where it does not say."""
+    value = response.headers.get("Retry-After", "")
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(value))
+    with contextlib.suppress(ValueError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same call may succeed in a moment: a busy or failing server, a connection that was cut."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return error.response.status_code == 429 or error.response.status_code >= 500
+    if isinstance(error, requests.exceptions.SSLError):
+        return False
+    return isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError))
+
+
+def brief(error: BaseException) -> str:
+    """A failure in a few words, for a message that goes on ("…; trying again in 2 s")."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"Kaggle answers {error.response.status_code} ({reason(error.response)})"
+    if isinstance(error, requests.Timeout):
+        return f"{_host(error)} does not answer"
+    if isinstance(error, requests.RequestException):
+        return f"{_host(error)} cannot be reached"
+    return f"the kaggle client fails ({type(error).__name__})"
+
+
+def explain(error: BaseException, about: Subject, credentials: Credentials) -> KitError:
+    """The error for the user, once there is no more to try."""
+    if isinstance(error, SystemExit):
+        return _refused(f"Kaggle does not accept the {_used(credentials)}", credentials)
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return _explain_status(error.response, about, credentials)
+    if isinstance(error, requests.exceptions.SSLError):
+        return KitError(
+            f"{_host(error)} shows no valid certificate",
+            "a proxy may be in between: set REQUESTS_CA_BUNDLE to its certificate; and check this machine's clock",
+        )
+    if isinstance(error, requests.exceptions.ProxyError):
+        return KitError(f"no way to {_host(error)}: the proxy does not answer", "check http_proxy and https_proxy")
+    if isinstance(error, requests.Timeout):
+        return KitError(f"{_host(error)} does not answer in time", "try again later; check the network and its proxy")
+    if isinstance(error, json.JSONDecodeError):
+        return KitError(
+            "Kaggle's answer is not what the kaggle client expects", "a log-in page of the network may be in between"
+        )
+    if isinstance(error, requests.RequestException):
+        return KitError(f"{_host(error)} cannot be reached", "check the network (inside a kernel: internet is off)")
+    words = f": {error}" if isinstance(error, ValueError) else ""  # others may quote what they were given
+    return KitError(f"the kaggle client fails over {about.name} ({type(error).__name__}{words})")
+
+
+def _explain_status(response: requests.Response, about: Subject, credentials: Credentials) -> KitError:
+    status, said = response.status_code, reason(response)
+    if status == 429:
+        wait = retry_after(response)
+        later = f"in {wait / 60:.0f} min" if wait and wait > 90 else "in some minutes"
+        return KitError(f"Kaggle has had too many requests from this account ({said})", f"try again {later}")
+    if status >= 500:
+        return KitError(f"Kaggle answers {status} again and again ({said})", "the fault is on its side: try later")
+    if _from_storage(response):
+        return KitError(f"Kaggle's storage answers {status} for {about.name} ({said})", "run the command again")
+    if status == 401:
+        return _refused(f"Kaggle does not accept the {_used(credentials)} ({said})", credentials)
+    if status == 403 and about.rules:
+        return KitError(
+            f"Kaggle refuses {about.name} ({said})",
+            f"accept the rules at {about.rules} with the account of {credentials.used.name}, then run this again",
+        )
+    if status == 403:
+        return KitError(f"Kaggle refuses {about.name} ({said})", f"see whether your account may open {about.page}")
+    if status == 404:
+        return KitError(f"Kaggle does not find {about.name} ({said})", f"check the name against {about.page}")
+    return KitError(f"Kaggle answers {status} for {about.name} ({said})", f"see {about.page}")
+
+
+def _used(credentials: Credentials) -> str:
+    return f"{credentials.used.kind} from {credentials.used.name}"
+
+
+def _refused(problem: str, credentials: Credentials) -> KitError:
+    used, hidden = credentials.used, credentials.hidden_key
+    if hidden:
+        away = "unset" if used.name.startswith("KAGGLE_") else "remove"
+        return KitError(
+            f"{problem}; it hides the key from {hidden.name}, which was not tried",
+            f"{away} {used.name} to use the key, or make a new token at {TOKEN_PAGE}",
+        )
+    if used.kind == "sign-in":
+        return KitError(problem, "run `kaggle auth login` again")
+    return KitError(problem, f"make a new token at {TOKEN_PAGE}")
+
+
+def _from_storage(response: requests.Response) -> bool:
+    # Every call is a POST; its redirect to the file is followed by a GET.
+    return response.request.method == "GET"
+
+
+def _host(error: requests.RequestException) -> str:
+    url = str(error.request.url) if error.request is not None else ""
+    return urlsplit(url).hostname or "Kaggle"
+
+
+def _text(response: requests.Response) -> str:
+    try:
+        text = response.text
+    except requests.RequestException:
+        return ""
+    message = re.search(r"<(Message|title)>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
+    return message[2] if message else re.sub(r"<[^>]*>", " ", text)
+
+
+def _without_secrets(text: str, response: requests.Response) -> str:
+    scheme, _, secret = str(response.request.headers.get("Authorization", "")).partition(" ")
+    secrets = [secret]
+    if scheme == "Basic":
+        with contextlib.suppress(ValueError):
+            secrets.append(base64.b64decode(secret).decode().partition(":")[2])
+    for each in filter(None, secrets):
+        text = text.replace(each, "…")
+    return text

@@ -1,0 +1,285 @@
+"""Each failure is told with the server's own reason and the next step; what passes is waited out, within bounds."""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+from kaggle_server import KEY, RULES, SIGNATURE, TOKEN, USER, Answer, Fault, Hang, KaggleServer, kaggle_server
+
+from kit.competition import COMPETITIONS, DEFAULT, get
+from kit.errors import KitError
+from kit.kaggle.client import Client, connect
+from kit.kaggle.credentials import look
+from kit.kaggle.download import fetch
+from kit.kaggle.failures import Subject, explain
+from kit.kaggle.patience import PATIENCE, Patience
+
+DOGS = get(DEFAULT)
+
+
+def first_page(patience: Patience) -> list[str]:
+    return [file.name for file in next(connect(patience=patience).competition_files(DOGS))]
+
+
+def test_a_listing_comes_in_pages_each_when_it_is_wanted(server: KaggleServer, patience: Patience) -> None:
+    server.files = {f"{number}.csv": b"x" * number for number in range(45)}
+    pages = connect(patience=patience).competition_files(DOGS)
+    assert server.calls == []
+    assert [(file.name, file.bytes) for file in next(pages)] == [(f"{number}.csv", number) for number in range(20)]
+    assert server.calls == ["ListDataFiles"]
+    assert [len(page) for page in pages] == [20, 5]
+
+
+def test_the_unmodified_client_gets_on_with_the_server(server: KaggleServer, home: Path) -> None:
+    """The server is a fair stand-in: Kaggle's own command line lists and downloads from it."""
+    kaggle = [sys.executable, "-m", "kaggle", "competitions"]
+    listed = subprocess.run([*kaggle, "files", DEFAULT], capture_output=True, text=True, check=True)
+    assert "all-dogs.zip" in listed.stdout
+    subprocess.run([*kaggle, "download", DEFAULT, "-p", home], capture_output=True, check=True)
+    assert (home / f"{DEFAULT}.zip").read_bytes() == server.bundle()
+
+
+@pytest.mark.parametrize("shape", ["error", "message"])
+@pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=lambda competition: competition.slug)
+@pytest.mark.parametrize("call", ["ListDataFiles", "DownloadDataFiles"])
+def test_rules_not_accepted(
+    shape: str, competition, call: str, server: KaggleServer, patience: Patience, home: Path
+) -> None:
+    server.files = {"elsewhere/1.jpg": b"x"}
+    server.page = 1
+    server.fail(call, Answer(403, RULES, shape=shape))
+    with pytest.raises(KitError) as caught:
+        fetch("kaggle", competition, home / "out", patience=patience)
+    assert RULES in caught.value.problem
+    assert f"accept the rules at https://www.kaggle.com/competitions/{competition.slug}/rules" in caught.value.remedy
+    assert "KAGGLE_USERNAME and KAGGLE_KEY" in caught.value.remedy
+    assert server.calls.count(call) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem", "remedy"),
+    [
+        (Answer(401, "Unauthenticated"), "the key from KAGGLE_USERNAME and KAGGLE_KEY (Unauthenticated)", "new token"),
+        (Answer(404, "Not found"), f"does not find {DEFAULT} (Not found)", f"competitions/{DEFAULT}"),
+        (Answer(400, "Bad slug", shape="message"), f"answers 400 for {DEFAULT} (Bad slug)", f"competitions/{DEFAULT}"),
+        (Answer(403, "Blocked by policy", shape="html"), "(Blocked by policy)", "rules"),
+        (Answer(403, ""), "(Forbidden)", "rules"),
+        (Answer(200, "Welcome to the hotel", shape="html"), "not what the kaggle client expects", "log-in page"),
+        (
+            Answer(429, "Slow down", {"Retry-After": "3600"}),
+            "too many requests from this account (Slow down)",
+            "60 min",
+        ),
+    ],
+)
+def test_a_refusal_is_told_at_once(
+    answer: Answer, problem: str, remedy: str, server: KaggleServer, patience: Patience, waits: list[float]
+) -> None:
+    server.fail_always("ListDataFiles", answer)
+    with pytest.raises(KitError) as caught:
+        first_page(patience)
+    assert problem in caught.value.problem
+    assert remedy in caught.value.remedy
+    assert server.calls == ["ListDataFiles"]
+    assert waits == []
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_failing_server_is_tried_again(
+    status: int, server: KaggleServer, patience: Patience, waits: list[float]
+) -> None:
+    server.fail("ListDataFiles", Answer(status, "Oops"), Answer(status, "Oops", shape="html"))
+    said: list[str] = []
+    client = connect(patience=patience, say=said.append)
+    assert len(next(client.competition_files(DOGS))) == 2
+    assert waits == [1.0, 2.0]
+    assert said == [f"Kaggle answers {status} (Oops); trying again in {wait} s" for wait in (1, 2)]
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_the_tries_are_bounded(status: int, server: KaggleServer, patience: Patience, waits: list[float]) -> None:
+    server.fail_always("ListDataFiles", Answer(status, "Oops"))
+    with pytest.raises(KitError, match="Oops"):
+        first_page(patience)
+    assert len(server.calls) == patience.tries == len(waits) + 1
+
+
+def test_429_waits_as_told(server: KaggleServer, patience: Patience, waits: list[float]) -> None:
+    soon = email.utils.formatdate(time.time() + 100, usegmt=True)
+    server.fail("ListDataFiles", *(Answer(429, "Slow", {"Retry-After": after}) for after in ("7", soon, "rubbish")))
+    assert first_page(patience)
+    assert waits[0] == 7
+    assert 90 < waits[1] <= 100
+    assert waits[2] == patience.wait(3)
+
+
+@pytest.mark.parametrize("call", ["ListDataFiles", "DownloadDataFile", "DownloadDataFiles", "IntrospectToken"])
+def test_a_server_that_hangs_is_left(
+    call: str, server: KaggleServer, patience: Patience, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    server.fail_always(call, Hang())
+    if call == "DownloadDataFiles":
+        server.files = {"Annotation/1": b"x"}
+    start = time.monotonic()
+    with pytest.raises(KitError, match="localhost does not answer in time"):
+        fetch("kaggle", DOGS, home / "out", patience=replace(patience, read=0.5, tries=2))
+    assert time.monotonic() - start < 10
+    assert server.calls.count(call) == 2
+
+
+def test_importing_the_client_does_not_hang_on_a_token(
+    server: KaggleServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`import kaggle` has the token examined, without a timeout; a fresh process shows that ours does not."""
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    server.fail_always("IntrospectToken", Hang())
+    code = """
+from kit.errors import KitError
+from kit.kaggle.client import connect
+from kit.kaggle.patience import Patience
+try:
+    connect(patience=Patience(read=0.2, tries=1))
+except KitError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20)
+    assert "does not answer in time" in done.stdout
+    assert server.calls == ["IntrospectToken"]
+
+
+def test_no_network(server: KaggleServer, patience: Patience, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # a port on which nobody listens
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(KitError) as caught:
+            first_page(patience)
+    assert "no way to localhost: the proxy does not answer" in caught.value.problem
+    assert "http_proxy" in caught.value.remedy
+
+
+def _failure(url: str) -> BaseException:
+    try:
+        requests.get(url, timeout=5, proxies={"http": "", "https": ""})
+    except requests.RequestException as error:
+        return error
+    raise AssertionError
+
+
+def test_other_ways_of_having_no_network(server: KaggleServer) -> None:
+    signed = f"?X-Goog-Signature={SIGNATURE}"
+    about = Subject("competition", DEFAULT, "https://www.kaggle.com", "")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        refused = _failure(f"http://127.0.0.1:{taken.getsockname()[1]}/{signed}")
+    unknown = _failure(f"http://no-such-host.invalid/{signed}")
+    plain_instead_of_tls = _failure(f"https{server.url.removeprefix('http')}/{signed}")
+    assert "127.0.0.1 cannot be reached" in str(explain(refused, about, look()))
+    assert "no-such-host.invalid cannot be reached" in str(explain(unknown, about, look()))
+    assert "127.0.0.1 shows no valid certificate" in str(explain(plain_instead_of_tls, about, look()))
+    for error in (refused, unknown, plain_instead_of_tls):
+        assert SIGNATURE in str(error)  # which is why its text is not passed on
+        assert SIGNATURE not in str(explain(error, about, look()))
+
+
+def test_credentials_set_after_the_client_was_imported_count(
+    server: KaggleServer, patience: Patience, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_page(patience)  # the class of the client has read the environment by now
+    monkeypatch.delenv("KAGGLE_USERNAME")
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / "other"))
+    (home / "other").mkdir()
+    (home / "other" / "kaggle.json").write_text(f'{{"username": "{USER}", "key": "{KEY}"}}')
+    monkeypatch.delenv("KAGGLE_KEY")
+    assert first_page(patience)
+
+
+def test_the_environment_is_left_as_it_was(server: KaggleServer, patience: Patience) -> None:
+    before = dict(os.environ)
+    first_page(patience)
+    assert dict(os.environ) == before
+
+
+def test_the_client_prints_nothing(
+    server: KaggleServer, patience: Patience, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (home / "kaggle-config").mkdir()
+    (home / "kaggle-config" / "kaggle.json").write_text("{}")
+    (home / "kaggle-config" / "kaggle.json").chmod(0o644)  # at which it would warn, on stdout
+    first_page(patience)
+    assert capfd.readouterr() == ("", "")
+
+
+SECRETS = [KEY, TOKEN, SIGNATURE, "stale-token"]
+EVERYTHING_GOES_WRONG = f"""
+import os, traceback
+from pathlib import Path
+from kit.competition import DEFAULT, get
+from kit.errors import KitError
+from kit.kaggle.download import fetch
+from kit.kaggle.patience import Patience
+patience = Patience(read=0.3, tries=2, sleep=lambda seconds: None)
+for number, token in enumerate([None, "stale-token", "{TOKEN}"] * 4):
+    os.environ.pop("KAGGLE_API_TOKEN", None)
+    if token:
+        os.environ["KAGGLE_API_TOKEN"] = token
+    try:
+        print(fetch("kaggle", get(DEFAULT), Path("out") / str(number), patience=patience, say=print))
+    except KitError:
+        traceback.print_exc()
+"""
+
+
+# A client on its way to an address where nobody listens; such errors quote the address.
+ASTRAY = Answer(302, headers={"Location": f"https://127.0.0.1:9/?X-Goog-Signature={SIGNATURE}"})
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        None,
+        Answer(403, "you are {authorization}"),
+        Answer(500, "you are {authorization}", shape="html"),
+        Hang(),
+        ASTRAY,
+    ],
+    ids=["none", "403", "500", "hang", "astray"],
+)
+def test_no_secret_is_printed_logged_or_written(fault: Fault | None, server: KaggleServer, home: Path) -> None:
+    for call in ("ListDataFiles", "DownloadDataFile", "storage"):
+        server.fail(call, fault, fault)
+    environment = server.environment(home) | {"VERBOSE": "1"}  # the client takes this as a wish to log everything
+    code = [sys.executable, "-c", EVERYTHING_GOES_WRONG]
+    done = subprocess.run(code, capture_output=True, text=True, check=True, cwd=home, env=environment)
+    assert "all-dogs.zip" in done.stdout  # it did get somewhere
+    assert "does not accept the token" in done.stderr
+    written = "".join(path.read_bytes().decode("latin-1") for path in home.rglob("*") if path.is_file())
+    for secret in SECRETS:
+        assert secret not in done.stdout + done.stderr + written
+
+
+def test_patience_by_default_is_bounded() -> None:
+    longest = sum(PATIENCE.wait(failures) for failures in range(1, PATIENCE.tries)) + PATIENCE.tries * PATIENCE.read
+    assert longest < 5 * 60
+    assert PATIENCE.sleep is time.sleep
+
+
+def test_several_servers_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: Patience
+) -> None:
+    """Nothing of a client stays behind in the process."""
+    for number in range(2):
+        with kaggle_server(files={f"{number}.zip": b""}) as server:
+            for name, value in server.environment(tmp_path).items():
+                monkeypatch.setenv(name, value)
+            client: Client = connect(patience=patience)
+            assert [file.name for file in next(client.competition_files(DOGS))] == [f"{number}.zip"]
