@@ -1,0 +1,213 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dog_files import photo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from kit.data import pictures
+from kit.data.archives import BadFile, open_tree
+from kit.data.crops import FILTER, squash
+from kit.data.pictures import KEEP, MAX_PIXELS, open_picture
+
+BLUE, SEE_THROUGH_RED = (0, 0, 255), (255, 0, 0, 0)
+
+
+def save(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def decode(data: bytes, channels: int = 3) -> tuple[np.ndarray, list[str]]:
+    picture = open_picture(data)
+    image, reduced = picture.decode(channels, least=1, size=64)
+    assert reduced == 1
+    assert image.size == (picture.width, picture.height)
+    return np.asarray(image), picture.repairs
+
+
+def grey16() -> Image.Image:
+    return Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16))
+
+
+def animated() -> bytes:
+    frames = [Image.new("P", (5, 4), n) for n in range(3)]
+    for frame in frames:
+        frame.putpalette([0, 0, 255, 9, 9, 9, 8, 8, 8])
+    return save(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+
+def transparent_palette() -> bytes:
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 255, 255, 0, 0])
+    image.putpixel((1, 0), 1)
+    return save(image, "PNG", transparency=1)
+
+
+WHITE = (255, 255, 255)
+KINDS = {
+    "RGB PNG": (save(Image.new("RGB", (2, 1), BLUE), "PNG"), [BLUE, BLUE], None),
+    "grey": (save(Image.new("L", (2, 1), 9), "PNG"), [(9, 9, 9)] * 2, None),
+    "black and white": (save(Image.new("1", (2, 1), 1), "PNG"), [WHITE, WHITE], None),
+    "palette": (save(Image.new("RGB", (2, 1), BLUE).quantize(4), "PNG"), [BLUE, BLUE], None),
+    "RGBA": (save(Image.new("RGBA", (2, 1), SEE_THROUGH_RED), "PNG"), [WHITE, WHITE], "laid on white"),
+    "half transparent": (save(Image.new("RGBA", (2, 1), (0, 0, 0, 51)), "PNG"), [(204,) * 3] * 2, "laid on white"),
+    "grey with alpha": (save(Image.new("LA", (2, 1), (7, 255)), "PNG"), [(7, 7, 7)] * 2, "laid on white"),
+    "palette with alpha": (transparent_palette(), [BLUE, WHITE], "laid on white"),
+    "16 bits": (save(grey16(), "PNG"), [(0,) * 3, (1,) * 3, (128,) * 3, (255,) * 3], "16 bits brought to 8"),
+    "CMYK": (save(Image.new("CMYK", (16, 16), (255, 255, 0, 0)), "JPEG"), [(0, 0, 255)] * 256, "CMYK brought to RGB"),
+    "animated": (animated(), [BLUE] * 20, "first frame taken"),
+    "BMP": (save(Image.new("RGB", (2, 1), BLUE), "BMP"), [BLUE, BLUE], None),
+    "WebP": (save(Image.new("RGB", (2, 1), BLUE), "WEBP", lossless=True), [BLUE, BLUE], None),
+    "TIFF": (save(Image.new("RGB", (2, 1), BLUE), "TIFF"), [BLUE, BLUE], None),
+    "PGM": (b"P5 2 1 255\n\x05\x06", [(5, 5, 5), (6, 6, 6)], None),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_becomes_eight_bits(kind: str) -> None:
+    data, expected, repair = KINDS[kind]
+    pixels, repairs = decode(data)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_allclose(pixels.reshape(-1, 3), expected, atol=3 if kind == "CMYK" else 0)
+    assert repairs == ([repair] if repair else [])
+    grey, _ = decode(data, channels=1)
+    weights = np.array([0.299, 0.587, 0.114])  # ITU-R 601, which Pillow's "L" is defined by
+    np.testing.assert_allclose(grey.reshape(-1), np.array(expected) @ weights, atol=3 if kind == "CMYK" else 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_turned_picture_is_set_upright_and_its_boxes_with_it(kind: str, orientation: int) -> None:
+    stored = Image.new("L", (48, 32), 20)
+    stored.paste(240, (8, 4, 24, 12))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = save(stored, kind, exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+
+    picture = open_picture(data)
+    image, _ = picture.decode(1, least=1, size=64)
+    np.testing.assert_array_equal(np.asarray(image), upright)
+    assert (picture.width, picture.height) == image.size
+    if kind == "TIFF":
+        return  # Pillow turns it before the kit sees it
+    assert picture.repairs == (["turned upright"] if orientation != 1 else [])
+    xmin, ymin, xmax, ymax = picture.upright((8, 4, 24, 12), stated=(48, 32))
+    bright = np.zeros_like(upright, bool)
+    bright[int(ymin) : int(ymax), int(xmin) : int(xmax)] = True
+    np.testing.assert_array_equal(bright, upright > 128)
+
+
+def test_boxes_stay_where_the_annotation_speaks_of_the_upright_picture() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = open_picture(save(Image.new("L", (48, 32)), "JPEG", exif=exif))
+    assert picture.upright((1, 2, 3, 4), stated=(32, 48)) == (1, 2, 3, 4)
+    assert picture.upright((1, 2, 3, 4), stated=None) == (28, 1, 30, 3)
+    assert picture.upright((3, 4, 1, 2), stated=None) == (30, 3, 28, 1)  # inverted stays inverted
+
+
+def huge_png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+BAD = {
+    "empty": (b"", "no picture"),
+    "text": (b"<html></html>", "no picture"),
+    "ends early": (photo(200, 200)[:2000], "damaged"),
+    "PNG that ends early": (photo(200, 200, kind="PNG")[:2000], "damaged"),
+    "100 megapixels": (huge_png(10_000, 10_000), "67 megapixels"),
+    "a gigapixel": (huge_png(40_000, 40_000), "67 megapixels"),
+    "just over": (huge_png(MAX_PIXELS // 1024 + 1, 1024), "65537×1024 pixels"),
+    "floating point": (save(Image.new("F", (2, 2), 0.5), "TIFF"), "floating-point"),
+    "32 bits": (save(Image.fromarray(np.full((2, 2), 70_000, np.int32)), "TIFF"), "16 bits"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "no picture"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", BAD)
+def test_what_cannot_be_a_sample_is_a_bad_file_with_the_reason(kind: str) -> None:
+    data, words = BAD[kind]
+    with pytest.raises(BadFile, match=words):
+        decode(data)
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_damaged_bytes_are_a_picture_or_a_bad_file(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM"]))
+    whole = bytearray(photo(20, 12, kind=kind))
+    for _ in range(data.draw(st.integers(1, 5))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    mode = "RGB"
+    try:
+        picture = open_picture(bytes(whole))
+        if picture.width * picture.height < 10**6:
+            image, _ = picture.decode(3, least=1, size=16)
+            mode = image.mode
+            assert image.size == (picture.width, picture.height)
+    except BadFile:
+        pass
+    assert mode == "RGB"
+
+
+@pytest.mark.parametrize(("side", "reduced"), [(255, 1), (256, 2), (511, 2), (512, 4), (1023, 4), (1024, 8), (4096, 8)])
+def test_a_jpeg_is_reduced_while_twice_the_target_is_left(side: int, reduced: int) -> None:
+    width, height = side + 3, side + 9
+    picture = open_picture(photo(width, height))
+    image, factor = picture.decode(3, least=side, size=64)
+    assert factor == reduced
+    assert image.size == (-(-width // reduced), -(-height // reduced))
+    assert side / reduced >= KEEP * 64 or reduced == 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "turned"])
+def test_what_cannot_be_reduced_exactly_is_decoded_in_full(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    data = photo(600, 500, kind="PNG") if kind == "PNG" else photo(600, 500, exif=exif)
+    image, factor = open_picture(data).decode(3, least=500, size=64)
+    assert factor == 1
+    assert image.size == (600, 500)
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(np.mean((one.astype(float) - other) ** 2), 1e-9)))
+
+
+def test_reduced_decoding_keeps_48_db_on_photographs(shared: Path, tmp_path: Path) -> None:
+    tree = open_tree(shared / "dogs-originals" / "all-dogs.zip", spool=tmp_path)
+    ratios, reductions = [], []
+    with tree.reader() as reader:
+        for entry in tree.entries[::5]:
+            data = reader.read(entry)
+            picture = open_picture(data)
+            image, reduced = picture.decode(3, least=min(picture.width, picture.height), size=64)
+            if reduced == 1:
+                continue
+            fast = squash(image, (picture.width / reduced, picture.height / reduced), 64)
+            plain = np.asarray(Image.open(io.BytesIO(data)).resize((64, 64), FILTER))
+            ratios.append(psnr(fast, plain))
+            reductions.append(reduced)
+    assert len(ratios) > 50
+    assert set(reductions) >= {2, 4}
+    assert np.mean(ratios) >= 48
+    assert np.percentile(ratios, 5) >= 44
+
+
+def test_pictures_know_only_formats_that_pillow_has() -> None:
+    Image.init()
+    assert set(pictures.FORMATS) <= set(Image.OPEN)

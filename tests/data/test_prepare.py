@@ -1,0 +1,563 @@
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dog_files import BREEDS, LAYOUTS, DogFiles, below, clean_dogs, make_folder, make_zip, photo, voc
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from kit.competition import COMPETITIONS, DEFAULT, Competition, get
+from kit.data import cutting
+from kit.data.crops import CROPS, CropSettings, cut
+from kit.data.dataset import PreparedSet, load
+from kit.data.prepare import SIZES, describe, prepare
+from kit.errors import KitError
+
+DOGS = get(DEFAULT)
+MONET = get("gan-getting-started")
+ARRAYS = ("images.npy", "labels.npy", "samples.jsonl", "whole.npy", "canvas.npy", "canvas_index.npy")
+
+
+def make(
+    source: Path, out: Path, policy: str | None = None, *, competition: Competition = DOGS, **options: Any
+) -> PreparedSet:
+    options = {"size": 16, "workers": 1, "max_rejected": 1.0, **options}
+    return prepare(source, competition=competition, out=out, crop=CropSettings(policy=policy), **options)
+
+
+def dogs_at(path: Path, dogs: DogFiles | None = None) -> Path:
+    return LAYOUTS["two zips"](dogs or clean_dogs(), path)
+
+
+def check_counts(info: dict[str, Any], samples: list[Any]) -> None:
+    """Every picture and every box is accounted for once."""
+    counts, boxes = info["counts"], info["counts"]["boxes"]
+    assert counts["found"] == (
+        counts["kept"] + counts["rejected"] + counts["duplicates"] + sum(counts["filtered"].values()) + counts["copies"]
+    )
+    assert boxes["listed"] == boxes["kept"] + sum(boxes["dropped"].values()) + sum(boxes["filtered"].values())
+    assert counts["samples"] == boxes["kept"] + counts["whole_pictures"] == len(samples)
+    assert counts["kept"] == len({sample["file"] for sample in samples})
+    assert boxes["kept"] == sum(sample["box"] is not None for sample in samples)
+    assert len(info["rejected"]) == counts["rejected"] + counts["duplicates"] + counts["annotations_without_picture"]
+    held = [sample["file"] for sample in samples if sample["holdout"]]
+    assert counts["holdout"] == {"pictures": len(set(held)), "samples": len(held)}
+    assert not set(held) & {sample["file"] for sample in samples if not sample["holdout"]}
+
+
+def check_set(prepared: PreparedSet, size: int, channels: int) -> None:
+    """Every row is a picture of the stated size, with a source, a class or none, and a place in the counts."""
+    samples = prepared.samples()
+    assert prepared.images.dtype == np.uint8
+    assert prepared.images.shape == (len(samples), size, size, channels)
+    assert prepared.whole.shape[1:] == (size, size, channels)
+    check_counts(prepared.info, samples)
+    used = {number for number in prepared.labels.tolist() if number >= 0}
+    assert used == set(range(len(prepared.classes)))
+    assert prepared.classes == sorted(prepared.classes)
+    sheet = Image.open(prepared.path / "contact.png")
+    assert sheet.mode == ("L" if channels == 1 else "RGB")
+    assert sheet.width == min(8, len(samples)) * (size + 2) - 2
+
+
+@pytest.mark.parametrize("policy", CROPS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_set_does_not_depend_on_how_the_source_is_packed(policy: str, layout: str, tmp_path: Path) -> None:
+    dogs = clean_dogs()
+    expected = make(dogs_at(tmp_path / "plain", dogs), tmp_path / "expected", policy)
+    found = make(LAYOUTS[layout](dogs, tmp_path / "source"), tmp_path / "found", policy)
+    check_set(found, 16, 3)
+    assert found.digest == expected.digest
+    for name in ARRAYS:
+        assert (found.path / name).exists() == (expected.path / name).exists()
+    assert found.info["crop"]["policy"] == policy
+
+
+@pytest.mark.parametrize("policy", CROPS)
+def test_every_row_is_the_box_it_says_of_the_picture_it_says(policy: str, tmp_path: Path) -> None:
+    dogs = clean_dogs()
+    prepared = make(dogs_at(tmp_path / "source", dogs), tmp_path / "set", policy)
+    samples = prepared.samples()
+    assert len(samples) == (18 if CROPS[policy].region else 12)
+    order: list[str] = []
+    for row, sample in enumerate(samples):
+        picture = Image.open(io.BytesIO(dogs.pictures[sample["file"]])).convert("RGB")
+        if sample["file"] not in order:
+            order.append(sample["file"])
+            squashed = picture.resize((16, 16), Image.Resampling.LANCZOS, reducing_gap=2.5)
+            np.testing.assert_array_equal(prepared.whole[len(order) - 1], np.asarray(squashed))
+        if sample["box"] is None:
+            np.testing.assert_array_equal(prepared.images[row], prepared.whole[len(order) - 1])
+        else:
+            assert CROPS[policy].region is not None
+            box = tuple(map(int, sample["box"]))
+            expected = cut(np.asarray(picture), box, 16)  # type: ignore[arg-type]
+            np.testing.assert_array_equal(prepared.images[row], expected)
+        (breed,) = {
+            key.split("/")[0].partition("-")[2] for key in dogs.annotations if key.endswith("/" + sample["file"][:-4])
+        }
+        assert prepared.classes[prepared.labels[row]] == breed
+    assert (prepared.path / "whole.npy").exists() == (policy != "whole")
+
+
+def test_a_canvas_is_the_whole_picture_at_its_own_shape(tmp_path: Path) -> None:
+    dogs = clean_dogs()
+    prepared = make(dogs_at(tmp_path / "source", dogs), tmp_path / "set", "mixed")
+    assert prepared.canvas is not None
+    assert prepared.canvas_index is not None
+    assert len(prepared.canvas_index) == len(dogs.pictures)
+    assert len(prepared.canvas) == sum(h * w for _, h, w in prepared.canvas_index)
+    for (offset, height, width), name in zip(prepared.canvas_index, sorted(dogs.pictures), strict=True):
+        assert min(height, width) == 16
+        picture = Image.open(io.BytesIO(dogs.pictures[name])).convert("RGB")
+        expected = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.5))
+        found = prepared.canvas[offset : offset + height * width].reshape(height, width, 3)
+        np.testing.assert_array_equal(found, expected)
+        assert abs(width / height - picture.width / picture.height) < 0.05
+
+
+@pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
+def test_each_competition_has_its_own_size_and_crop(competition: Competition, tmp_path: Path) -> None:
+    if competition.annotations:
+        source = dogs_at(tmp_path / "source")
+    else:
+        files = {f"{competition.pictures[0]}/{i}.jpg": photo(256, 256, seed=i) for i in range(4)}
+        source = make_zip(tmp_path / "source.zip", files)
+    prepared = make(source, tmp_path / "set", competition=competition, size=None)
+    check_set(prepared, competition.size, 3)
+    assert prepared.info["crop"]["policy"] == competition.crop
+    assert prepared.competition == competition.slug
+    assert prepared.classes == ([] if not competition.annotations else ["Alpha", "Beta-hound", "Gamma"])
+
+
+def test_workers_change_nothing_but_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "POOL_FROM", 1)
+    monkeypatch.setattr(cutting, "CHUNK", 2)
+    dogs = clean_dogs(20)
+    dogs.pictures["n01_0.jpg"] = dogs.pictures["n01_0.jpg"][:500]
+    source = dogs_at(tmp_path / "source", dogs)
+    sets = [make(source, tmp_path / str(n), workers=n) for n in (1, 2, 3)]
+    monkeypatch.setattr(cutting, "START_METHOD", "spawn")  # as on macOS and Windows
+    sets.append(make(source, tmp_path / "spawned", workers=2))
+    assert len({prepared.digest for prepared in sets}) == 1
+    assert all(prepared.info["counts"]["rejected"] == 1 for prepared in sets)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only forked processes see the change made to them here")
+def test_a_process_that_is_killed_is_an_error_and_not_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "POOL_FROM", 1)
+    monkeypatch.setattr(cutting._Worker, "prepare", lambda self, number: os._exit(9))
+    with pytest.raises(KitError, match="--workers 1"):
+        make(dogs_at(tmp_path / "source"), tmp_path / "set", workers=2)
+    assert not (tmp_path / "set").exists()
+
+
+def test_progress_goes_to_the_end(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    make(dogs_at(tmp_path / "source"), tmp_path / "set", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(n, 12) for n in range(1, 13)]
+
+
+def dirty_dogs() -> DogFiles:
+    dogs = clean_dogs(6)
+    dogs.add("n01_cut", photo(300, 200, seed=20)[:1500], (1, 1, 50, 50))
+    dogs.add("n01_png", photo(seed=21, kind="PNG", mode="RGBA"), (1, 1, 50, 39))
+    dogs.add("n01_same", dogs.pictures["n01_0.jpg"], (2, 2, 20, 20))
+    dogs.add("n01_beyond", photo(seed=22), (-5, 3, 70, 30), (5, 5, 20, 20))
+    dogs.add("n01_outside", photo(seed=23), (100, 100, 120, 130))
+    dogs.add("n01_xml", photo(seed=24))
+    dogs.annotations["n01-Alpha/n01_xml"] = b"not XML"
+    dogs.pictures["n01_alone.jpg"] = photo(seed=25)
+    dogs.annotations["n01-Alpha/n01_gone"] = dogs.annotations["n01-Alpha/n01_0"]
+    return dogs
+
+
+def test_dirt_is_mended_or_left_out_and_told(tmp_path: Path) -> None:
+    prepared = make(dogs_at(tmp_path / "source", dirty_dogs()), tmp_path / "set", "square", max_rejected=0.25)
+    check_set(prepared, 16, 3)
+    assert {row["file"]: row["reason"] for row in prepared.info["rejected"]} == {
+        "n01-Alpha/n01_gone": "annotation without a picture",
+        "n01_alone.jpg": "no annotation",
+        "n01_cut.jpg": prepared.info["rejected"][2]["reason"],
+        "n01_same.jpg": "the same bytes as n01_0.jpg",
+        "n01_xml.jpg": "its annotation is no XML (syntax error: line 1, column 0)",
+    }
+    assert prepared.info["rejected"][2]["reason"].startswith("damaged (image file is truncated")
+    repairs = {sample["file"]: sample["repair"] for sample in prepared.samples() if sample["repair"]}
+    assert repairs == {
+        "n01_png.jpg": "laid on white",
+        "n01_beyond.jpg": "box clamped to the picture",
+        "n01_outside.jpg": "box 1 is outside: the whole picture taken",
+    }
+    assert prepared.info["counts"]["repaired"] == {
+        "box clamped to the picture": 1,
+        "laid on white": 1,
+        "no good box, whole picture taken": 1,
+    }
+    told = "\n".join(describe(prepared))
+    for words in (
+        "13 found = 9 kept + 3 rejected + 1 duplicates",
+        "1 outside",
+        "n01_xml.jpg: its annotation",
+        "n01_gone",
+    ):
+        assert words in told
+    assert list(describe(prepared, reasons=1))[-1].startswith("left out 4 more")
+
+
+def test_duplicates_can_be_kept_and_stay_on_one_side_of_the_hold_out(tmp_path: Path) -> None:
+    dogs = clean_dogs(10)
+    for i, name in enumerate(sorted(dogs.pictures)):
+        dogs.add(f"n03_same{i}", dogs.pictures[name], (2, 2, 30, 30), breed=BREEDS[2])
+    source = dogs_at(tmp_path / "source", dogs)
+    assert make(source, tmp_path / "once", holdout=0.3).info["counts"]["duplicates"] == 10
+    prepared = make(source, tmp_path / "twice", holdout=0.3, keep_duplicates=True)
+    check_set(prepared, 16, 3)
+    assert prepared.info["counts"]["duplicates"] == 0
+    side = {sample["file"]: sample["holdout"] for sample in prepared.samples()}
+    sides_of = {
+        data: {side[name] for name, other in dogs.pictures.items() if other == data} for data in dogs.pictures.values()
+    }
+    assert all(len(sides) == 1 for sides in sides_of.values())
+    assert prepared.info["counts"]["holdout"]["pictures"] == 6
+
+
+@pytest.mark.parametrize("share", [0, 0.05, 0.25, 0.9])
+def test_the_hold_out_is_a_share_of_the_pictures_by_their_bytes(share: float, tmp_path: Path) -> None:
+    dogs = clean_dogs(40)
+    prepared = make(dogs_at(tmp_path / "a", dogs), tmp_path / "set", holdout=share)
+    held = {sample["file"] for sample in prepared.samples() if sample["holdout"]}
+    assert len(held) == round(share * 40)
+    # Other names, other order, same bytes: the same pictures.
+    renamed = DogFiles()
+    other_name = {name: f"z{len(dogs.pictures) - i}.jpg" for i, name in enumerate(sorted(dogs.pictures))}
+    for key, note in dogs.annotations.items():
+        breed, name = key.split("/")
+        renamed.pictures[other_name[f"{name}.jpg"]] = dogs.pictures[f"{name}.jpg"]
+        renamed.annotations[f"{breed}/{other_name[f'{name}.jpg'][:-4]}"] = note
+    again = make(dogs_at(tmp_path / "b", renamed), tmp_path / "other", holdout=share)
+    assert {sample["file"] for sample in again.samples() if sample["holdout"]} == {other_name[name] for name in held}
+    if 0 < share < 0.9:
+        reseeded = make(dogs_at(tmp_path / "a", dogs), tmp_path / "seeded", holdout=share, seed=1)
+        assert {sample["file"] for sample in reseeded.samples() if sample["holdout"]} != held
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+
+
+def test_the_same_set_again_changes_nothing(tmp_path: Path) -> None:
+    source = dogs_at(tmp_path / "source")
+    first = make(source, tmp_path / "set")
+    before = stamps(first.path)
+    seen: list[int] = []
+    again = make(source, tmp_path / "set", progress=lambda done, total: seen.append(done))
+    assert stamps(again.path) == before
+    assert seen == []
+    # Packed otherwise it has to be read, and is found to be the same.
+    make(LAYOUTS["folders"](clean_dogs(), tmp_path / "loose"), tmp_path / "set")
+    assert stamps(first.path) == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("change", ["settings", "source", "damage", "version"])
+def test_a_set_that_is_another_or_damaged_is_replaced_whole(change: str, tmp_path: Path) -> None:
+    source = dogs_at(tmp_path / "source")
+    first = make(source, tmp_path / "set", "mixed")
+    options: dict[str, Any] = {"policy": "mixed"}
+    if change == "settings":
+        options = {"policy": "box"}
+    elif change == "source":
+        dogs_at(tmp_path / "source", clean_dogs(13))
+    elif change == "damage":
+        with (first.path / "images.npy").open("r+b") as file:
+            file.seek(500)
+            file.write(b"damage")
+    else:
+        info = json.loads((first.path / "dataset.json").read_text())
+        (first.path / "dataset.json").write_text(json.dumps({**info, "version": 0}))
+    again = make(source, tmp_path / "set", **options)
+    check_set(load(again.path), 16, 3)
+    assert (again.digest == first.digest) == (change in ("damage", "version"))
+    assert (again.path / "canvas.npy").exists() == (change != "settings")
+
+
+def test_a_stricter_limit_is_not_passed_by_an_earlier_set(tmp_path: Path) -> None:
+    source = dogs_at(tmp_path / "source", dirty_dogs())
+    first = make(source, tmp_path / "set", max_rejected=0.5)
+    with pytest.raises(KitError, match="max-rejected"):
+        make(source, tmp_path / "set", max_rejected=0.1)
+    assert load(first.path).digest == first.digest
+
+
+def test_other_folders_are_never_replaced(tmp_path: Path) -> None:
+    source = dogs_at(tmp_path / "source")
+    for name in ("file", "folder", "link"):
+        out = tmp_path / name
+        if name == "file":
+            out.write_text("mine")
+        elif name == "folder":
+            make_folder(out, {"holiday.jpg": b"mine"})
+        else:
+            out.symlink_to(tmp_path / "folder")
+        with pytest.raises(KitError, match="choose another --out"):
+            make(source, out)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "folder" / "holiday.jpg").read_bytes() == b"mine"
+    (tmp_path / "empty").mkdir()
+    make(source, tmp_path / "empty")
+
+
+BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
+    "size": ({"size": 30}, "a size of 30 px"),
+    "small size": ({"size": 8}, "a size of 8 px"),
+    "channels": ({"channels": 2}, "2 channels"),
+    "holdout": ({"holdout": 1.0}, "hold-out of 1.0"),
+    "negative holdout": ({"holdout": -0.1}, "hold-out of -0.1"),
+    "max_rejected": ({"max_rejected": 1.5}, "max-rejected of 1.5"),
+    "workers": ({"workers": 0}, "0 workers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARGUMENTS)
+def test_values_that_make_no_sense_are_refused_before_anything(case: str, tmp_path: Path) -> None:
+    options, words = BAD_ARGUMENTS[case]
+    with pytest.raises(KitError, match=words) as error:
+        make(tmp_path / "missing", tmp_path / "set", **options)
+    assert error.value.remedy
+
+
+def hopeless_dogs() -> DogFiles:
+    dogs = DogFiles()
+    dogs.add("n01_1", b"no picture", (1, 1, 30, 30))
+    return dogs
+
+
+def tiny_boxes() -> DogFiles:
+    dogs = DogFiles()
+    dogs.add("n01_1", photo(), (1, 1, 30, 30))
+    return dogs
+
+
+UNUSABLE: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
+    "no such path": (lambda path: path / "nowhere", {}, "no such file"),
+    "no zip": (lambda path: make_folder(path, {"x.zip": b"<html>"}) / "x.zip", {}, "no zip archive"),
+    "nothing in it": (lambda path: make_folder(path, {"x.txt": b""}), {}, "no pictures"),
+    "no annotations": (lambda path: make_folder(path, {"all-dogs/n01_1.jpg": photo()}), {}, "no annotations"),
+    "all damaged": (lambda path: dogs_at(path, hopeless_dogs()), {}, "no picture left"),
+    "too much damaged": (lambda path: dogs_at(path, hopeless_dogs()), {"max_rejected": 0.5}, "1 of 1 pictures"),
+    "all filtered": (lambda path: dogs_at(path, tiny_boxes()), {"crop": CropSettings(min_side=35)}, "no picture left"),
+    "no boxes": (
+        lambda path: make_folder(path, {"a.jpg": photo()}),
+        {"crop": CropSettings(policy="box")},
+        "--crop whole",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_source_that_cannot_be_used_is_one_line_and_leaves_nothing(case: str, tmp_path: Path) -> None:
+    make_source, options, words = UNUSABLE[case]
+    source = make_source(tmp_path / "source")
+    options = {"crop": None, "max_rejected": 1.0, **options}
+    with pytest.raises(KitError) as error:
+        prepare(source, competition=DOGS, out=tmp_path / "out" / "set", size=16, workers=1, **options)
+    assert words in str(error.value)
+    assert str(source) in str(error.value)
+    assert error.value.remedy
+    assert not list((tmp_path / "out").glob("*")) or not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = dogs_at(tmp_path / "source")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 0))  # type: ignore[attr-defined]
+    with pytest.raises(KitError, match="MB are needed"):
+        make(source, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_disk_that_fills_up_leaves_the_old_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = dogs_at(tmp_path / "source")
+    first = make(source, tmp_path / "set")
+
+    def full(self: object, rows: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kit.data.arrays.GrowingArray.append", full)
+    with pytest.raises(KitError, match="the disk is full"):
+        make(source, tmp_path / "set", "box")
+    assert load(first.path).digest == first.digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "source"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_size_and_both_depths(size: int, channels: int, tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "source", {f"{i}.png": photo(20 + i, 30, seed=i, kind="PNG") for i in range(2)})
+    prepared = make(source, tmp_path / "set", size=size, channels=channels)
+    check_set(prepared, size, channels)
+
+
+def test_sizes_are_those_of_the_networks() -> None:
+    from kit.models.sizes import split_size
+
+    for size in range(1, 300):
+        if size in SIZES:
+            base, doublings = split_size(size)
+            assert size == base << doublings
+        else:
+            with pytest.raises(KitError):
+                split_size(size)
+
+
+def test_class_folders_become_classes(tmp_path: Path) -> None:
+    files = below("cat", {"1.jpg": photo(seed=1), "2.jpg": photo(seed=2)}) | below("ant", {"1.jpg": photo(seed=3)})
+    prepared = make(make_zip(tmp_path / "set.zip", files | {"bad/1.jpg": b"no picture"}), tmp_path / "set")
+    check_set(prepared, 16, 3)
+    assert prepared.classes == ["ant", "cat"]  # a class without a picture left is none
+    assert prepared.labels.tolist() == [0, 1, 1]
+    assert [sample["file"] for sample in prepared.samples()] == ["ant/1.jpg", "cat/1.jpg", "cat/2.jpg"]
+
+
+# Whatever comes: any part of a set may be dirty in any way, a few at a time.
+GOOD_PICTURES = st.builds(
+    photo,
+    st.integers(1, 90),
+    st.integers(1, 90),
+    seed=st.integers(0, 9),
+    kind=st.sampled_from(["JPEG", "PNG", "GIF"]),
+    mode=st.sampled_from(["RGB", "L"]),
+)
+ODD_PICTURES = st.one_of(
+    st.builds(photo, seed=st.integers(0, 3), kind=st.just("PNG"), mode=st.sampled_from(["RGBA", "LA", "1", "P"])),
+    st.builds(photo, seed=st.integers(0, 3), mode=st.just("CMYK")),
+    st.builds(lambda n: photo(60, 60)[:n], st.integers(0, 700)),
+    st.binary(max_size=20),
+)
+GOOD_BOXES = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(21, 60), st.integers(21, 40))
+ODD_NUMBERS = st.integers(-30, 120) | st.sampled_from(["nan", "", "x", "1e400", "12.5"])
+ODD_BOXES = st.tuples(ODD_NUMBERS, ODD_NUMBERS, ODD_NUMBERS, ODD_NUMBERS)
+ODD_NOTES = st.sampled_from([b"", b"<annotation>", b'<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', voc()])
+NUMBERS = ("1", "2", "3", "é", "x y")
+
+
+def now_and_then(draw: st.DrawFn, odds: int) -> bool:
+    return draw(st.integers(1, odds)) == odds
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    try:
+        return Image.open(io.BytesIO(data)).size
+    except OSError:
+        return 0, 0
+
+
+@st.composite
+def dirty_sets(draw: st.DrawFn) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for breed in BREEDS:
+        for number in draw(st.lists(st.sampled_from(NUMBERS), max_size=4, unique=True)):
+            name = f"{breed.partition('-')[0]}_{number}"
+            suffix = draw(st.sampled_from([".jpg", ".jpg", ".JPG", ".png", ".txt"]))
+            folder = "Annotation/n01-Other" if now_and_then(draw, 60) else f"Annotation/{breed}"
+            boxes = draw(st.lists(ODD_BOXES if now_and_then(draw, 3) else GOOD_BOXES, max_size=3))
+            if not now_and_then(draw, 10):
+                files[f"all-dogs/{name}{suffix}"] = draw(ODD_PICTURES if now_and_then(draw, 4) else GOOD_PICTURES)
+            if not now_and_then(draw, 10):
+                files[f"{folder}/{name}"] = draw(ODD_NOTES) if now_and_then(draw, 6) else voc(*boxes)
+            if now_and_then(draw, 8):  # another of its name
+                other = draw(st.sampled_from([f"{name.upper()}.JPG", f"more/{name}.jpg", f"{name}.gif"]))
+                files[f"all-dogs/{other}"] = draw(GOOD_PICTURES)
+    if now_and_then(draw, 4):
+        prefix = draw(st.sampled_from(["", "Annotation/", "__MACOSX/", "all-dogs/", "../"]))
+        files[f"{prefix}stray.jpg"] = draw(GOOD_PICTURES)
+    if now_and_then(draw, 5):  # no competition's set at all
+        files = {name.replace("all-dogs", "a").replace("Annotation", "b"): data for name, data in files.items()}
+    return files
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    files=dirty_sets(),
+    policy=st.sampled_from([None, *CROPS]),
+    channels=st.sampled_from([None, 1, 3]),
+    min_side=st.sampled_from([0, 0, 25]),
+    holdout=st.sampled_from([0.0, 0.3]),
+    keep_duplicates=st.booleans(),
+    max_rejected=st.sampled_from([1.0, 1.0, 0.3]),
+)
+def test_whatever_comes_it_ends_in_a_traced_set_or_one_line(
+    files: dict[str, bytes],
+    policy: str | None,
+    channels: int | None,
+    min_side: int,
+    holdout: float,
+    keep_duplicates: bool,
+    max_rejected: float,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("dirty")
+    source = make_zip(folder / "set.zip", files)
+    out = folder / "out" / "set"
+    try:
+        prepared = prepare(
+            source,
+            competition=DOGS,
+            out=out,
+            crop=CropSettings(policy=policy, min_side=min_side),
+            size=16,
+            channels=channels,
+            holdout=holdout,
+            max_rejected=max_rejected,
+            keep_duplicates=keep_duplicates,
+            workers=1,
+        )
+    except KitError as error:
+        line, remedy = str(error), error.remedy
+        assert str(source) in line
+        assert "\n" not in line
+        assert remedy
+        assert not out.exists()
+        return
+    check_set(load(out), 16, channels or 3)
+    assert prepared.info["counts"]["rejected"] <= max_rejected * prepared.info["counts"]["found"]
+    names = {name.rsplit("/", 1)[-1] for name in files}
+    for sample in prepared.samples():
+        assert sample["file"].rsplit("/", 1)[-1] in names
+        if sample["box"] is not None:
+            of_that_name = [data for name, data in files.items() if name.endswith("/" + sample["file"])]
+            xmin, ymin, xmax, ymax = sample["box"]
+            assert 0 <= xmin < xmax
+            assert 0 <= ymin < ymax
+            assert any(xmax <= width and ymax <= height for width, height in map(size_of, of_that_name))
+
+
+def test_real_photographs_come_through(shared: Path, tmp_path: Path) -> None:
+    prepared = prepare(shared / "dogs-originals", competition=DOGS, out=tmp_path / "set", workers=2)
+    check_set(prepared, 64, 3)
+    assert len(prepared.classes) == 4
+    assert prepared.info["counts"]["found"] == 557
+    assert prepared.info["counts"]["boxes"]["listed"] == 533 + 2 * 20 + 3 * 4  # objects in the XML, counted apart
+    assert prepared.info["rejected"] == []
+
+
+def test_real_anime_faces_and_digits_come_through(shared: Path, tmp_path: Path) -> None:
+    faces = prepare(shared / "anime-faces.zip", competition=DOGS, out=tmp_path / "faces")
+    check_set(faces, 64, 3)
+    assert faces.classes == []
+    assert faces.info["counts"]["found"] == 4000
+    # The test digits alone, for time.
+    files = {file.name: file.read_bytes() for file in (shared / "mnist").glob("t10k-*")}
+    digits = prepare(make_folder(tmp_path / "mnist", files), competition=DOGS, out=tmp_path / "digits")
+    check_set(digits, 28, 1)
+    assert digits.classes == [str(digit) for digit in range(10)]
+    assert len(digits.images) == 10_000
+    assert np.bincount(digits.labels).min() > 800

@@ -1,0 +1,302 @@
+import gzip
+import io
+import struct
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dog_files import LAYOUTS, DogFiles, below, clean_dogs, make_folder, make_zip, photo, voc
+from PIL import Image
+
+from kit.competition import COMPETITIONS, DEFAULT, get
+from kit.data.archives import open_tree
+from kit.data.sources import Collection, collect, fetch_mnist, kaggle_mount
+from kit.errors import KitError
+
+DOGS = get(DEFAULT)
+MONET = get("gan-getting-started")
+
+
+def look(path: Path, competition=DOGS) -> Collection:
+    return collect(open_tree(path, spool=path.parent), competition)
+
+
+def folders(dogs: DogFiles, root: Path) -> Path:
+    return LAYOUTS["folders"](dogs, root)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_the_same_collection(layout: str, tmp_path: Path) -> None:
+    dogs = clean_dogs()
+    found = look(LAYOUTS[layout](dogs, tmp_path / "source"))
+    assert found.boxes
+    assert [item.file for item in found.items] == sorted(dogs.pictures)
+    labels = {name: breed.partition("-")[2] for breed, name in (key.split("/") for key in dogs.annotations)}
+    assert {item.file[:-4]: item.label for item in found.items} == labels
+    assert (found.rejected, found.orphans) == ([], [])
+    assert found.copies == (len(dogs.pictures) if layout.endswith("extracted too") else 0)
+    with found.tree.reader() as reader:
+        for item in found.items:
+            assert reader.read(item.picture) == dogs.pictures[item.file]
+            assert item.annotation is not None
+            assert reader.read(item.annotation) in dogs.annotations.values()
+
+
+def test_what_has_no_counterpart_is_listed(tmp_path: Path) -> None:
+    dogs = clean_dogs(4)
+    dogs.pictures["n09_9.jpg"] = photo(seed=9)
+    dogs.annotations["n01-Alpha/n01_missing"] = voc((1, 2, 3, 4))
+    found = look(folders(dogs, tmp_path / "set"))
+    assert [(row.file, row.reason) for row in found.rejected] == [("n09_9.jpg", "no annotation")]
+    assert [(row.file, row.reason) for row in found.orphans] == [
+        ("n01-Alpha/n01_missing", "annotation without a picture")
+    ]
+    assert found.found == 5
+
+
+def test_names_that_collide_when_case_is_ignored_are_one_and_a_rejected_one(tmp_path: Path) -> None:
+    dogs = clean_dogs(2)
+    files = below("all-dogs", dogs.pictures) | below("Annotation", dogs.annotations)
+    files["all-dogs/N01_0.JPG"] = photo(seed=99)
+    files["all-dogs/n01_0.png"] = photo(seed=98)
+    files["all-dogs/copies/n01_0.jpg"] = dogs.pictures["n01_0.jpg"]
+    found = look(make_zip(tmp_path / "set.zip", files))
+    reason = "its name is also that of N01_0.JPG, another picture"
+    assert [(row.file, row.reason) for row in found.rejected] == [
+        ("n01_0.jpg", reason),
+        ("n01_0.jpg", reason),
+        ("n01_0.png", reason),
+    ]
+    assert found.found == len(dogs.pictures) + 3
+    assert len(found.items) + len(found.rejected) + found.copies == found.found
+    assert len({item.file.casefold() for item in found.items}) == len(found.items) == 2
+
+
+def test_an_annotation_in_two_breeds_rejects_the_picture(tmp_path: Path) -> None:
+    dogs = clean_dogs(3)
+    dogs.annotations["n02-Beta-hound/n01_0"] = dogs.annotations["n01-Alpha/n01_0"]
+    found = look(folders(dogs, tmp_path / "set"))
+    assert [(row.file, row.reason) for row in found.rejected] == [("n01_0.jpg", "annotated as Alpha and as Beta-hound")]
+
+
+@pytest.mark.parametrize(
+    ("breed", "words"),
+    [
+        ("n01-Omega", "two breeds with the number n01, n01-Alpha and n01-Omega"),
+        ("n09-Alpha", "two classes with one name, Alpha and Alpha"),
+        ("n09-ALPHA", "two classes with one name"),
+    ],
+)
+def test_two_breeds_never_become_one_silently(breed: str, words: str, tmp_path: Path) -> None:
+    dogs = clean_dogs(3)
+    dogs.add("n09_1", photo(seed=50), (1, 1, 30, 30), breed=breed)
+    with pytest.raises(KitError, match=words):
+        look(folders(dogs, tmp_path / "set"))
+
+
+def test_a_breed_folder_in_two_spellings_is_one_breed(tmp_path: Path) -> None:
+    dogs = clean_dogs(3)
+    dogs.add("n01_77", photo(seed=50), (1, 1, 30, 30), breed="N01-alpha")
+    files = below("all-dogs", dogs.pictures) | below("Annotation", dogs.annotations)
+    found = look(make_zip(tmp_path / "set.zip", files))
+    assert {item.label for item in found.items if item.file.startswith("n01")} == {"alpha"}
+
+
+def test_annotations_without_breed_folders_give_no_class(tmp_path: Path) -> None:
+    dogs = clean_dogs(3)
+    flat = {name.split("/")[1]: data for name, data in dogs.annotations.items()}
+    make_folder(tmp_path / "set" / "all-dogs", dogs.pictures)
+    make_folder(tmp_path / "set" / "Annotation", flat)
+    assert {item.label for item in look(tmp_path / "set").items} == {None}
+
+
+@pytest.mark.parametrize("competition", [record for record in COMPETITIONS.values() if record.annotations])
+def test_pictures_without_annotations_are_refused_with_the_way_out(competition, tmp_path: Path) -> None:
+    make_folder(tmp_path / "set" / competition.pictures[0], {"a.jpg": photo()})
+    with pytest.raises(KitError) as error:
+        look(tmp_path / "set", competition)
+    assert str(tmp_path / "set") in error.value.problem
+    assert "no annotations" in error.value.problem
+    assert f"{competition.annotations[0]}.zip" in error.value.remedy
+    with pytest.raises(KitError, match="no annotations"):
+        look(make_zip(tmp_path / f"{competition.pictures[0]}.zip", {"a.jpg": photo()}), competition)
+
+
+def test_annotations_without_pictures_are_refused(tmp_path: Path) -> None:
+    make_folder(tmp_path / "set" / "Annotation" / "n01-Alpha", {"n01_1": voc()})
+    with pytest.raises(KitError, match="no pictures"):
+        look(tmp_path / "set")
+
+
+@pytest.mark.parametrize("kind", ["empty", "text"])
+def test_no_pictures_at_all_are_refused(kind: str, tmp_path: Path) -> None:
+    make_folder(tmp_path / "set", {"readme.txt": b"hello"} if kind == "text" else {})
+    (tmp_path / "set").mkdir(exist_ok=True)
+    with pytest.raises(KitError, match="no pictures"):
+        look(tmp_path / "set")
+
+
+def test_a_competition_without_annotations_takes_its_own_folder_only(tmp_path: Path) -> None:
+    files = {"monet_jpg/a.jpg": photo(seed=1), "monet_jpg/b.jpg": photo(seed=2), "photo_jpg/c.jpg": photo(seed=3)}
+    for source in (make_folder(tmp_path / "set", files), make_zip(tmp_path / "set.zip", files)):
+        found = look(source, MONET)
+        assert [(item.file, item.label, item.annotation) for item in found.items] == [
+            ("a.jpg", None, None),
+            ("b.jpg", None, None),
+        ]
+        assert not found.boxes
+
+
+PLAIN = {
+    "flat": ({"b.jpg": 1, "a.png": 2}, {"a.png": None, "b.jpg": None}),
+    "one folder": ({"images/b.jpg": 1, "images/a.jpg": 2}, {"a.jpg": None, "b.jpg": None}),
+    "classes": ({"x/cat/1.jpg": 1, "x/dog/1.jpg": 2}, {"cat/1.jpg": "cat", "dog/1.jpg": "dog"}),
+    "deep classes": ({"cat/a/1.jpg": 1, "dog/1.jpg": 2}, {"cat/a/1.jpg": "cat", "dog/1.jpg": "dog"}),
+    "some without": ({"cat/1.jpg": 1, "2.jpg": 2}, {"cat/1.jpg": "cat", "2.jpg": None}),
+    "other files too": ({"notes.txt": 0, "a/1.jpg": 1, "a/labels.csv": 0}, {"1.jpg": None}),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+@pytest.mark.parametrize("packed", [False, True])
+def test_any_folder_of_pictures_is_classed_by_its_folders(case: str, packed: bool, tmp_path: Path) -> None:
+    names, expected = PLAIN[case]
+    files = {name: photo(seed=seed) for name, seed in names.items()}
+    source = make_zip(tmp_path / "set.zip", files) if packed else make_folder(tmp_path / "set", files)
+    found = look(source)
+    assert {item.file: item.label for item in found.items} == expected
+    assert [item.file for item in found.items] == sorted(expected)
+    assert not found.boxes
+
+
+def test_zips_may_be_the_classes(tmp_path: Path) -> None:
+    make_zip(tmp_path / "set" / "cat.zip", {"1.jpg": photo(seed=1)})
+    make_zip(tmp_path / "set" / "dog.zip", {"1.jpg": photo(seed=2)})
+    assert [item.label for item in look(tmp_path / "set").items] == ["cat", "dog"]
+
+
+def test_class_folders_that_differ_in_case_are_refused(tmp_path: Path) -> None:
+    source = make_zip(tmp_path / "set.zip", {"Cat/1.jpg": photo(seed=1), "cat/2.jpg": photo(seed=2)})
+    with pytest.raises(KitError, match="Cat and cat"):
+        look(source)
+
+
+def idx_file(array: np.ndarray) -> bytes:
+    return struct.pack(f">xxBB{array.ndim}I", 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def mnist(count: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(count)
+    return rng.integers(0, 256, (count, 28, 28), np.uint8), (np.arange(count) * 7 % 10).astype(np.uint8)
+
+
+MNIST_NAMES = {
+    "web": ("{}-images-idx3-ubyte.gz", "{}-labels-idx1-ubyte.gz"),
+    "unpacked": ("{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"),
+    "kaggle": ("{0}-images.idx3-ubyte", "{0}-labels.idx1-ubyte"),
+}
+
+
+def mnist_files(names: str, splits: tuple[str, ...] = ("train", "t10k")) -> dict[str, bytes]:
+    files = {}
+    for i, split in enumerate(splits):
+        for template, array in zip(MNIST_NAMES[names], mnist(12 - 5 * i), strict=True):
+            data = idx_file(array)
+            files[template.format(split)] = gzip.compress(data) if template.endswith(".gz") else data
+    return files
+
+
+@pytest.mark.parametrize("names", MNIST_NAMES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_mnist_is_its_training_pictures(names: str, packed: bool, tmp_path: Path) -> None:
+    files = mnist_files(names)
+    found = look(make_zip(tmp_path / "m.zip", files) if packed else make_folder(tmp_path / "m", files))
+    pictures, labels = mnist()
+    assert (found.size, found.channels, found.boxes) == (28, 1, False)
+    assert [int(item.label or -1) for item in found.items] == labels.tolist()
+    assert [item.file for item in found.items] == [f"train/{i:02}" for i in range(12)]
+    with found.tree.reader() as reader:
+        for item, expected in zip(found.items, pictures, strict=True):
+            image = Image.open(io.BytesIO(reader.read(item.picture)))
+            np.testing.assert_array_equal(np.asarray(image), expected)
+    rows = found.tree.fingerprint(found.used())
+    assert len(rows) == 1
+    assert rows[0]["bytes"] == sum(len(data) for name, data in files.items() if "train" in name) or packed
+
+
+def test_mnist_test_pictures_are_taken_only_where_there_are_no_others(tmp_path: Path) -> None:
+    found = look(make_folder(tmp_path / "m", mnist_files("web", ("t10k",))))
+    assert found.items[0].file == "t10k/00"
+
+
+@pytest.mark.parametrize("damage", ["cut", "cut gz", "other kind", "one label fewer", "text"])
+def test_damaged_mnist_is_refused_by_name(damage: str, tmp_path: Path) -> None:
+    files = mnist_files("unpacked", ("train",))
+    images, labels = (template.format("train") for template in MNIST_NAMES["unpacked"])
+    if damage == "cut":
+        files[images] = files[images][:-1]
+    elif damage == "cut gz":
+        files[images] = gzip.compress(files[images])[:-20]
+    elif damage == "other kind":
+        files[images] = b"\0\0\x0d" + files[images][3:]
+    elif damage == "one label fewer":
+        files[labels] = idx_file(mnist()[1][:-1])
+    else:
+        files[images] = b"<html>"
+    with pytest.raises(KitError, match=images):
+        look(make_folder(tmp_path / "m", files))
+
+
+def test_mnist_that_was_fetched_is_not_fetched_again(tmp_path: Path) -> None:
+    make_folder(tmp_path / "MNIST" / "raw", mnist_files("unpacked"))
+    folder = fetch_mnist(tmp_path)
+    assert len(look(folder).items) == 12
+
+
+def test_mnist_that_cannot_be_fetched_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import MNIST
+
+    def offline(self: MNIST) -> None:
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+
+    monkeypatch.setattr(MNIST, "download", offline)
+    with pytest.raises(KitError, match="give `--from FOLDER`"):
+        fetch_mnist(tmp_path)
+
+
+MOUNTS = {
+    "competitions/generative-dog-images": "competitions/generative-dog-images/all-dogs/all-dogs",
+    "generative-dog-images": "generative-dog-images/all-dogs",
+    ".": "all-dogs/all-dogs",
+    "somewhere/else": "somewhere/else/all-dogs",
+}
+
+
+@pytest.mark.parametrize("mount", MOUNTS)
+def test_each_mount_of_a_kernel_is_found(mount: str, tmp_path: Path) -> None:
+    make_folder(tmp_path / "other-data", {"x.csv": b""})
+    make_folder(tmp_path / MOUNTS[mount], {"n01_1.jpg": b""})
+    assert kaggle_mount(DOGS, tmp_path) == tmp_path / mount
+
+
+def test_outside_of_a_kernel_there_is_no_mount(tmp_path: Path) -> None:
+    assert kaggle_mount(DOGS, tmp_path / "nowhere") is None
+    assert kaggle_mount(DOGS, tmp_path) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems ignore case or allow no such names")
+def test_pictures_with_odd_names_are_found(tmp_path: Path) -> None:
+    names = ["ü.JPG", "a b.jpeg", "tab\t.png", "x.tar.jpg", "ключ.webp"]
+    make_folder(tmp_path / "set", {name: photo(seed=i) for i, name in enumerate(names)})
+    found = [item.file for item in look(tmp_path / "set").items]
+    assert sorted(found) == sorted(name.replace("\t", "\\t") for name in names)
+
+
+def test_real_dogs_have_all_their_breeds(shared: Path, tmp_path: Path) -> None:
+    found = collect(open_tree(shared / "dogs-originals", spool=tmp_path), DOGS)
+    with zipfile.ZipFile(shared / "dogs-originals" / "Annotation.zip") as archive:
+        folders = {name.split("/")[1] for name in archive.namelist()}
+    assert {item.label for item in found.items} == {folder.partition("-")[2] for folder in folders}
+    assert len(found.items) == found.found == 557
