@@ -135,6 +135,9 @@ def train(
         int | None,
         typer.Option(help="Pictures in images.zip; default: what the competition asks for.", min=1),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out; default: the last one that was cut short.")
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the model; see `kit models NAME`."),
@@ -152,7 +155,7 @@ def train(
     from kit.models import zoo
 
     recipe = zoo.get(model).recipe.override(settings or [])
-    from kit import pipeline
+    from kit import pipeline, runs
     from kit.console import TrainingScreen
     from kit.data.dataset import latest
 
@@ -160,7 +163,8 @@ def train(
     job = pipeline.Job(
         recipe=recipe,
         data=data,
-        out=out or pipeline.default_run(model, data),
+        out=out or (runs.newest_unfinished() if resume else runs.default_run(model, data)),
+        resume=resume,
         seed=seed,
         budget_s=budget_s,
         images=images,
@@ -168,13 +172,15 @@ def train(
     )
     with TrainingScreen(clock) as screen:
         run = pipeline.train(job, clock=clock, listener=screen)
-    result, seconds = run.record["result"], run.record["seconds"]
+    record = run.record
     _say(
-        f"{run.path}: {run.record['pictures']:,} pictures seen in {show_duration(seconds['training'])}; "
-        f"{result['count']:,} generated, packed and checked in {show_duration(seconds['finishing'])}; "
-        f"{show_duration(clock.seconds())} in all"
+        f"{run.path}: {record['why']}; {record['pictures']:,} pictures seen, {record['result']['count']:,} generated, "
+        f"packed and checked in {show_duration(record['seconds']['finishing'])}; "
+        f"{show_duration(record['seconds']['in_all'])} in all"
     )
     typer.echo(run.path)
+    if record["signal"] == "SIGINT":
+        raise typer.Exit(130)
 
 
 @app.command()
@@ -352,6 +358,27 @@ def submissions(as_json: JsonOption = False) -> None:
         _table(table.COLUMNS, [row.cells() for row in rows])
     for error in found.damaged:
         _say(f"warning: {error}")
+
+
+@app.command()
+def reproduce(
+    target: Annotated[Path, typer.Argument(metavar="SUBMISSION")],
+    data: DataOption = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="New folder for the run that is made; default: thrown away.")
+    ] = None,
+) -> None:
+    """Make a submission again from its stored code, recipe and data, and compare; exit code 1 if anything differs.
+
+    Example: kit reproduce submissions/dcgan-demo-1
+    """
+    from kit.submission import ledger
+    from kit.submission.reproduce import reproduce as make_again
+
+    verdict = make_again(ledger.find(target), data=data, keep=keep, say=_say)
+    for line in verdict.lines:
+        typer.echo(line)
+    raise typer.Exit(0 if verdict.identical else 1)
 
 
 @app.command()

@@ -52,11 +52,15 @@ def process_age() -> float:
 
 
 class Stopwatch:
-    """The time this process has used, counted from its start (imports and all)."""
+    """The time a run has used: this process's, counted from its start (imports and all), and that of earlier ones."""
 
     def __init__(self) -> None:
         self._origin = time.monotonic() - process_age()
 
     def seconds(self) -> float:
-        """Seconds since the process started."""
+        """Seconds used so far."""
         return time.monotonic() - self._origin
+
+    def add(self, seconds: float) -> None:
+        """Counts what an earlier process used on the same run."""
+        self._origin -= seconds

@@ -117,7 +117,7 @@ class TrainingScreen:
     def planned(self, facts: dict[str, Any]) -> None:
         """Says what is going to happen."""
         self._record = facts
-        device, plan = facts["device"], facts["plan"]
+        device, plan = facts["device"], self._plan()
         self._console.print(
             f"{facts['recipe']['model']} on {facts['data']['name']}, seed {facts['seed']}, on {device['name']} "
             f"({device['precision']}, {device['threads']} threads)"
@@ -126,8 +126,8 @@ class TrainingScreen:
             training = plan["budget_s"] - plan["reserve_s"] - plan["started_s"]
             self._console.print(
                 f"{show_duration(plan['budget_s'])} in all: {show_duration(plan['started_s'])} used, "
-                f"{show_duration(training)} to train, {show_duration(plan['reserve_s'])} kept back to generate, "
-                f"pack and check {facts['count']:,} pictures"
+                f"{show_duration(training)} to train on about {plan['pictures']:,} pictures, "
+                f"{show_duration(plan['reserve_s'])} kept back to generate, pack and check {facts['count']:,}"
             )
         else:
             self._console.print(f"{facts['images']:,} pictures to train on, then {facts['count']:,} to generate")
@@ -144,6 +144,10 @@ class TrainingScreen:
             self._last_line = time.monotonic()
             self._console.print("  ".join(f"{name} {value}" for name, value in cells.items()))
 
+    def happened(self, text: str) -> None:
+        """Says what is out of the ordinary."""
+        self._console.print(text)
+
     def finishing(self, stage: str, done: int, total: int) -> None:
         """Shows how far generating and packing have come."""
         if self._live:
@@ -151,8 +155,11 @@ class TrainingScreen:
         elif done == total:
             self._console.print(f"generated and packed {total:,} {stage}")
 
+    def _plan(self) -> dict[str, Any] | None:
+        return self._record["plans"][-1] if self._record["plans"] else None
+
     def _cells(self, line: dict[str, Any]) -> dict[str, str]:
-        plan = self._record["plan"]
+        plan = self._plan()
         if plan:
             left = plan["budget_s"] - plan["reserve_s"] - self._clock.seconds()
         else:

@@ -22,6 +22,10 @@ class KitError(Exception):
         super().__init__(f"{self.problem}; {self.remedy}" if self.remedy else self.problem)
 
 
+class DiskFullError(KitError):
+    """There was no room left on a disk."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> KitError:
     """The error for a name that is not in a table, with the closest ones that are.
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kit.errors import KitError
+from kit.errors import DiskFullError, KitError
 
 
 def disk_error(error: OSError, path: Path) -> KitError:
     """The same failure in the user's terms: a full disk, a folder that may not be written, or the system's words."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return KitError(f"{path}: the disk is full", "free some space or choose another folder, then run it again")
+        return DiskFullError(f"{path}: the disk is full", "free some space or choose another folder, then run it again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return KitError(f"{path}: not allowed to write there", "choose another folder")
     return KitError(f"{path}: {error.strerror or error}")
@@ -110,6 +110,29 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_aside(path: Path, size: int) -> None:
+    """Takes room on the disk now, in a file to be deleted when the room is needed.
+
+    Args:
+        path: the file.
+        size: bytes.
+
+    Raises:
+        KitError: there is less room than that.
+    """
+    require_space(path, size)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)  # macOS and Windows: the length alone, which their file systems may leave empty
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise disk_error(error, path) from error
 
 
 def require_space(path: Path, needed: int) -> None:

@@ -1,40 +1,57 @@
-"""The conductor: plan → train → generate → pack → check, under one clock."""
+"""The conductor: plan → train → generate → pack → check, under one clock.
+
+Training ends at its deadline, on a signal, out of memory, on a full disk or at a NaN; whatever it was, the run then
+ends in the same orderly way, with a checkpoint, a checked `images.zip` and the reason in `run.json`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
-import json
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
 
 from kit import __version__, competition, provenance
 from kit.clock import Stopwatch
 from kit.competition import Competition
 from kit.data import packed
 from kit.data.contact import mosaic
-from kit.errors import KitError
-from kit.files import atomic, require_space, write_json
+from kit.errors import DiskFullError, KitError
+from kit.files import atomic, set_aside
 from kit.generation.check import check
 from kit.generation.pack import Packed, pack
 from kit.generation.sampling import sample
 from kit.models.recipe import Recipe
+from kit.runs import CHECKPOINT, IMAGES, VERSION, Run, read_run
 from kit.submission.source import write_source
-from kit.training import checkpoint, device, loop, players
-from kit.training.budget import Pace, Plan, plan, reserve, tick_seconds
+from kit.training import budget, checkpoint, device, loop, players
+from kit.training.stopping import Stop
 
-TRIAL = 400
+TRIAL = 256
 """Pictures generated, packed and checked to learn what the real ones will cost."""
 
-CORRECTIONS = (0.25, 0.5, 0.75)
-"""Shares of the budget after which the reserve is measured again, in case the machine has slowed."""
+CALIBRATION_S = 2.0
+"""Seconds of training on a copy to learn its speed."""
 
-GRID = 64
+CORRECTIONS = (0.25, 0.5, 0.75)
+"""Shares of the budget after which reserve and speed are measured again, in case the machine has changed."""
+
+ENDS = ("all pictures were seen", "the time to train was used")
+"""Why a run that was not cut short stopped training."""
+
+GRID, GRID_COLUMNS = 64, 8
 """Pictures on a tick's grid."""
+
+BALLAST = ".set-aside"
+"""A file that holds room on the disk for the end of a run, and is deleted when it comes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,245 +60,450 @@ class Job:
 
     recipe: Recipe
     data: Path  # prepared set
-    out: Path  # run folder, must not exist
+    out: Path  # run folder
     seed: int = 0
-    budget_s: float | None = None  # seconds for the whole process, or
+    budget_s: float | None = None  # seconds for the whole run, or
     images: int | None = None  # real pictures to train on
     count: int | None = None  # pictures in images.zip; None: as the competition asks
+    resume: bool = False  # go on with the run in `out` where there is one
+    plans: tuple[tuple[int, int], ...] = ()  # to replay a budgeted run: from which picture on which plan, in pictures
 
 
 class Listener(Protocol):
     """Who watches a run; the command line draws it on the screen."""
 
-    def planned(self, facts: dict[str, Any]) -> None:
-        """Training is about to begin."""
+    def planned(self, record: dict[str, Any]) -> None:
+        """Training is about to begin; this is its `run.json`."""
 
     def ticked(self, line: dict[str, Any]) -> None:
         """A tick has passed; the same line goes to `progress.jsonl`."""
 
+    def happened(self, text: str) -> None:
+        """Something out of the ordinary."""
+
     def finishing(self, stage: str, done: int, total: int) -> None:
         """Generating and packing go on."""
-
-
-@dataclass
-class Run:
-    """A run folder and its `run.json`, kept up to date on disk."""
-
-    path: Path
-    record: dict[str, Any] = field(default_factory=dict)
-
-    def update(self, **changes: object) -> None:
-        """Changes the record and writes it."""
-        self.record |= changes
-        write_json(self.path / "run.json", self.record)
-
-    def log(self, line: dict[str, Any]) -> None:
-        """Appends a line to `progress.jsonl`."""
-        with (self.path / "progress.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
 
 
 def train(job: Job, *, clock: Stopwatch, listener: Listener) -> Run:
     """Trains a model and leaves a run folder with a checked `images.zip`.
 
     With `images` set it is a pure function of recipe, seed and data on one machine; with `budget_s` set it ends by
-    itself within the budget, which counts from the start of the process.
+    itself within the budget, which counts from the start of the process and over all parts of a resumed run.
+
+    Returns:
+        The run; `record["why"]` says why training stopped.
 
     Raises:
-        KitError: bad input, a budget too small, a full disk, or training that diverged.
+        KitError: bad input, a budget too small, a full disk, or training that diverged before its first checkpoint.
     """
-    if job.out.exists():
-        raise KitError(f"{job.out} exists already", "choose another --out, or remove it first")
-    prepared = packed.load(job.data)
-    rules = competition.get(prepared.competition)
-    count = rules.count if job.count is None else job.count
-    where = device.choose()
-    batches = packed.Batches(prepared, seed=job.seed, device=where.kind, flip=job.recipe.flip)
-    shape = checkpoint.Shape(prepared.size, prepared.channels, tuple(prepared.classes))
-    state = players.build(
-        job.recipe,
-        size=shape.size,
-        channels=shape.channels,
-        classes=len(shape.classes),
-        seed=job.seed,
-        device=where.kind,
+    if job.out.exists() and not job.resume:
+        raise KitError(f"{job.out} exists already", "choose another --out, go on with --resume, or remove it first")
+    return _Conductor(job, clock, listener).train()
+
+
+def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, listener: Listener) -> Run:
+    """Makes a run again from its `run.json`: the same plans at the same pictures, up to those its zip was made of.
+
+    Args:
+        record: the content of `run.json`.
+        data: the prepared set; its digest is compared with the recorded one.
+        out: a new run folder.
+        clock: the process's time.
+        listener: who watches.
+
+    Raises:
+        KitError: another set, or a record without a result.
+    """
+    digest = packed.load(data).digest
+    if digest != record["data"]["digest"]:
+        raise KitError(f"{data}: another set (digest {digest[:12]}, not {record['data']['digest'][:12]})", "")
+    job = Job(
+        recipe=Recipe(**record["recipe"]),
+        data=data,
+        out=out,
+        seed=record["seed"],
+        images=record["result"]["pictures"],
+        count=record["count"],
+        plans=tuple((plan["at"], plan["pictures"]) for plan in record["plans"]),
     )
-    generator = state.ema.module
+    return train(job, clock=clock, listener=listener)
 
-    def measure_reserve() -> float:
-        seconds = _try_finish(generator, job, rules, min(count, TRIAL), where.kind, clock)
-        return reserve(seconds, trial=min(count, TRIAL), count=count)
 
-    planned: Plan | None = None
-    if job.budget_s is not None:
-        measure_reserve()  # the first one also warms up threads and caches
-        reserve_s = measure_reserve()
-        planned = plan(job.budget_s, started_s=clock.seconds(), reserve_s=reserve_s, count=count)
-    require_space(job.out, _bytes_needed(state, count, shape.size))
+class _Conductor:
+    """One process's work on one run; `train` is its only door."""
 
-    run = _open(job, prepared, rules, count, where, planned)
-    listener.planned(run.record)
-    pace = Pace(
-        clock,
-        deadline_s=planned.deadline_s if planned else None,
-        pictures=job.images,
-        tick_s=tick_seconds(job.budget_s),
-    )
-    corrections = [share * job.budget_s for share in CORRECTIONS] if job.budget_s else []
-    began = clock.seconds()
-    last_seconds, last_pictures = began, 0
-    _save_grid(run, generator, job, 0, where.kind)
-    try:
-        for tick in loop.train(
-            state, batches, job.recipe, seed=job.seed, device=where, tick_due=pace.tick_due, done=pace.done
-        ):
-            now = clock.seconds()
-            line = dataclasses.asdict(tick) | {
-                "seconds": round(now, 3),
-                "pictures_per_s": round((tick.pictures - last_pictures) / (now - last_seconds), 1),
-            }
-            if not tick.finite:
+    def __init__(self, job: Job, clock: Stopwatch, listener: Listener) -> None:
+        self.job, self.clock, self.listener = job, clock, listener
+        self.recipe = job.recipe
+        self.prepared = packed.load(job.data)
+        self.rules: Competition = competition.get(self.prepared.competition)
+        self.count = self.rules.count if job.count is None else job.count
+        self.device = device.choose()
+        self.shape = checkpoint.Shape(self.prepared.size, self.prepared.channels, tuple(self.prepared.classes))
+        self.batches = packed.Batches(self.prepared, seed=job.seed, device=self.device.kind, flip=self.recipe.flip)
+        self.state = players.build(
+            self.recipe,
+            size=self.shape.size,
+            channels=self.shape.channels,
+            classes=len(self.shape.classes),
+            seed=job.seed,
+            device=self.device.kind,
+        )
+        self.run = Run(job.out)
+        self.plan: budget.Plan | None = None
+        self.rescues = budget.Rescues(job.budget_s) if job.budget_s else None
+        self.used_s = 0.0  # by earlier processes
+        self.stop = Stop()
+
+    def train(self) -> Run:
+        if self.job.resume and self._take_up():
+            return self.run
+        with self.stop:
+            self._make_plan()
+            self._open()
+            try:
+                why = self._train()
+                self._finish(why)
+            except BaseException as error:
+                self._ballast.unlink(missing_ok=True)
+                with contextlib.suppress(KitError):  # a full disk; what stopped the run matters more
+                    self.run.update(state="failed", why=str(error) or type(error).__name__)
+                raise
+        return self.run
+
+    # ---- before training
+
+    def _take_up(self) -> bool:
+        """Goes back to where an earlier process left the run; true if there is nothing left to do."""
+        if not self.job.out.exists():
+            self.listener.happened(f"{self.job.out}: no run there yet, so it starts anew")
+            return False
+        self.run.record = record = read_run(self.job.out)
+        if record["state"] == "finished":
+            self.listener.happened(f"{self.job.out}: finished already, nothing was changed")
+            return True
+        self._require_same(record)
+        if self._checkpoint.exists():
+            checkpoint.load_players(self._checkpoint, self.state, self.recipe, self.shape)
+            self.listener.happened(f"{self.job.out}: goes on from {self.state.pictures:,} pictures")
+        else:
+            self.listener.happened(f"{self.job.out}: no checkpoint yet, so training starts anew")
+        self.run.forget_after(self.state.pictures)
+        self.used_s = sum(part["seconds"] for part in record["parts"])
+        self.clock.add(self.used_s)
+        return False
+
+    def _require_same(self, record: dict[str, Any]) -> None:
+        """Refuses to go on with a run that was another one, and shows the difference."""
+        for key, ours in self._identity().items():
+            theirs = record.get(key)
+            if not isinstance(ours, dict):
+                ours, theirs = {key: ours}, {key: theirs}
+            different = [
+                f"{name} {_get(theirs, name)} → {value}" for name, value in ours.items() if _get(theirs, name) != value
+            ]
+            if different:
                 raise KitError(
-                    f"training diverged after {tick.pictures:,} pictures (a loss is not finite)",
-                    "lower the learning rates, for example --set lr_g=1e-4 --set lr_d=1e-4",
+                    f"{self.job.out} cannot go on as another run ({', '.join(different)})",
+                    "give the same flags, data and versions as before, or start a new run",
                 )
-            run.log(line)
-            listener.ticked(line)
-            _save_grid(run, generator, job, tick.pictures, where.kind)
-            checkpoint.save(run.path / "checkpoint.pt", state, job.recipe, shape)
-            if planned and corrections and now >= corrections[0]:
-                corrections = [moment for moment in corrections if moment > now]
-                planned = dataclasses.replace(planned, reserve_s=measure_reserve())
-                pace.deadline_s = planned.deadline_s
-                run.update(plan=_plan_record(planned))
-            last_seconds, last_pictures = clock.seconds(), tick.pictures
 
-        checkpoint.save(run.path / "checkpoint.pt", state, job.recipe, shape)
-        stopped = clock.seconds()
-        result = _finish(run, generator, job, rules, count, where.kind, listener)
-    except BaseException as error:
-        run.update(state="failed", why=str(error) or type(error).__name__, pictures=state.pictures)
-        raise
-    run.update(
-        state="finished",
-        why="the budget's training time was used" if planned else "all pictures were seen",
-        pictures=state.pictures,
-        parts=[{"from": 0, "to": state.pictures}],
-        seconds={
-            "before": round(began, 3),
-            "training": round(stopped - began, 3),
-            "finishing": round(clock.seconds() - stopped, 3),
-        },
-        result={
-            "file": result.path.name,
-            "count": result.count,
-            "bytes": result.bytes,
-            "sha256": result.sha256,
-            "pixels_sha256": result.pixels_sha256,
-            "weights_sha256": checkpoint.weights_digest(generator),
-        },
-    )
-    return run
+    def _identity(self) -> dict[str, Any]:
+        """What decides the bytes of a run, beside the machine."""
+        return {
+            "recipe": dataclasses.asdict(self.job.recipe),
+            "seed": self.job.seed,
+            "images": self.job.images,
+            "count": self.count,
+            "competition": self.rules.slug,
+            "data": {
+                "name": self.prepared.name,
+                "digest": self.prepared.digest,
+                "size": self.prepared.size,
+                "channels": self.prepared.channels,
+            },
+            "kit": __version__,
+            "versions": provenance.versions(),
+        }
+
+    def _make_plan(self) -> None:
+        """Measures this machine and divides the budget; leaves training as it is."""
+        if self.job.budget_s is None:
+            return
+        self._measure_reserve()  # the first trial also warms up threads and caches
+        reserve_s = self._measure_reserve()
+        now = self.clock.seconds()
+        budget.require_enough(self.job.budget_s, started_s=now, reserve_s=reserve_s, count=self.count)
+        rate = self._measure_rate()
+        self._plan_rest(budget.Plan(self.job.budget_s, now, reserve_s, pictures=0), rate)
+
+    def _plan_rest(self, plan: budget.Plan, rate: float) -> None:
+        """Plans the pictures that the rest of the time allows, and notes it: a replay needs no clock."""
+        left = max(plan.deadline_s - self.clock.seconds(), 0.0)
+        self.plan = dataclasses.replace(plan, pictures=self.state.pictures + round(rate * left))
+        noted = {"at": self.state.pictures, **_rounded(self.plan)}
+        self.run.record["plans"] = [*self.run.record.get("plans", []), noted]
+
+    def _measure_reserve(self) -> float:
+        """Seconds to keep back, from a trial in a temporary folder."""
+        trial = min(self.count, TRIAL)
+        began = self.clock.seconds()
+        with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
+            self._write_images(Path(folder) / IMAGES, trial)
+        return budget.reserve(self.clock.seconds() - began, trial=trial, count=self.count)
+
+    def _measure_rate(self) -> float:
+        """Pictures per second of training, measured on a copy of the players."""
+        copied = copy.deepcopy(self.state)
+        for _ in self._steps(copied, done=lambda n: n > self.state.pictures):
+            pass  # the first step also chooses kernels and fills caches
+        began, first = self.clock.seconds(), copied.pictures
+        for _ in self._steps(copied, done=lambda n: n > first and self.clock.seconds() - began >= CALIBRATION_S):
+            pass
+        return (copied.pictures - first) / (self.clock.seconds() - began)
+
+    def _open(self) -> None:
+        """Makes the run folder, or the next part of one, and sets room aside for its end."""
+        weights = sum(p.numel() * p.element_size() for net in (self.state.G, self.state.D) for p in net.parameters())
+        # Checkpoint: weights, average and two moments of Adam. Zip: no PNG or JPEG is larger than its pixels.
+        self._checkpoint_bytes, zip_bytes = 4 * weights, self.count * self.rules.size**2 * len(self.rules.mode)
+        set_aside(self._ballast, self._checkpoint_bytes + zip_bytes)
+        source = provenance.source_tree()
+        parts = self.run.record.get("parts", [])
+        if not parts:
+            write_source(self.run.path / "source.zip")
+        self.run.update(
+            version=VERSION,
+            name=self.job.out.name,
+            state="running",
+            why="",
+            signal=None,
+            **self._identity(),
+            budget_s=self.job.budget_s,
+            device=self.device.record(),
+            commit=source.commit,
+            dirty=source.dirty,
+            tree=source.digest,
+            plans=self.run.record.get("plans", []),
+            rescues=self.run.record.get("rescues", []),
+            pictures=self.state.pictures,
+            parts=[*parts, {"from": self.state.pictures, "to": self.state.pictures, "seconds": 0.0}],
+            result=self.run.record.get("result"),
+        )
+        self.run.record["data"]["path"] = str(self.job.data)
+
+    # ---- training
+
+    def _steps(
+        self,
+        state: players.Players,
+        *,
+        done: Callable[[int], bool],
+        tick_due: Callable[[int], bool] = lambda _: False,
+        plan: int | None = None,
+    ) -> Iterator[loop.Tick]:
+        return loop.train(
+            state,
+            self.batches,
+            self.recipe,
+            seed=self.job.seed,
+            device=self.device,
+            tick_due=tick_due,
+            done=done,
+            plan=plan,
+        )
+
+    def _train(self) -> str:
+        """Trains until something says stop, and says what; the players are then fit to generate."""
+        self.listener.planned(self.run.record)
+        self._save()
+        self._save_grid()
+        try:
+            return self._ticks()
+        except (MemoryError, torch.OutOfMemoryError):
+            why = "out of memory"
+        except DiskFullError as error:
+            self._ballast.unlink(missing_ok=True)
+            why = str(error)
+        except _DivergedError as error:
+            why = str(error)
+        # A step may have been cut in two: go back to the last state that was whole.
+        checkpoint.load_players(self._checkpoint, self.state, self.recipe, self.shape)
+        self.listener.happened(f"{why}: finishing with the checkpoint of {self.state.pictures:,} pictures")
+        return why
+
+    def _ticks(self) -> str:
+        """What happens once a tick, in one place."""
+        job, clock = self.job, self.clock
+        pace = budget.Pace(
+            clock,
+            tick_s=budget.tick_seconds(job.budget_s),
+            deadline_s=self.plan.deadline_s if self.plan else None,
+            pictures=job.images,
+        )
+        save = budget.Every(budget.checkpoint_seconds(job.budget_s), now=clock.seconds())
+        corrections = [share * job.budget_s for share in CORRECTIONS] if job.budget_s else []
+        seconds, pictures = clock.seconds(), self.state.pictures
+        going = True
+        while going:  # a stretch of training under one plan
+            going = False
+            plan, until = self._stretch()
+
+            def done(n: int, until: int | None = until) -> bool:
+                return self.stop.signal is not None or pace.done(n) or (until is not None and n >= until)
+
+            for tick in self._steps(
+                self.state,
+                plan=plan,
+                done=done,
+                tick_due=lambda n: self.stop.signal is not None or pace.tick_due(n),
+            ):
+                now = clock.seconds()
+                rate = (tick.pictures - pictures) / max(now - seconds, 1e-9)
+                line = dataclasses.asdict(tick) | {"seconds": round(now, 3), "pictures_per_s": round(rate, 1)}
+                if not tick.finite:
+                    raise _DivergedError(f"training diverged before {tick.pictures:,} pictures (a loss is not finite)")
+                self.run.log(line)
+                self.listener.ticked(line)
+                self._save_grid()
+                if save.due(now):
+                    self._save()
+                self._rescue_if_due()
+                seconds, pictures = clock.seconds(), tick.pictures
+                if self.plan and corrections and now >= corrections[0]:
+                    corrections = [moment for moment in corrections if moment > now]
+                    self._plan_rest(dataclasses.replace(self.plan, reserve_s=self._measure_reserve()), rate)
+                    pace.deadline_s = self.plan.deadline_s
+                    going = True
+                    break
+            going = going or (until is not None and not done(self.state.pictures, None))
+        self._save()
+        if self.stop.why:
+            return self.stop.why
+        return ENDS[0] if job.images is not None else ENDS[1]
+
+    def _stretch(self) -> tuple[int | None, int | None]:
+        """The plan in pictures that schedules run over now, and the pictures at which a replay changes it."""
+        if self.plan:
+            return self.plan.pictures, None
+        begun = [plan for at, plan in self.job.plans if at <= self.state.pictures]
+        to_come = [at for at, _ in self.job.plans if at > self.state.pictures]
+        return begun[-1] if begun else self.job.images, to_come[0] if to_come else None
+
+    def _save(self) -> None:
+        """A checkpoint, and how far this part has come."""
+        checkpoint.save(self._checkpoint, self.state, self.recipe, self.shape)
+        self._note_part()
+
+    def _note_part(self) -> None:
+        *earlier, part = self.run.record["parts"]
+        seconds = round(self.clock.seconds() - self.used_s, 3)
+        part = {"from": part["from"], "to": self.state.pictures, "seconds": seconds}
+        self.run.update(pictures=self.state.pictures, parts=[*earlier, part])
+
+    def _save_grid(self) -> None:
+        """The same latents at every tick, so that the grids can be laid over each other."""
+        tiles = np.concatenate(list(self._sample(GRID, self.shape.size)))
+        with atomic(self.run.path / "samples" / f"{self.state.pictures:010d}.png") as file:
+            mosaic(tiles, columns=GRID_COLUMNS).save(file, "PNG")
+
+    def _rescue_if_due(self) -> None:
+        """Writes `images.zip` in the middle of training when that is worth its time."""
+        if not (self.plan and self.rescues):
+            return
+        now = self.clock.seconds()
+        cost_s = self.plan.finish_s
+        if now + cost_s >= self.plan.deadline_s or not self.rescues.due(now, cost_s=cost_s):
+            return
+        self._save()
+        with contextlib.suppress(_AbandonedError):
+            self._deliver()
+            took = self.clock.seconds() - now
+            self.rescues.took(self.clock.seconds(), cost_s=took)
+            rescue = {"at": self.state.pictures, "seconds": round(took, 3)}
+            self.run.update(rescues=[*self.run.record["rescues"], rescue])
+
+    # ---- after training
+
+    def _finish(self, why: str) -> None:
+        """The zip, unless a signal leaves no time for a better one, and the last words of `run.json`."""
+        self._ballast.unlink(missing_ok=True)
+        stopped = self.clock.seconds()
+        kept = self.stop.signal and (self.run.path / IMAGES).exists()
+        if not kept:
+            with contextlib.suppress(_AbandonedError):
+                self._deliver()
+        self._note_part()
+        # A run that was cut short can go on; one that was not has come to its end.
+        cut_short = why not in ENDS
+        self.run.update(
+            state="stopped" if cut_short else "finished",
+            why=why,
+            signal=self.stop.signal.name if self.stop.signal else None,
+            seconds={"finishing": round(self.clock.seconds() - stopped, 3), "in_all": round(self.clock.seconds(), 3)},
+        )
+
+    def _deliver(self) -> None:
+        """`images.zip` from the players as they are, replaced whole, and its record."""
+        made = self._write_images(self.run.path / IMAGES, self.count, told=True)
+        self.run.update(
+            result={
+                "file": IMAGES,
+                "pictures": self.state.pictures,
+                "count": made.count,
+                "bytes": made.bytes,
+                "sha256": made.sha256,
+                "pixels_sha256": made.pixels_sha256,
+                "weights_sha256": checkpoint.weights_digest(self.state.ema.module),
+            }
+        )
+
+    def _write_images(self, path: Path, count: int, *, told: bool = False) -> Packed:
+        """Generates, packs and checks."""
+
+        def progress(done: int, total: int) -> None:
+            if told:
+                self.listener.finishing("pictures", done, total)
+
+        batches = self._unless_told_to_stop(self._sample(count, self.rules.size))
+        made = pack(batches, path, competition=self.rules, count=count, progress=progress)
+        report = check(path, competition=self.rules, count=count)
+        if report.errors:
+            raise KitError(f"{path}: {report.errors[0]}", "this is a fault of the kit: please report it")
+        return made
+
+    def _sample(self, count: int, size: int) -> Iterator[NDArray[np.uint8]]:
+        return sample(self.state.ema.module, count=count, size=size, seed=self.job.seed, device=self.device.kind)
+
+    def _unless_told_to_stop(self, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        """Gives up as soon as a signal asks for the end and an earlier zip stands there to be kept."""
+        asked = self.stop.signal
+        for batch in batches:
+            if self.stop.signal is not asked and (self.run.path / IMAGES).exists():
+                raise _AbandonedError
+            yield batch
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.run.path / CHECKPOINT
+
+    @property
+    def _ballast(self) -> Path:
+        return self.run.path / BALLAST
 
 
-def _finish(
-    run: Run,
-    generator: nn.Module,
-    job: Job,
-    rules: Competition,
-    count: int,
-    where: torch.device,
-    listener: Listener,
-) -> Packed:
-    """Generates, packs and checks the run's `images.zip`."""
-    result = pack(
-        sample(generator, count=count, size=rules.size, seed=job.seed, device=where),
-        run.path / "images.zip",
-        competition=rules,
-        count=count,
-        progress=lambda done, total: listener.finishing("pictures", done, total),
-    )
-    report = check(result.path, competition=rules, count=count)
-    if report.errors:
-        finding = report.errors[0]
-        raise KitError(f"{result.path}: {finding.entry}: {finding.problem}", "this is a fault of the kit: report it")
-    return result
+class _DivergedError(Exception):
+    """A loss is no number any more."""
 
 
-def _try_finish(
-    generator: nn.Module, job: Job, rules: Competition, trial: int, where: torch.device, clock: Stopwatch
-) -> float:
-    """Seconds to generate, pack and check a few pictures; leaves no trace."""
-    began = clock.seconds()
-    with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
-        archive = Path(folder) / "images.zip"
-        pack(sample(generator, count=trial, size=rules.size, seed=job.seed, device=where), archive, competition=rules)
-        check(archive, competition=rules, count=trial)
-    return clock.seconds() - began
+class _AbandonedError(Exception):
+    """A zip was given up, because there is no time for it and an older one stands."""
 
 
-def _save_grid(run: Run, generator: nn.Module, job: Job, pictures: int, where: torch.device) -> None:
-    """The same latents at every tick, so that the grids can be laid over each other."""
-    side = int(run.record["data"]["size"])
-    (tiles,) = sample(generator, count=GRID, size=side, seed=job.seed, device=where, batch=GRID)
-    with atomic(run.path / "samples" / f"{pictures:010d}.png") as file:
-        mosaic(tiles, columns=8).save(file, "PNG")
+def _get(record: Any, key: str) -> Any:
+    return record.get(key) if isinstance(record, dict) else None
 
 
-def _open(
-    job: Job,
-    prepared: packed.PreparedSet,
-    rules: Competition,
-    count: int,
-    where: device.Device,
-    planned: Plan | None,
-) -> Run:
-    """Makes the run folder with the record of everything that decides the run."""
-    source = provenance.source_tree()
-    run = Run(job.out)
-    write_source(run.path / "source.zip")
-    run.update(
-        version=1,
-        kit=__version__,
-        name=job.out.name,
-        state="running",
-        why="",
-        recipe=dataclasses.asdict(job.recipe),
-        seed=job.seed,
-        competition=rules.slug,
-        count=count,
-        budget_s=job.budget_s,
-        images=job.images,
-        data={
-            "path": str(job.data),
-            "name": prepared.name,
-            "digest": prepared.digest,
-            "competition": rules.slug,
-            "size": prepared.size,
-            "channels": prepared.channels,
-        },
-        device=where.record(),
-        versions=provenance.versions(),
-        commit=source.commit,
-        dirty=source.dirty,
-        tree=source.digest,
-        plan=_plan_record(planned) if planned else None,
-        pictures=0,
-        parts=[],
-    )
-    return run
-
-
-def _plan_record(planned: Plan) -> dict[str, float]:
-    return {key: round(value, 3) for key, value in dataclasses.asdict(planned).items()}
-
-
-def _bytes_needed(state: players.Players, count: int, size: int) -> int:
-    """What a run writes at most: two checkpoints (the old one stands until the new one is whole) and the zip."""
-    weights = sum(p.numel() * p.element_size() for network in (state.G, state.D) for p in network.parameters())
-    return 2 * 4 * weights + count * size * size * 3
-
-
-def default_run(model: str, data: Path, root: Path = Path("runs")) -> Path:
-    """The first free `runs/MODEL-SET-N`."""
-    return next(path for n in range(1, 1_000_000) if not (path := root / f"{model}-{data.name}-{n}").exists())
+def _rounded(plan: budget.Plan) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in dataclasses.asdict(plan).items()}

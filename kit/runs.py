@@ -1,14 +1,49 @@
-"""Run folders: finding them, reading them, and the table of all of them."""
+"""Run folders: writing one while it trains, finding and reading them, and the table of all of them."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.errors import KitError
-from kit.files import read_json
+from kit.files import disk_error, read_json, write_json
 
 VERSION = 1
+RECORD, PROGRESS, CHECKPOINT, IMAGES, SCORE = "run.json", "progress.jsonl", "checkpoint.pt", "images.zip", "score.json"
+
+
+@dataclass
+class Run:
+    """A run folder with its `run.json`, kept up to date on disk."""
+
+    path: Path
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def update(self, **changes: object) -> None:
+        """Changes the record and writes it."""
+        self.record |= changes
+        write_json(self.path / RECORD, self.record)
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Appends a line to `progress.jsonl`.
+
+        Raises:
+            KitError: the disk is full.
+        """
+        path = self.path / PROGRESS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise disk_error(error, path) from error
+
+    def forget_after(self, pictures: int) -> None:
+        """Drops the lines of `progress.jsonl` that a run which goes on from `pictures` will write again."""
+        path = self.path / PROGRESS
+        lines = progress(self.path)[0]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines if line["pictures"] <= pictures))
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -17,27 +52,49 @@ def read_run(path: Path) -> dict[str, Any]:
     Raises:
         KitError: not a run, a damaged record, or one of another version.
     """
-    record = read_json(path / "run.json", remedy=f"is {path} the folder of a run?")
+    record = read_json(path / RECORD, remedy=f"is {path} the folder of a run?")
     version = record.get("version") if isinstance(record, dict) else None
     if version != VERSION:
-        raise KitError(f"{path / 'run.json'}: a run of version {version}", f"this kit reads version {VERSION}")
+        raise KitError(f"{path / RECORD}: a run of version {version}", f"this kit reads version {VERSION}")
     return dict(record)
+
+
+def progress(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The ticks of a run folder, and how many damaged lines were passed over.
+
+    A process that is killed can leave half a line.
+    """
+    ticks: list[dict[str, Any]] = []
+    damaged = 0
+    file = path / PROGRESS
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
+        try:
+            tick = json.loads(line)
+        except ValueError:
+            tick = None
+        if isinstance(tick, dict) and isinstance(tick.get("pictures"), int):
+            ticks.append(tick)
+        else:
+            damaged += 1
+    return ticks, damaged
 
 
 def all_runs(root: Path) -> tuple[list[dict[str, Any]], list[KitError]]:
     """A row for each run below a folder, oldest first, and what could not be read."""
     rows, damaged = [], []
-    for record in sorted(root.glob("*/run.json"), key=lambda path: path.stat().st_mtime):
+    for record in sorted(root.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime):
         try:
             rows.append(_row(record.parent))
-        except (KitError, KeyError, TypeError) as error:
-            damaged.append(error if isinstance(error, KitError) else KitError(f"{record}: damaged"))
+        except KitError as error:
+            damaged.append(error)
+        except (KeyError, TypeError, AttributeError):
+            damaged.append(KitError(f"{record}: damaged"))
     return rows, damaged
 
 
 def _row(path: Path) -> dict[str, Any]:
     run = read_run(path)
-    score = read_json(path / "score.json") if (path / "score.json").is_file() else {}
+    score = read_json(path / SCORE) if (path / SCORE).is_file() else {}
     return {
         "name": path.name,
         "model": run["recipe"]["model"],
@@ -49,6 +106,27 @@ def _row(path: Path) -> dict[str, Any]:
         "mifid": score.get("mifid"),
         "features": score.get("features", {}).get("name", ""),
     }
+
+
+def default_run(model: str, data: Path, root: Path = Path("runs")) -> Path:
+    """The first free `runs/MODEL-SET-N`."""
+    taken = {path.name for path in root.glob(f"{model}-{data.name}-*")}
+    number = 1
+    while f"{model}-{data.name}-{number}" in taken:
+        number += 1
+    return root / f"{model}-{data.name}-{number}"
+
+
+def newest_unfinished(root: Path = Path("runs")) -> Path:
+    """The run that was worked on last and has not come to its end.
+
+    Raises:
+        KitError: there is none.
+    """
+    for record in sorted(root.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        if read_run(record.parent)["state"] != "finished":
+            return record.parent
+    raise KitError(f"{root}: no run there that could go on", "`kit runs` lists them; name one with --out")
 
 
 class Target(NamedTuple):
@@ -65,9 +143,9 @@ def target(path: Path) -> Target:
     Raises:
         KitError: a run without pictures, or a damaged record.
     """
-    if not (path / "run.json").is_file():
+    if not (path / RECORD).is_file():
         return Target(path, None, None)
     run = read_run(path)
-    if not (path / "images.zip").is_file():
-        raise KitError(f"{path}: this run has no images.zip (its state is {run['state']!r})", "train it to its end")
-    return Target(path / "images.zip", Path(run["data"]["path"]), path / "score.json")
+    if not (path / IMAGES).is_file():
+        raise KitError(f"{path}: this run has no {IMAGES} (its state is {run['state']!r})", "train it to its end")
+    return Target(path / IMAGES, Path(run["data"]["path"]), path / SCORE)

@@ -1,4 +1,4 @@
-"""When to stop: a fixed number of pictures, or a deadline that leaves enough to generate, pack and check."""
+"""A time budget: what is kept back to finish, when to stop, and when a rescue is worth its time."""
 
 from __future__ import annotations
 
@@ -10,22 +10,37 @@ from kit.errors import KitError
 MARGIN = 1.5
 """The reserve is this many times what a trial of generating, packing and checking took: a shared machine slows."""
 
-SPARE_S = 2.0
-"""Seconds set aside for what no trial measures: the last step, the checkpoint, leaving."""
+SPARE_S = 4.0
+"""Seconds set aside for what no trial measures: the last tick, the checkpoint, and taking the process down."""
+
+CHECKPOINT_SHARE, CHECKPOINT_MOST_S = 0.05, 60.0
+"""At most this much of a budget, and so many seconds, are lost when the process is killed."""
+
+RESCUE_SHARE = 0.03
+"""What all rescues together may cost of a budget, and the cost below which the first is taken at once."""
+
+RESCUE_LATEST = 0.10
+"""Share of the budget after which there is a rescue, whatever it costs."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run's time is to be spent; all in seconds since the process started."""
+    """How a run's time is to be spent; seconds count from the start of the process, earlier parts' time included."""
 
     budget_s: float
     started_s: float  # when training could begin
     reserve_s: float  # kept back for generating, packing and checking
+    pictures: int  # that training is expected to see: what learning-rate schedules run over
 
     @property
     def deadline_s(self) -> float:
         """When training must stop."""
         return self.budget_s - self.reserve_s
+
+    @property
+    def finish_s(self) -> float:
+        """What generating, packing and checking should take, without the margin."""
+        return (self.reserve_s - SPARE_S) / MARGIN
 
 
 def reserve(trial_s: float, *, trial: int, count: int) -> float:
@@ -33,8 +48,8 @@ def reserve(trial_s: float, *, trial: int, count: int) -> float:
     return trial_s * count / trial * MARGIN + SPARE_S
 
 
-def plan(budget_s: float, *, started_s: float, reserve_s: float, count: int) -> Plan:
-    """Divides a budget.
+def require_enough(budget_s: float, *, started_s: float, reserve_s: float, count: int) -> None:
+    """Makes sure that a budget leaves time to train.
 
     Args:
         budget_s: seconds for the whole process.
@@ -43,7 +58,7 @@ def plan(budget_s: float, *, started_s: float, reserve_s: float, count: int) -> 
         count: pictures to generate, for the message.
 
     Raises:
-        KitError: the budget leaves no time to train, with what would be needed.
+        KitError: it leaves none, with what would be needed.
     """
     needed = started_s + reserve_s
     if needed >= budget_s:
@@ -51,7 +66,6 @@ def plan(budget_s: float, *, started_s: float, reserve_s: float, count: int) -> 
             f"a budget of {show_duration(budget_s)} is too small to generate and pack {count:,} pictures here",
             f"it takes about {show_duration(needed + 1)} without any training: give more, or a smaller --count",
         )
-    return Plan(budget_s, started_s, reserve_s)
 
 
 class Pace:
@@ -59,12 +73,12 @@ class Pace:
 
     Args:
         clock: the process's time.
-        deadline_s: seconds since the start of the process at which training stops, or None.
-        pictures: pictures after which training stops, or None.
         tick_s: seconds between two ticks.
+        deadline_s: seconds on the clock at which training stops, or None.
+        pictures: pictures after which training stops, or None.
     """
 
-    def __init__(self, clock: Stopwatch, *, deadline_s: float | None, pictures: int | None, tick_s: float) -> None:
+    def __init__(self, clock: Stopwatch, *, tick_s: float, deadline_s: float | None, pictures: int | None) -> None:
         self.deadline_s, self.pictures = deadline_s, pictures
         self._clock, self._tick_s = clock, tick_s
         self._next_tick = clock.seconds() + tick_s
@@ -87,3 +101,56 @@ class Pace:
 def tick_seconds(budget_s: float | None) -> float:
     """Seconds between ticks: a hundredth of the budget, but neither a flood nor a silence."""
     return min(max(budget_s / 100, 3.0), 120.0) if budget_s else 10.0
+
+
+class Every:
+    """True once an interval has passed since it was last true.
+
+    Args:
+        seconds: the interval.
+        now: the time at which the first one begins.
+    """
+
+    def __init__(self, seconds: float, *, now: float) -> None:
+        self._seconds, self._last = seconds, now
+
+    def due(self, now: float) -> bool:
+        """Whether it is time, at `now` on the same clock."""
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
+
+
+def checkpoint_seconds(budget_s: float | None) -> float:
+    """Seconds between checkpoints."""
+    return min(CHECKPOINT_SHARE * budget_s, CHECKPOINT_MOST_S) if budget_s else CHECKPOINT_MOST_S
+
+
+class Rescues:
+    """When to write an `images.zip` in the middle of training, for the case that there is no end.
+
+    The first as soon as it is cheap, or a tenth of the budget is gone; the next whenever the time has doubled and all
+    of them together stay cheap.
+
+    Args:
+        budget_s: seconds in all.
+    """
+
+    def __init__(self, budget_s: float) -> None:
+        self._budget_s = budget_s
+        self._spent_s = 0.0
+        self._next_s = 0.0
+        self.taken = 0
+
+    def due(self, now_s: float, *, cost_s: float) -> bool:
+        """Whether to take one now, if it takes `cost_s` seconds."""
+        if not self.taken:
+            return cost_s <= RESCUE_SHARE * self._budget_s or now_s >= RESCUE_LATEST * self._budget_s
+        return now_s >= self._next_s and self._spent_s + cost_s <= RESCUE_SHARE * self._budget_s
+
+    def took(self, now_s: float, *, cost_s: float) -> None:
+        """Notes one that ended at `now_s` and took `cost_s` seconds."""
+        self.taken += 1
+        self._spent_s += cost_s
+        self._next_s = 2 * now_s

@@ -72,6 +72,28 @@ def load_generator(path: Path) -> tuple[nn.Module, Recipe, Shape, int]:
         raise KitError(f"{path}: damaged checkpoint ({error})", "train again, or take another run") from error
 
 
+def load_players(path: Path, players: Players, recipe: Recipe, shape: Shape) -> None:
+    """Puts a checkpoint's state into players that were built from the same recipe, to go on training.
+
+    Nothing random needs to be restored: what a step draws depends on the seed and the pictures seen alone.
+
+    Raises:
+        KitError: no such file, a damaged one, or one of another recipe or version.
+    """
+    record = _read(path)
+    if record.get("recipe") != dataclasses.asdict(recipe) or record.get("shape") != dataclasses.asdict(shape):
+        raise KitError(f"{path}: a checkpoint of another recipe or set", "start a new run")
+    try:
+        players.G.load_state_dict(record["G"])
+        players.D.load_state_dict(record["D"])
+        players.ema.module.load_state_dict(record["ema"])
+        players.opt_G.load_state_dict(record["opt_G"])
+        players.opt_D.load_state_dict(record["opt_D"])
+        players.pictures = int(record["pictures"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise KitError(f"{path}: damaged checkpoint ({error})", "start a new run") from error
+
+
 def weights_digest(network: nn.Module) -> str:
     """SHA-256 over a network's parameters and buffers, by name; equal weights give it on every device."""
     digest = hashlib.sha256()

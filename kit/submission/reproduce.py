@@ -1,0 +1,107 @@
+"""`kit reproduce`: the same bytes again, from the submission's own code, recipe and data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit import provenance
+from kit.data.dataset import load
+from kit.errors import KitError
+from kit.submission import ledger
+from kit.submission.ledger import Submission
+from kit.submission.source import read_source
+
+REPLAY = """
+import json, sys
+from pathlib import Path
+from kit.clock import Stopwatch
+from kit.console import TrainingScreen
+from kit.errors import KitError
+from kit.pipeline import replay
+record, data, out = (Path(argument) for argument in sys.argv[1:])
+clock = Stopwatch()
+try:
+    with TrainingScreen(clock) as screen:
+        replay(json.loads(record.read_text()), data=data, out=out, clock=clock, listener=screen)
+except KitError as error:
+    sys.exit(f"error: {error}")
+"""
+"""Run by the stored kit, not by this one. It relies on nothing else of the stored kit than `replay`."""
+
+CHAIN = (("weights", "weights_sha256"), ("pixels", "pixels_sha256"), ("zip", "sha256"))
+"""The links from the prepared set to the zip, in the order in which one decides the next."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How far a reproduction agrees with the original."""
+
+    identical: bool
+    lines: tuple[str, ...]  # a line a link, then what differs between the machines where anything does
+
+
+def reproduce(
+    submission: Submission, *, data: Path | None = None, keep: Path | None = None, say: Callable[[str], None]
+) -> Verdict:
+    """Trains and generates again with the code in `source.zip`, and compares link by link.
+
+    Args:
+        submission: what to make again.
+        data: the prepared set; None: where the run found it.
+        keep: a new folder for the run that is made; None: a temporary one.
+        say: is told, in a line, what happens.
+
+    Raises:
+        KitError: the set is missing or another one, the stored code is damaged, or it does not run.
+    """
+    record = submission.run
+    prepared = load(data or Path(record["data"]["path"]))
+    if prepared.digest != record["data"]["digest"]:
+        lines = (f"set      differs: {prepared.digest[:16]} here, {record['data']['digest'][:16]} then",)
+        return Verdict(identical=False, lines=(*lines, "prepare the same set with `kit data`, and name it with --data"))
+    files = read_source(submission.folder / ledger.SOURCE)
+    if provenance.tree_digest(files) != submission.source.tree:
+        raise KitError(f"{submission.folder / ledger.SOURCE}: damaged (not the code that ran)", "restore it from git")
+    if keep and keep.exists():
+        raise KitError(f"{keep} exists already", "choose another folder")
+    say(f"making {record['result']['pictures']:,} pictures' worth of training again, with the code that ran")
+    with tempfile.TemporaryDirectory(prefix="kit-reproduce-") as name:
+        folder = Path(name)
+        for path, content in files.items():
+            target = folder / "source" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+        out = (keep or folder / "run").absolute()
+        command = [sys.executable, "-c", REPLAY, str(folder / "run.json"), str(prepared.path.absolute()), str(out)]
+        environment = {**os.environ, "PYTHONPATH": str(folder / "source")}
+        code = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL).returncode
+        if code:
+            raise KitError(f"{submission.folder}: the stored code did not come to its end (exit code {code})")
+        again = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    return _compare(record, again, prepared.digest)
+
+
+def _compare(record: dict[str, Any], again: dict[str, Any], digest: str) -> Verdict:
+    lines = [f"set      identical  {digest[:16]}"]
+    identical = True
+    for link, key in CHAIN:
+        then, now = record["result"][key], again["result"][key]
+        identical &= then == now
+        same = f"identical  {now[:16]}" if then == now else f"differs: {now[:16]} now, {then[:16]} then"
+        lines.append(f"{link:8} {same}")
+    if not identical:
+        for part in ("device", "versions"):
+            for key, then in record[part].items():
+                if again[part].get(key) != then:
+                    lines.append(f"{part}: {key} is {again[part].get(key)} here and was {then}")
+    lines.append("identical" if identical else "not identical")
+    return Verdict(identical=identical, lines=tuple(lines))

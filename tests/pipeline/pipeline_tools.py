@@ -1,0 +1,30 @@
+"""What the tests of the conductor share."""
+
+from __future__ import annotations
+
+import time
+
+from kit.clock import Stopwatch
+
+
+class Clock(Stopwatch):
+    """A process that starts now: the tests' own is older than their budgets."""
+
+    def __init__(self) -> None:
+        self._origin = time.monotonic()
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def planned(self, record):
+        pass
+
+    def ticked(self, line):
+        pass
+
+    def happened(self, text):
+        pass
+
+    def finishing(self, stage, done, total):
+        pass

@@ -1,0 +1,223 @@
+"""However training stops: a valid zip, a loadable checkpoint, and a run that can go on to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pipeline_tools import Clock, Silent
+
+from kit import pipeline
+from kit.competition import COMPETITIONS
+from kit.errors import KitError
+from kit.generation.check import check
+from kit.training import budget, checkpoint, losses
+
+DOGS = COMPETITIONS["generative-dog-images"]
+
+
+class Interrupting:
+    """A listener that sends this process a real signal after some ticks."""
+
+    def __init__(self, after: int, number: int = signal.SIGTERM) -> None:
+        self.left, self.number = after, number
+        self.said: list[str] = []
+
+    def planned(self, record):
+        pass
+
+    def ticked(self, line):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+
+    def happened(self, text):
+        self.said.append(text)
+
+    def finishing(self, stage, done, total):
+        pass
+
+
+@pytest.fixture
+def train(run_tiny, monkeypatch):
+    """`run_tiny` with a tick and a checkpoint after every step."""
+    monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.0)
+    monkeypatch.setattr(budget, "checkpoint_seconds", lambda _: 0.0)
+    return run_tiny
+
+
+def read(path):
+    return json.loads((path / "run.json").read_text())
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT")])
+def test_a_signal_ends_a_run_in_order(train, number, name):
+    run = train(images=10_000, listener=Interrupting(3, number))
+    record = read(run.path)
+    assert (record["state"], record["signal"]) == ("stopped", name)
+    assert record["pictures"] == 24
+    assert check(run.path / "images.zip", competition=DOGS, count=20).ok
+    generator, *_, pictures = checkpoint.load_generator(run.path / "checkpoint.pt")
+    assert pictures == 24
+    assert checkpoint.weights_digest(generator) == record["result"]["weights_sha256"]
+    assert not (run.path / pipeline.BALLAST).exists()
+
+
+def test_a_resumed_run_gives_the_bytes_of_the_uninterrupted_one(train):
+    once = train(images=80, name="once")
+    for part in range(3):
+        twice = train(images=80, name="twice", resume=part > 0, listener=Interrupting(3))
+    twice = train(images=80, name="twice", resume=True)
+    assert [(part["from"], part["to"]) for part in twice.record["parts"]] == [(0, 24), (24, 48), (48, 72), (72, 80)]
+    assert twice.record["state"] == "finished"
+    for key in ("sha256", "pixels_sha256", "weights_sha256"):
+        assert twice.record["result"][key] == once.record["result"][key]
+    assert (twice.path / "images.zip").read_bytes() == (once.path / "images.zip").read_bytes()
+    lines = [json.loads(line)["pictures"] for line in (twice.path / "progress.jsonl").read_text().splitlines()]
+    assert lines == list(range(8, 81, 8))
+
+
+def test_a_finished_run_is_left_as_it_is(train):
+    run = train(images=16)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    listener = Interrupting(0)
+    train(images=16, resume=True, listener=listener)
+    assert before == {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    assert "finished already" in listener.said[0]
+
+
+def test_without_a_run_or_a_checkpoint_resuming_starts_anew_and_says_so(train):
+    listener = Interrupting(0)
+    run = train(images=16, resume=True, listener=listener)
+    assert "starts anew" in listener.said[0]
+    run.update(state="running")
+    (run.path / "checkpoint.pt").unlink()
+    again = train(images=16, resume=True, listener=listener)
+    assert "no checkpoint yet" in listener.said[1]
+    assert again.record["parts"][-1]["from"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"settings": ["lr_g=1e-3"]}, r"lr_g 0.0002 → 0.001"),
+        ({"seed": 5}, r"seed 0 → 5"),
+        ({"images": 800}, r"images 80 → 800"),
+        ({"count": 21}, r"count 20 → 21"),
+    ],
+)
+def test_another_run_is_refused_with_the_difference(train, change, says):
+    run = train(images=80, listener=Interrupting(2))
+    before = (run.path / "run.json").read_bytes()
+    with pytest.raises(KitError, match=says):
+        train(**{"images": 80, **change}, resume=True)
+    assert (run.path / "run.json").read_bytes() == before
+
+
+def breaking(monkeypatch, error, *, at):
+    """Makes the critic's loss raise at its `at`-th step."""
+    loss, calls = losses.LOSSES["non-saturating"], []
+
+    def critic(*logits):
+        calls.append(0)
+        if len(calls) == at:
+            raise error
+        return loss.critic(*logits)
+
+    monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(critic=critic))
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_out_of_memory_ends_in_order_and_can_go_on(train, monkeypatch, error):
+    once = train(images=80, name="once")
+    breaking(monkeypatch, error, at=4)
+    run = train(images=80)
+    assert (run.record["state"], run.record["why"]) == ("stopped", "out of memory")
+    assert check(run.path / "images.zip", competition=DOGS, count=20).ok
+    resumed = train(images=80, resume=True)
+    assert resumed.record["parts"][-1]["from"] == 24
+    assert resumed.record["result"]["sha256"] == once.record["result"]["sha256"]
+
+
+def test_a_budget_takes_rescues_that_are_valid_and_is_replayed_without_a_clock(run_tiny, tmp_path, monkeypatch):
+    seen = []
+    rescue = pipeline._Conductor._rescue_if_due
+
+    def looking(self):
+        rescue(self)
+        if self.run.record["rescues"]:
+            seen.append(check(self.run.path / "images.zip", competition=DOGS, count=20).ok)
+
+    monkeypatch.setattr(pipeline._Conductor, "_rescue_if_due", looking)
+    monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.2)
+    run = run_tiny(budget_s=15.0, name="budget")
+    assert seen
+    assert all(seen)
+    assert len(run.record["plans"]) > 1  # it was corrected on the way
+    again = pipeline.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
+    assert again.record["result"]["sha256"] == run.record["result"]["sha256"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk")
+def test_a_full_disk_ends_with_a_valid_zip(train, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting a small disk takes root")
+    try:
+        run = train(images=10**6, name="disk/run")
+        assert "disk is full" in run.record["why"]
+        assert check(run.path / "images.zip", competition=DOGS, count=20).ok
+        checkpoint.load_generator(run.path / "checkpoint.pt")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_disk_too_small_is_said_before_training(train, tmp_path, monkeypatch):
+    from kit import files
+
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(KitError, match=r"MB free and .* MB are needed"):
+        train(images=8)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from kit import pipeline
+from kit.clock import Stopwatch
+from kit.models.zoo import ZOO
+from kit.training import budget
+budget.tick_seconds = lambda _: 0.0
+budget.checkpoint_seconds = lambda _: 0.0
+sys.path.insert(0, sys.argv[1])
+from pipeline_tools import Silent
+recipe = ZOO["dcgan"].recipe.override(["width=4", "latent=8", "batch=8"])
+job = pipeline.Job(recipe=recipe, data=Path("set"), out=Path("run"), images=240, count=20, resume=True)
+pipeline.train(job, clock=Stopwatch(), listener=Silent())
+"""
+
+
+@pytest.mark.parametrize("tick", [3, 8, 20])
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(train, tmp_path, tick):
+    once = train(images=240, name="once")
+    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)]
+    with subprocess.Popen(command, cwd=tmp_path) as process:
+        progress = tmp_path / "run" / "progress.jsonl"
+        while not (progress.exists() and progress.read_bytes().count(b"\n") >= tick):
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()
+    checkpoint.load_generator(tmp_path / "run" / "checkpoint.pt")
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    record = read(tmp_path / "run")
+    assert record["parts"][-1]["from"] > 0
+    assert record["result"]["sha256"] == once.record["result"]["sha256"]

@@ -1,0 +1,169 @@
+"""The command line as a user meets it: help, one-line errors, exit codes, what goes to which stream."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from kit.cli import app
+
+KIT = [sys.executable, "-c", "from kit.cli import main; main()"]
+TINY = ["--set", "width=4", "--set", "latent=8", "--set", "batch=8", "--count", "12"]
+COMMANDS = sorted(typer.main.get_command(app).commands)
+
+
+@pytest.fixture
+def kit(tmp_path):
+    """Runs `kit …` in a folder of its own, as another process."""
+
+    def run(*arguments, code=0, cwd=tmp_path):
+        environment = {**os.environ, "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*KIT, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, env=environment, timeout=300
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def workplace(make_set, tmp_path):
+    """A folder with a prepared set that `kit data` wrote last."""
+    from kit.data.dataset import remember
+
+    made = make_set(tmp_path / "data" / "tiny", n=32, size=16)
+    remember(made.path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(kit, command):
+    text = kit(command, "--help").stdout
+    assert re.search(rf"Example: kit {command}\b", text)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_every_command_is_explained(command):
+    for parameter in typer.main.get_command(app).commands[command].params:
+        if parameter.param_type_name == "option":
+            assert parameter.help, f"kit {command} {parameter.name}"
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from kit import cli; "
+        "print([m for m in ('torch', 'timm', 'kaggle', 'albumentations', 'matplotlib', 'scipy', 'numpy') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_main_job_from_a_set_to_a_submission(kit, workplace):
+    run = Path(kit("train", "--model", "dcgan", "--images", 32, *TINY).stdout.strip())
+    assert run == Path("runs/dcgan-tiny-1")
+    assert "valid" in kit("check", run / "images.zip", "--count", 12).stdout
+    assert "12 pictures" in kit("check", run / "images.zip", code=1).stdout
+    kit("sample", run, "--out", "grid.png", "--count", 9)
+    assert (workplace / "grid.png").stat().st_size > 100
+    kit("sample", run, "--out", "again.zip", "--count", 12)
+    assert (workplace / "again.zip").read_bytes() == (workplace / run / "images.zip").read_bytes()
+    folder = Path(kit("pack", run).stdout.strip())
+    assert {p.name for p in (workplace / folder).iterdir()} == {
+        "images.zip",
+        "preview.png",
+        "source.zip",
+        "submission.json",
+    }
+    assert "nothing was sent" in kit("submit", folder, "--dry-run", code=1).stdout  # 12 are not 10,000
+    assert "dcgan-tiny-1" in kit("submissions").stdout
+    rows = json.loads(kit("runs", "--json").stdout)
+    assert [(row["name"], row["pictures"], row["state"]) for row in rows] == [("dcgan-tiny-1", 32, "finished")]
+
+
+def test_results_go_to_stdout_and_talk_to_stderr(kit, workplace):
+    done = kit("train", "--model", "dcgan", "--images", 8, *TINY)
+    assert done.stdout == "runs/dcgan-tiny-1\n"
+    assert "8 pictures to train on" in done.stderr
+
+
+def test_a_budget_covers_the_whole_command(kit, workplace):
+    began = time.monotonic()
+    run = Path(kit("train", "--model", "dcgan", "--budget", "30s", *TINY).stdout.strip())
+    assert time.monotonic() - began < 30  # the promise itself
+    record = json.loads((workplace / run / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert record["pictures"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "--model", "dcgn", "--images", 8], "unknown model 'dcgn'; did you mean 'dcgan'?"),
+        (["train", "--model", "dcgan"], "give either --budget TIME or --images N"),
+        (["train", "--model", "dcgan", "--images", 8, "--budget", "1h"], "give either --budget TIME or --images N"),
+        (["train", "--model", "dcgan", "--budget", "soon"], "'soon' is no duration"),
+        (["train", "--model", "dcgan", "--images", 8, "--set", "widht=3"], "unknown setting 'widht'"),
+        (["train", "--model", "dcgan", "--images", 8, "--data", "data/none"], "data/none: no such prepared set"),
+        (["train", "--model", "dcgan", "--budget", "2s", *TINY], "a budget of 2s is too small"),
+        (["data", "--from", "nowhere"], "nowhere: no such file or folder"),
+        (["data", "--from", "demo", "--crop", "sqare"], "unknown crop policy 'sqare'; did you mean 'square'?"),
+        (["data", "--competition", "generative-dogs"], "unknown competition 'generative-dogs'"),
+        (["score", "data/none", "--features", "timn"], "unknown feature set 'timn'; did you mean 'timm'?"),
+        (["score", "data/none", "--features", "random"], "data/none"),
+        (["check", "images.zip"], "images.zip: no such file"),
+        (["sample", "runs/none", "--out", "grid.png"], "runs/none"),
+        (["pack", "runs/none"], "runs/none"),
+        (["submit", "--dry-run"], "no submission"),
+        (["models", "bigan"], "unknown model 'bigan'"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(kit, workplace, arguments, says):
+    before = sorted(workplace.rglob("*"))
+    done = kit(*arguments, code=1)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert says in last
+    assert done.stdout == ""
+    assert sorted(path for path in workplace.rglob("*") if "/.cache" not in str(path)) == before
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["nonsense"], ["train", "--model", "dcgan", "--images", "-1"]])
+def test_wrong_usage_exits_with_2(kit, arguments):
+    kit(*arguments, code=2)
+
+
+def test_an_existing_run_folder_is_an_error(kit, workplace):
+    (workplace / "mine").mkdir()
+    assert "mine exists already" in kit("train", "--model", "dcgan", "--images", 8, "--out", "mine", code=1).stderr
+
+
+def test_a_damaged_set_is_named(kit, workplace):
+    images = workplace / "data" / "tiny" / "images.npy"
+    images.write_bytes(images.read_bytes()[:-10])
+    done = kit("train", "--model", "dcgan", "--images", 8, *TINY, code=1)
+    assert "images.npy: damaged" in done.stderr
+    assert not (workplace / "runs").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+def test_ctrl_c_exits_with_130(workplace):
+    command = [*KIT, "train", "--model", "dcgan", "--images", "100000000", *TINY]
+    with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "pictures/s" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
