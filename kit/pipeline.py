@@ -141,7 +141,8 @@ class _Conductor:
         self.count = self.rules.count if job.count is None else job.count
         self.device = device.choose()
         self.shape = checkpoint.Shape(self.prepared.size, self.prepared.channels, tuple(self.prepared.classes))
-        self.batches = packed.Batches(self.prepared, seed=job.seed, device=self.device.kind, flip=self.recipe.flip)
+        flip = self.recipe.flip and self.prepared.mirror
+        self.batches = packed.Batches(self.prepared, seed=job.seed, device=self.device.kind, flip=flip)
         self.state = players.build(
             self.recipe,
             size=self.shape.size,
@@ -474,7 +475,14 @@ class _Conductor:
         return made
 
     def _sample(self, count: int, size: int) -> Iterator[NDArray[np.uint8]]:
-        return sample(self.state.ema.module, count=count, size=size, seed=self.job.seed, device=self.device.kind)
+        return sample(
+            self.state.ema.module,
+            count=count,
+            size=size,
+            seed=self.job.seed,
+            device=self.device.kind,
+            precision=self.device.precision,
+        )
 
     def _unless_told_to_stop(self, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         """Gives up as soon as a signal asks for the end and an earlier zip stands there to be kept."""

@@ -80,6 +80,11 @@ class PreparedSet:
         return int(self.info["channels"])
 
     @property
+    def mirror(self) -> bool:
+        """Whether a picture may be mirrored in training: a dog may, a digit may not."""
+        return bool(self.info.get("mirror", True))
+
+    @property
     def classes(self) -> list[str]:
         """The names that labels stand for; empty for a set without classes."""
         return list(self.info["classes"])

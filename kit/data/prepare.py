@@ -91,6 +91,7 @@ def prepare(
             "crop": _crop_record(job),
             "size": job.size,
             "channels": job.channels,
+            "mirror": collection.mirror,
             "holdout": {"share": holdout, "seed": seed},
             "keep_duplicates": keep_duplicates,
             "sources": collection.tree.fingerprint(collection.used()),

@@ -45,6 +45,7 @@ class Collection:
     copies: int = 0  # the same file a second time, as where a zip lies beside what was extracted from it
     size: int | None = None  # a side that suits the source better than the competition's
     channels: int = 3  # 1 where all pictures are known to be grey
+    mirror: bool = True  # whether a picture is as good seen in a mirror: a dog is, a 4 is not
     extra: list[Entry] = field(default_factory=list)  # read to find the items, besides theirs
 
     @property
@@ -237,7 +238,7 @@ def _idx(tree: Tree, pairs: dict[str, tuple[Entry, Entry]]) -> Collection:
         for i, digit in enumerate(digits.tolist())
     ]
     together = replace(tree, stores=[*tree.stores, store])
-    return Collection(together, items, boxes=False, size=shape[1], channels=1, extra=[pictures, labels])
+    return Collection(together, items, boxes=False, size=shape[1], channels=1, mirror=False, extra=[pictures, labels])
 
 
 def _annotated(tree: Tree, competition: Competition, named: list[_Named], annotations: list[Entry]) -> Collection:

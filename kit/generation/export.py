@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from kit import competition
@@ -61,6 +62,7 @@ def sample_run(
         seed=record["seed"] if seed is None else seed,
         device=where,
         truncation=truncation,
+        precision=getattr(torch, record["device"]["precision"]),  # as the run's own zip was made
     )
     if out.suffix == ".zip":
         pack(batches, out, competition=rules, progress=lambda done, _: progress(done, count))

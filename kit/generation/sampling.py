@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kit.errors import KitError
 from kit.generation.pictures import Pixels
+from kit.training.device import autocast
 
 # Latents are drawn in blocks of this many, whatever the batch size: torch fills a tensor of another length in
 # another order, so the same seed would give other latents.
@@ -29,6 +30,7 @@ def sample(
     truncation: float | None = None,
     labels: Sequence[int] | None = None,
     batch: int = 64,
+    precision: torch.dtype = torch.float32,
 ) -> Iterator[Pixels]:
     """Draws pictures from a generator, a batch at a time.
 
@@ -48,6 +50,7 @@ def sample(
         labels: the class of each picture, `count` of them. None: the classes in turn, 0, 1, 2, … for a conditional
             generator.
         batch: pictures in one pass of the network; the last pass is filled up and cut, so every pass is alike.
+        precision: of the passes; bfloat16 is twice as fast where it is native, and moves a pixel by a level or two.
 
     Yields:
         uint8 (b, size, size, C): round((x + 1) · 127.5), clamped to 0..255.
@@ -64,7 +67,7 @@ def sample(
         y = torch.zeros(batch, dtype=torch.int64)
         wanted = min(batch, count - start)
         y[:wanted] = every_y[start : start + wanted]
-        with _evaluating(generator), torch.inference_mode():
+        with _evaluating(generator), torch.inference_mode(), autocast(device, precision):
             x = generator(z.to(device), y.to(device))[:wanted].float()
             if not torch.isfinite(x).all():
                 raise KitError(

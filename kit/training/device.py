@@ -8,6 +8,11 @@ from dataclasses import dataclass
 import torch
 
 
+def autocast(kind: torch.device, precision: torch.dtype) -> contextlib.AbstractContextManager[None]:
+    """Forward passes in here run in the given precision; float32 leaves them as they are."""
+    return torch.autocast(kind.type, dtype=precision, enabled=precision != torch.float32)
+
+
 @dataclass(frozen=True)
 class Device:
     """A device and the precision of its forward passes."""
@@ -18,7 +23,7 @@ class Device:
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Forward passes in here use the device's precision; weights, losses and averages stay in fp32."""
-        return torch.autocast(self.kind.type, dtype=self.precision, enabled=self.precision != torch.float32)
+        return autocast(self.kind, self.precision)
 
     def record(self) -> dict[str, object]:
         """What `run.json` keeps of it: two devices with the same record give the same bytes."""

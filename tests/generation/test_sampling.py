@@ -223,3 +223,17 @@ def test_it_draws_as_it_goes() -> None:
     net = Net()
     list(islice(sample(net, count=100, size=8, seed=0, device=CPU, batch=4), 2))
     assert len(net.seen) == 2
+
+
+def test_bfloat16_moves_a_pixel_by_little():
+    from kit.models.zoo import build, get
+
+    torch.manual_seed(0)
+    generator, _ = build(get("dcgan").recipe.override(["width=16"]), size=32, channels=3, classes=0)
+    plain, fast = (
+        np.concatenate(list(sample(generator, count=64, size=32, seed=0, device=CPU, precision=precision)))
+        for precision in (torch.float32, torch.bfloat16)
+    )
+    difference = np.abs(plain.astype(int) - fast)
+    assert difference.max() <= 3
+    assert difference.mean() < 0.5

@@ -137,3 +137,16 @@ def test_a_grey_set_gives_the_pictures_the_competition_asks_for(make_set, tmp_pa
     job = pipeline.Job(recipe=recipe, data=made.path, out=tmp_path / "run", images=8, count=3)
     run = pipeline.train(job, clock=Clock(), listener=Silent())
     assert check(run.path / "images.zip", competition=DOGS, count=3).ok
+
+
+def test_digits_are_not_mirrored_and_dogs_are(make_set, tmp_path):
+    """A set that says its pictures have a right and a left trains as if the recipe said `flip=no`."""
+    results = {}
+    for name, mirror, setting in (("dogs", True, "yes"), ("digits", False, "yes"), ("plain", True, "no")):
+        made = make_set(tmp_path / name, n=16, size=16)
+        info = json.loads((made.path / "dataset.json").read_text()) | {"mirror": mirror}
+        (made.path / "dataset.json").write_text(json.dumps(info))
+        recipe = ZOO["dcgan"].recipe.override(["width=4", "latent=8", "batch=8", f"flip={setting}"])
+        job = pipeline.Job(recipe=recipe, data=made.path, out=tmp_path / f"run-{name}", images=32, count=3)
+        results[name] = pipeline.train(job, clock=Clock(), listener=Silent()).record["result"]["sha256"]
+    assert results["digits"] == results["plain"] != results["dogs"]

@@ -1,0 +1,1 @@
+"""How good the pictures are: pictures → features → statistics → one number, each layer usable alone."""

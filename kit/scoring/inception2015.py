@@ -1,0 +1,131 @@
+"""The network of the public scorer: the Inception graph of 2015-12-05, as a PyTorch network.
+
+timm's Inception v3 is the same architecture trained anew. The graph of 2015 differs from it in four places, which
+all move the score: its average pools leave the padding out of the average, the pool branch of its last block takes
+the maximum, it has 1008 outputs, and it resizes by itself, with TensorFlow 1's bilinear filter.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers.conv_bn_act import ConvNormAct
+from timm.models.inception_v3 import InceptionA, InceptionC, InceptionE, InceptionV3
+from torch import Tensor
+
+from kit.scoring.extract import FeatureSet, feature_set
+from kit.scoring.pretrained import MissingWeightsError, hub_checkpoint
+from kit.scoring.weights import load_exactly, read_weights
+
+FILE = "pt_inception-2015-12-05-6726825d.pth"
+"""The public PyTorch port of the graph's weights, in pytorch-fid's release `fid_weights`. torch-fidelity's
+`weights-inception-2015-12-05-6726825d.pth` has the same layout."""
+
+OUTPUTS = 1008
+INPUT_SIZE = 299
+GREY = 128 / 255  # the graph computes (x − 128) / 128 on 0..255
+RESIZE = "tf1-bilinear"
+EPSILON = 0.1
+
+
+def kaggle_features(*, weights: Path | None, device: torch.device, dtype: str) -> FeatureSet:
+    """The 2048-d `pool_3` features of the public scorer.
+
+    Args:
+        weights: the port's state dict. None: looked for in torch hub's cache, where pytorch-fid leaves it, and among
+            a Kaggle kernel's inputs.
+        device: where to run.
+        dtype: a row of DTYPES; the scorer's is float32.
+
+    Raises:
+        KitError: no file, or not these weights.
+    """
+    file = weights or hub_checkpoint(FILE)
+    if file is None:
+        raise MissingWeightsError(
+            f"the weights of the 2015 Inception ({FILE}) are not on this machine",
+            "download that file from the release `fid_weights` of mseitzer/pytorch-fid on GitHub and give it as "
+            "--weights FILE (in a Kaggle kernel: attach it)",
+        )
+    with torch.random.fork_rng(devices=[]):
+        network = Inception2015()
+    load_exactly(network, read_weights(file), source=str(file), architecture="the 2015 Inception")
+    network.reset_classifier(0)
+    return feature_set(
+        network,
+        name="kaggle",
+        input_size=INPUT_SIZE,
+        mean=(GREY, GREY, GREY),
+        std=(GREY, GREY, GREY),
+        resize=RESIZE,
+        dtype=dtype,
+        device=device,
+        epsilon=EPSILON,
+    )
+
+
+class Inception2015(InceptionV3):
+    """timm's Inception v3 with the blocks of the 2015 graph. (B, 3, 299, 299), (x − 128) / 128 → (B, 1008)."""
+
+    def __init__(self) -> None:
+        super().__init__(num_classes=OUTPUTS)
+        conv: Any = partial(ConvNormAct, padding=0, norm_kwargs={"eps": 1e-3}, act_kwargs={"inplace": True})
+        self.Mixed_5b = _A(192, pool_features=32, conv_block=conv)
+        self.Mixed_5c = _A(256, pool_features=64, conv_block=conv)
+        self.Mixed_5d = _A(288, pool_features=64, conv_block=conv)
+        self.Mixed_6b = _C(768, channels_7x7=128, conv_block=conv)
+        self.Mixed_6c = _C(768, channels_7x7=160, conv_block=conv)
+        self.Mixed_6d = _C(768, channels_7x7=160, conv_block=conv)
+        self.Mixed_6e = _C(768, channels_7x7=192, conv_block=conv)
+        self.Mixed_7b = _E(1280, conv_block=conv)
+        self.Mixed_7c = _MaxE(2048, conv_block=conv)
+
+
+def _average(x: Tensor) -> Tensor:
+    """The 3×3 mean of what lies inside the picture: at an edge of 6 pixels, in a corner of 4."""
+    return F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+
+
+class _A(InceptionA):
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        return [
+            self.branch1x1(x),
+            self.branch5x5_2(self.branch5x5_1(x)),
+            self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
+            self.branch_pool(_average(x)),
+        ]
+
+
+class _C(InceptionC):
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
+        return [
+            self.branch1x1(x),
+            self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x))),
+            self.branch7x7dbl_5(self.branch7x7dbl_4(double)),
+            self.branch_pool(_average(x)),
+        ]
+
+
+class _E(InceptionE):
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        single = self.branch3x3_1(x)
+        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
+        return [
+            self.branch1x1(x),
+            torch.cat([self.branch3x3_2a(single), self.branch3x3_2b(single)], 1),
+            torch.cat([self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double)], 1),
+            self.branch_pool(self._pool(x)),
+        ]
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return _average(x)
+
+
+class _MaxE(_E):
+    def _pool(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, kernel_size=3, stride=1, padding=1)

@@ -1,0 +1,132 @@
+"""The Fréchet distance against SciPy's matrix root and against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from kit.scoring.frechet import CHUNK, frechet, frechet_distance, gaussian
+
+Array = NDArray[np.float64]
+
+
+def correlated(count: int, dim: int, *, seed: int) -> Array:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, dim)) @ rng.standard_normal((dim, dim)) + rng.standard_normal(dim)
+
+
+def by_sqrtm(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> float:
+    root = scipy.linalg.sqrtm(sigma1 @ sigma2)
+    return float(((mu1 - mu2) ** 2).sum() + np.trace(sigma1 + sigma2 - 2 * np.real(root)))
+
+
+def by_nuclear_norm(x: Array, y: Array) -> float:
+    """The distance from the samples themselves, for any rank.
+
+    With centred X and Y the product of the covariances has the eigenvalues of (XYᵀ)(XYᵀ)ᵀ / (n−1)(m−1), so the trace
+    of its root is the sum of the singular values of XYᵀ / √((n−1)(m−1)).
+    """
+    a, b = x - x.mean(0), y - y.mean(0)
+    n, m = len(x) - 1, len(y) - 1
+    root = np.linalg.svd(a @ b.T, compute_uv=False).sum() / np.sqrt(n * m)
+    return float(((x.mean(0) - y.mean(0)) ** 2).sum() + (a**2).sum() / n + (b**2).sum() / m - 2 * root)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 64])
+def test_equals_scipys_matrix_root_at_full_rank(dim: int) -> None:
+    x, y = correlated(4 * dim + 3, dim, seed=1), correlated(5 * dim + 3, dim, seed=2)
+    one = (x.mean(0), np.cov(x, rowvar=False).reshape(dim, dim))
+    other = (y.mean(0), np.cov(y, rowvar=False).reshape(dim, dim))
+    result = frechet(*one, *other)
+    assert not result.rank_deficient
+    assert result.distance == pytest.approx(by_sqrtm(*one, *other), rel=1e-9)
+    assert frechet_distance(*other, *one) == pytest.approx(result.distance, rel=1e-9)
+
+
+@pytest.mark.parametrize(("count1", "count2"), [(10, 15), (10, 300), (300, 10), (2, 2), (40, 41)])
+def test_fewer_pictures_than_dimensions(count1: int, count2: int) -> None:
+    x, y = correlated(count1, 40, seed=3), correlated(count2, 40, seed=4)
+    one, other = gaussian(x), gaussian(y)
+    result = frechet(one.mean, one.covariance, other.mean, other.covariance)
+    assert result.rank_deficient
+    assert result.distance == pytest.approx(by_nuclear_norm(x, y), rel=1e-7)
+
+
+def test_closed_form_of_commuting_singular_covariances() -> None:
+    basis = np.linalg.qr(correlated(30, 30, seed=5))[0]
+    a, b = np.random.default_rng(6).uniform(0, 4, (2, 30))
+    a[20:], b[:15] = 0, 0
+    result = frechet(np.zeros(30), basis * a @ basis.T, np.ones(30), basis * b @ basis.T)
+    assert result.rank_deficient
+    assert result.distance == pytest.approx(30 + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum(), rel=1e-7)
+
+
+@pytest.mark.parametrize("count", [10, 200])
+def test_identical_sets_are_at_zero(count: int) -> None:
+    fitted = gaussian(correlated(count, 40, seed=7))
+    distance = frechet_distance(fitted.mean, fitted.covariance, fitted.mean, fitted.covariance)
+    assert 0 <= distance < 1e-7 * np.trace(fitted.covariance)
+
+
+def test_a_dead_feature_is_no_lack_of_rank() -> None:
+    x, y = correlated(90, 20, seed=8), correlated(90, 20, seed=9)
+    x[:, 3] = 0
+    x[:, 5], y[:, 5] = 1, 1
+    one, other = gaussian(x), gaussian(y)
+    result = frechet(one.mean, one.covariance, other.mean, other.covariance)
+    assert not result.rank_deficient
+    assert result.distance == pytest.approx(by_nuclear_norm(x, y), rel=1e-9)
+
+
+def test_all_zero_features() -> None:
+    zero, y = np.zeros((30, 8)), correlated(30, 8, seed=10)
+    one, other = gaussian(zero), gaussian(y)
+    result = frechet(one.mean, one.covariance, other.mean, other.covariance)
+    assert result.rank_deficient
+    assert result.distance == pytest.approx((other.mean**2).sum() + np.trace(other.covariance), rel=1e-12)
+    assert frechet_distance(one.mean, one.covariance, one.mean, one.covariance) == 0
+
+
+@given(
+    mu=arrays(np.float64, (2, 5), elements=st.floats(-10, 10)),
+    spread=arrays(np.float64, (2, 5), elements=st.floats(0.01, 10)),
+)
+def test_independent_dimensions_add_up(mu: Array, spread: Array) -> None:
+    expected = ((mu[0] - mu[1]) ** 2 + (spread[0] - spread[1]) ** 2).sum()
+    distance = frechet_distance(mu[0], np.diag(spread[0] ** 2), mu[1], np.diag(spread[1] ** 2))
+    assert distance == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("count", [2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 1])
+def test_statistics_equal_numpys_on_float32_features(count: int) -> None:
+    features = (correlated(count, 3, seed=11) + 100).astype(np.float32)
+    fitted = gaussian(features)
+    wide = features.astype(np.float64)
+    assert fitted.count == count
+    np.testing.assert_allclose(fitted.mean, wide.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(fitted.covariance, np.cov(wide, rowvar=False), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("features", [np.zeros((1, 4)), np.zeros((0, 4)), np.zeros(4)])
+def test_no_statistics_of_less_than_two(features: Array) -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        gaussian(features)
+
+
+@pytest.mark.parametrize(
+    ("mu2", "sigma2", "match"),
+    [
+        (np.zeros(2), np.eye(3), "mu2"),
+        (np.zeros(3), np.eye(2), "sigma2"),
+        (np.array([0, np.nan, 0]), np.eye(3), "mu2 holds NaN"),
+        (np.zeros(3), np.diag([1, np.inf, 1]), "sigma2 holds NaN or infinity"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(mu2: Array, sigma2: Array, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        frechet_distance(np.zeros(3), np.eye(3), mu2, sigma2)

@@ -1,0 +1,108 @@
+"""The memorization distance against loops, and the scorer's edge cases."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from kit.scoring.memorization import CHUNK, memorization_distance
+
+Array = NDArray[np.float64]
+
+
+def by_loops(generated: Array, real: Array) -> float:
+    def keep(rows: Array) -> list[list[float]]:
+        return [row for row in rows.tolist() if sum(row) != 0]
+
+    def cosine(a: list[float], b: list[float]) -> float:
+        dot = sum(x * y for x, y in zip(a, b, strict=True))
+        return dot / math.sqrt(sum(x * x for x in a)) / math.sqrt(sum(y * y for y in b))
+
+    nearest = [min(1 - abs(cosine(g, r)) for r in keep(real)) for g in keep(generated)]
+    return sum(nearest) / len(nearest)
+
+
+def features(count: int, dim: int = 5, *, seed: int) -> Array:
+    return np.random.default_rng(seed).normal(0.3, 1, (count, dim))
+
+
+@pytest.mark.parametrize(("n", "m", "dim"), [(1, 1, 3), (7, 4, 5), (4, 9, 2), (20, 20, 11)])
+def test_equals_loops(n: int, m: int, dim: int) -> None:
+    generated, real = features(n, dim, seed=1), features(m, dim, seed=2)
+    assert memorization_distance(generated, real) == pytest.approx(by_loops(generated, real), abs=1e-12)
+
+
+def test_direction_is_from_generated_to_real() -> None:
+    real = np.eye(4)
+    generated = np.eye(4)[[0, 0, 0]]
+    assert memorization_distance(generated, real) == 0  # each is a training picture
+    assert memorization_distance(real, generated) == pytest.approx(3 / 4)
+
+
+def test_rows_that_sum_to_zero_are_left_out_on_either_side() -> None:
+    generated = np.array([[1.0, 0, 0], [0, 0, 0], [1, -1, 0]])
+    real = np.array([[1.0, 1, 0], [0, 0, 0], [2, -1, -1]])
+    assert memorization_distance(generated, real) == pytest.approx(1 - 1 / math.sqrt(2))
+
+
+def test_opposite_features_count_as_near() -> None:
+    rows = features(5, seed=3)
+    assert memorization_distance(-rows, rows) == pytest.approx(0, abs=1e-12)
+
+
+def test_identical_sets_and_one_duplicated_row() -> None:
+    real, fresh = features(30, seed=4), features(10, seed=5)
+    assert memorization_distance(real, real) == pytest.approx(0, abs=1e-12)
+    stolen = fresh.copy()
+    stolen[0] = real[17]
+    others = memorization_distance(fresh[1:], real)
+    assert memorization_distance(stolen, real) == pytest.approx(others * 9 / 10, abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [CHUNK - 1, CHUNK, CHUNK + 1])
+def test_pieces_change_nothing(size: int) -> None:
+    generated, real = features(size, 3, seed=6), features(size + 5, 3, seed=7)
+    real[:CHUNK] = 0  # a whole piece without a row that counts
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (generated, real[CHUNK:])]
+    expected = (1 - np.abs(unit[0] @ unit[1].T)).min(axis=1).mean()
+    assert memorization_distance(generated, real) == pytest.approx(expected, abs=1e-12)
+
+
+@given(
+    rows=arrays(np.float64, (6, 3), elements=st.floats(-5, 5)),
+    scale=arrays(np.float64, (6, 1), elements=st.floats(0.01, 100)),
+)
+def test_length_does_not_matter_and_the_range_is_0_to_1(rows: Array, scale: Array) -> None:
+    # Sums that are nearly 0 may become 0, or cease to be, by the scaling's rounding.
+    assume((np.abs(rows.sum(axis=1)) > 1e-6).all())
+    distance = memorization_distance(rows[:3], rows[3:])
+    assert -1e-12 <= distance <= 1
+    assert memorization_distance(rows[:3] * scale[:3], rows[3:] * scale[3:]) == pytest.approx(distance, abs=1e-9)
+
+
+def test_float32_features_are_compared_in_float64() -> None:
+    generated, real = features(8, 300, seed=8).astype(np.float32), features(9, 300, seed=9).astype(np.float32)
+    expected = by_loops(generated.astype(np.float64), real.astype(np.float64))
+    assert memorization_distance(generated, real) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("generated", "real", "match"),
+    [
+        (np.zeros((3, 4)), np.ones((3, 4)), "sum to 0"),
+        (np.ones((3, 4)), np.zeros((3, 4)), "sum to 0"),
+        (np.ones((3, 4)), np.ones((3, 5)), "belong together"),
+        (np.ones(4), np.ones((3, 4)), "belong together"),
+        (np.array([[1, np.nan]]), np.ones((3, 2)), "NaN"),
+        (np.ones((3, 2)), np.array([[1, np.inf]]), "NaN or infinity"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(generated: Array, real: Array, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        memorization_distance(generated, real)

@@ -1,0 +1,199 @@
+"""Pretrained weights: found in each place, fetched from a hub, or an error that is quick and says what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from kit.scoring import pretrained
+from kit.scoring.features import build
+from kit.scoring.weights import weights_digest
+
+NAME = "mobilenetv3_small_050.lamb_in1k"  # timm's smallest with weights on the hub
+BUILD = f"from kit.scoring.features import build; print(build('timm:{NAME}').weights_digest)"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as the hub has it, with weights made here."""
+    path = tmp_path_factory.mktemp("hub") / "model.safetensors"
+    safetensors.torch.save_file(network().state_dict(), path)
+    return path
+
+
+def network(*, classes: int = 1000) -> torch.nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        made: torch.nn.Module = timm.create_model(NAME, num_classes=classes)
+    return made
+
+
+def expected_digest(weights: Path) -> str:
+    made = timm.create_model(NAME)
+    made.load_state_dict(safetensors.torch.load_file(weights))
+    made.reset_classifier(0)
+    return weights_digest(made)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without any weights and without a network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(pretrained, "KAGGLE_INPUT", tmp_path / "kaggle")
+    return tmp_path
+
+
+PLACES = {
+    "Hugging Face cache": f"hf/models--timm--{NAME}/snapshots/123abc/model.safetensors",
+    "Kaggle input, by name": f"kaggle/some-weights/{NAME}.safetensors",
+    "Kaggle input, by folder": f"kaggle/models/deep/er/{NAME}/model.safetensors",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_found_where_it_lies(nowhere: Path, weights: Path, place: str) -> None:
+    path = nowhere / PLACES[place]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(weights.read_bytes())
+    if place == "Hugging Face cache":
+        refs = nowhere / f"hf/models--timm--{NAME}/refs"
+        refs.mkdir()
+        (refs / "main").write_text("123abc")
+    features = build(f"timm:{NAME}")
+    assert features.name == f"timm:{NAME}"
+    assert features.weights_digest == expected_digest(weights)
+
+
+def test_found_where_torchvision_left_it(nowhere: Path) -> None:
+    url = timm.get_pretrained_cfg("resnet18.tv_in1k").url
+    path = nowhere / "torch" / "hub" / "checkpoints" / Path(url).name
+    path.parent.mkdir(parents=True)
+    made = timm.create_model("resnet18")
+    torch.save(made.state_dict(), path)
+    made.reset_classifier(0)
+    assert build("timm:resnet18.tv_in1k").weights_digest == weights_digest(made)
+
+
+def test_a_damaged_find_is_named(nowhere: Path, weights: Path) -> None:
+    path = nowhere / PLACES["Kaggle input, by name"]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(pretrained.KitError, match=path.name):
+        build(f"timm:{NAME}")
+
+
+@pytest.mark.parametrize(
+    ("features", "file"),
+    [
+        ("timm", "model.safetensors of timm/inception_v3.tv_in1k"),
+        ("nasnet", "model.safetensors of timm/nasnetalarge.tf_in1k"),
+        (f"timm:{NAME}", f"model.safetensors of timm/{NAME}"),
+        ("kaggle", "pt_inception-2015-12-05-6726825d.pth"),
+    ],
+)
+def test_nowhere_to_be_had(nowhere: Path, features: str, file: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(pretrained.MissingWeightsError) as error:
+        build(features)
+    assert time.monotonic() - began < 10
+    assert file in str(error.value)
+    assert "--weights FILE" in error.value.remedy
+    assert "Kaggle" in error.value.remedy
+    assert "://" not in str(error.value)
+
+
+def test_a_hub_that_does_not_answer_costs_one_request(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    asked = []
+
+    def refuse(url: str, *, timeout: float) -> None:
+        asked.append((url, timeout))
+        raise pretrained.requests.ConnectionError
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(pretrained.requests, "head", refuse)
+    with pytest.raises(pretrained.MissingWeightsError):
+        build(f"timm:{NAME}")
+    assert len(asked) == 1
+    assert asked[0][1] <= 10
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub's protocol as fetching one file takes."""
+
+    file: Path
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        found = self.path.split("?")[0] == f"/timm/{NAME}/resolve/main/model.safetensors"
+        data = self.file.read_bytes() if found else b""
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("ETag", '"0123456789abcdef"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        if not found:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(weights: Path) -> Iterator[str]:
+    handler = type("Handler", (Hub,), {"file": weights})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def in_a_process(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Builds in a fresh process: the hub's client reads its settings when it is imported."""
+    keep = {key: value for key, value in os.environ.items() if not key.startswith("HF_") and "proxy" not in key.lower()}
+    keep |= {"HF_HOME": str(home / "hf"), "TORCH_HOME": str(home / "torch"), "HF_HUB_DISABLE_XET": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", BUILD], env=keep | environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_fetched_once_then_found_without_a_network(hub: str, weights: Path, tmp_path: Path) -> None:
+    fetched = in_a_process(tmp_path, HF_ENDPOINT=hub)
+    assert fetched.stdout.split() == [expected_digest(weights)], fetched.stderr
+    again = in_a_process(tmp_path, HF_HUB_OFFLINE="1")
+    assert again.stdout == fetched.stdout, again.stderr
+    assert again.stderr == ""
+
+
+def test_offline_as_a_user_meets_it(tmp_path: Path) -> None:
+    result = in_a_process(tmp_path, HF_HUB_OFFLINE="1")
+    *_, last = result.stderr.splitlines()
+    assert "MissingWeightsError" in last
+    assert "cannot be fetched from here" in last
+    assert "Retry" not in result.stderr
+    assert result.stdout == ""

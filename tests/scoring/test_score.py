@@ -1,0 +1,406 @@
+"""A whole score: the number against NumPy, its reference, its threshold, its record, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from PIL import Image
+from scoring_helpers import Pixels, draw, small_features
+
+from kit.data.dataset import PreparedSet, Split
+from kit.errors import KitError
+from kit.scoring import score as scoring
+from kit.scoring.estimate import Estimate
+from kit.scoring.extract import FeatureSet
+from kit.scoring.reference import KINDS, Kind
+from kit.scoring.score import FLAGS, Score, comparable, default_cache, score
+
+MakeSet = Callable[..., PreparedSet]
+MakeZip = Callable[..., Path]
+
+HELD = range(0, 60, 5)
+
+
+@pytest.fixture
+def prepared(make_set: MakeSet) -> PreparedSet:
+    return make_set(draw(60, seed=1), draw(60, seed=2), holdout=HELD)
+
+
+@pytest.fixture
+def archive(make_zip: MakeZip) -> Path:
+    return make_zip(draw(40, seed=3))
+
+
+def expected(generated: Pixels, real: Pixels, features: FeatureSet) -> tuple[float, float]:
+    """FID and distance in plain NumPy and SciPy, from the same features."""
+    g, r = (features.extract(pictures).astype(np.float64) for pictures in (generated, real))
+    root = scipy.linalg.sqrtm(np.cov(g.T) @ np.cov(r.T))
+    fid = ((g.mean(0) - r.mean(0)) ** 2).sum() + np.trace(np.cov(g.T) + np.cov(r.T) - 2 * np.real(root))
+    unit = [rows[rows.sum(1) != 0] for rows in (g, r)]
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in unit]
+    return float(fid), float((1 - np.abs(unit[0] @ unit[1].T)).min(1).mean())
+
+
+def side_of(prepared: PreparedSet, kind: Kind, split: Split) -> Pixels:
+    rows = {"all": range(60), "train": [row for row in range(60) if row not in HELD], "holdout": HELD}[split]
+    return (prepared.whole if kind == "whole" else prepared.images)[list(rows)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("split", ["all", "train", "holdout"])
+@pytest.mark.parametrize("kept", [True, False], ids=["cached", "uncached"])
+def test_the_number(prepared: PreparedSet, archive: Path, kind: Kind, split: Split, kept: bool) -> None:
+    features = small_features(epsilon=0.1)
+    fid, distance = expected(draw(40, seed=3), side_of(prepared, kind, split), features)
+    for _ in range(2):
+        result = score(
+            archive,
+            prepared,
+            features=features,
+            reference=kind,
+            split=split,
+            cache=default_cache(prepared) if kept else None,
+        )
+        assert result.fid == pytest.approx(fid, rel=1e-6)
+        assert result.distance == pytest.approx(distance, rel=1e-6)
+        assert result.mifid == pytest.approx(fid / (distance + 1e-14 if distance < 0.1 else 1), rel=1e-6)
+        assert (result.count, result.reference.count) == (40, len(side_of(prepared, kind, split)))
+        assert (result.reference.kind, result.reference.split) == (kind, split)
+
+
+def test_pictures_in_a_folder_and_the_first_so_many(prepared: PreparedSet, archive: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index, picture in enumerate(draw(40, seed=3)[:25]):
+        Image.fromarray(picture).save(folder / f"{index:05}.png")
+    features = small_features(epsilon=0.1)
+    whole, part = score(folder, prepared, features=features), score(archive, prepared, features=features, count=25)
+    assert whole.fid == part.fid
+    assert whole.count == part.count == 25
+
+
+def test_the_threshold_is_half_the_hold_outs_distance(prepared: PreparedSet, archive: Path) -> None:
+    features = small_features()
+    held, train = (side_of(prepared, "crops", split) for split in ("holdout", "train"))
+    result = score(archive, prepared, features=features, reference="whole", cache=default_cache(prepared))
+    assert result.epsilon == pytest.approx(expected(held, train, features)[1] / 2, rel=1e-6)
+    assert result.mifid is not None
+    assert "12 held-out crops to 48 training crops" in result.epsilon_origin
+
+
+def test_no_hold_out_no_mifid(make_set: MakeSet, archive: Path) -> None:
+    result = score(archive, make_set(draw(60, seed=1)), features=small_features())
+    assert result.mifid is None
+    assert result.epsilon is None
+    assert result.fid > 0
+    assert result.distance > 0
+    assert "no hold-out" in result.epsilon_origin
+    assert "MiFID none" in result.lines()[0]
+
+
+def test_the_official_threshold_is_taken_where_there_is_one(make_set: MakeSet, archive: Path) -> None:
+    result = score(archive, make_set(draw(60, seed=1)), features=small_features(epsilon=0.25))
+    assert result.epsilon == 0.25
+    assert result.mifid is not None
+    assert "official" in result.epsilon_origin
+
+
+def test_training_pictures_slightly_noised_are_caught(prepared: PreparedSet, make_zip: MakeZip) -> None:
+    train = side_of(prepared, "crops", "train").astype(int)
+    noised = np.clip(train + np.random.default_rng(0).integers(-2, 3, train.shape), 0, 255).astype(np.uint8)
+    thief, honest = make_zip(noised, name="thief.zip"), make_zip(draw(48, seed=9), name="honest.zip")
+    features = small_features(dim=32)
+    results = [score(path, prepared, features=features, reference="crops") for path in (thief, honest)]
+    assert results[0].fid < results[1].fid
+    assert results[0].mifid is not None
+    assert results[1].mifid is not None
+    assert results[0].mifid > 10 * results[0].fid
+    assert results[1].mifid == pytest.approx(results[1].fid)
+
+
+class Watch:
+    """Remembers what was announced and how many pictures went through the network."""
+
+    def __init__(self) -> None:
+        self.estimates: list[Estimate] = []
+        self.progress: list[tuple[int, int]] = []
+
+    def announce(self, estimate: Estimate) -> None:
+        assert not self.progress  # it is said before the work
+        self.estimates.append(estimate)
+
+    def __call__(self, done: int, total: int) -> None:
+        self.progress.append((done, total))
+
+
+def test_the_reference_is_computed_once_and_what_is_to_do_is_said(prepared: PreparedSet, archive: Path) -> None:
+    features = small_features()
+    # 40 generated; 60 whole pictures, and 60 crops for the threshold; then nothing but the generated.
+    for real, cached in ((120, 0), (0, 60)):
+        watch = Watch()
+        score(
+            archive,
+            prepared,
+            features=features,
+            cache=default_cache(prepared),
+            announce=watch.announce,
+            progress=watch,
+        )
+        (estimate,) = watch.estimates
+        assert (estimate.generated, estimate.real, estimate.cached) == (40, real, cached)
+        assert 0 < estimate.seconds < 60
+        assert "40 generated pictures" in str(estimate)
+        assert watch.progress[-1] == (40 + real, 40 + real)
+        assert [done for done, _ in watch.progress] == sorted(done for done, _ in watch.progress)
+
+
+def test_a_set_of_whole_pictures_is_worked_through_once(make_set: MakeSet, archive: Path) -> None:
+    watch = Watch()
+    score(
+        archive,
+        make_set(draw(60, seed=1), holdout=HELD),
+        features=small_features(),
+        announce=watch.announce,
+        progress=lambda done, total: None,
+    )
+    assert watch.estimates[0].real == 60
+
+
+def test_another_network_or_set_finds_nothing_kept(prepared: PreparedSet, make_set: MakeSet, archive: Path) -> None:
+    cache = default_cache(prepared)
+    score(archive, prepared, features=small_features(epsilon=0.1), cache=cache)
+    other_set = make_set(draw(60, seed=4), draw(60, seed=5), name="others")
+    for other, features in (
+        (prepared, small_features(epsilon=0.1, seed=1)),
+        (prepared, small_features(epsilon=0.1, side=14)),
+        (other_set, small_features(epsilon=0.1)),
+    ):
+        watch = Watch()
+        result = score(archive, other, features=features, cache=cache, announce=watch.announce)
+        assert watch.estimates[0].cached == 0
+        assert result.fid == pytest.approx(expected(draw(40, seed=3), other.whole, features)[0], rel=1e-6)
+
+
+def test_a_damaged_cache_changes_no_score(prepared: PreparedSet, archive: Path) -> None:
+    features, cache = small_features(), default_cache(prepared)
+    first = score(archive, prepared, features=features, cache=cache)
+    for file in cache.rglob("*.npy"):
+        data = bytearray(file.read_bytes())
+        data[-3] ^= 0x40
+        file.write_bytes(data)
+    again = score(archive, prepared, features=features, cache=cache)
+    assert dataclasses.replace(again, seconds=first.seconds) == first
+
+
+def test_grey_sets(make_set: MakeSet, make_zip: MakeZip) -> None:
+    features = small_features(epsilon=0.1)
+    prepared = make_set(draw(40, channels=1, seed=1))
+    result = score(make_zip(draw(30, channels=1, seed=2)), prepared, features=features)
+    fid, _ = expected(draw(30, channels=1, seed=2), prepared.whole, features)
+    assert result.fid == pytest.approx(fid, rel=1e-6)
+
+
+def test_flags(prepared: PreparedSet, archive: Path, make_zip: MakeZip) -> None:
+    assert score(archive, prepared, features=small_features()).flags == ()
+    few = score(archive, prepared, features=small_features(dim=16), count=9)
+    assert few.flags == ("rank-deficient",)
+    untrained = score(archive, prepared, features=small_features(trained=False))
+    assert untrained.flags == ("uncalibrated",)
+    for result in (few, untrained):
+        assert FLAGS[result.flags[0]] in result.lines()
+
+
+def test_scoring_leaves_everyones_random_numbers_alone(prepared: PreparedSet, archive: Path) -> None:
+    features = small_features()
+    torch.manual_seed(7)
+    np.random.seed(7)
+    state, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()
+    score(archive, prepared, features=features)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (np.random.get_state()[1] == legacy).all()
+
+
+def test_the_record_says_everything_and_comes_back(prepared: PreparedSet, archive: Path, tmp_path: Path) -> None:
+    features = small_features()
+    result = score(archive, prepared, features=features)
+    scoring.save(result, tmp_path / "score.json")
+    record = json.loads((tmp_path / "score.json").read_text())
+    assert record["features"] == {
+        "name": "small",
+        "weights": features.weights_digest,
+        "input_size": 12,
+        "resize": "pillow-bicubic-antialiased",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+        "dtype": "float32",
+    }
+    assert record["reference"] == {
+        "name": "discs",
+        "digest": prepared.digest,
+        "kind": "whole",
+        "split": "all",
+        "count": 60,
+    }
+    assert (record["count"], record["size"], record["fid"]) == (40, 16, result.fid)
+    assert scoring.load(tmp_path / "score.json") == result
+    text = "\n".join(result.lines())
+    for part in ("MiFID", "FID", "ε", "40 generated", "60 whole", "discs", features.weights_digest[:12], "float32"):
+        assert part in text
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"fid": 3}', '{"fid": ', '{"reference": {"a": 1}}'])
+def test_a_record_that_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "score.json").write_text(content)
+    with pytest.raises(KitError, match=r"score\.json"):
+        scoring.load(tmp_path / "score.json")
+
+
+@pytest.fixture(scope="module")
+def some_score() -> Score:
+    return Score(
+        fid=30.0,
+        distance=0.2,
+        mifid=30.0,
+        epsilon=0.1,
+        epsilon_origin="the official scorer's",
+        features=small_features().identity(),
+        reference=scoring.Against(name="dogs", digest="ab" * 32, kind="whole", split="all", count=60),
+        count=40,
+        size=16,
+        flags=(),
+        seconds=1.0,
+    )
+
+
+def with_features(one: Score, **changes: Any) -> Score:
+    return dataclasses.replace(one, features={**one.features, **changes})
+
+
+def with_reference(one: Score, **changes: Any) -> Score:
+    return dataclasses.replace(one, reference=dataclasses.replace(one.reference, **changes))
+
+
+DIFFERENCES: dict[str, Callable[[Score], Score]] = {
+    "features (small and other)": lambda one: with_features(one, name="other"),
+    "features: weights": lambda one: with_features(one, weights="cd" * 32),
+    "features: input_size (12 and 64)": lambda one: with_features(one, input_size=64),
+    "features: resize": lambda one: with_features(one, resize="tf1-bilinear"),
+    "features: mean": lambda one: with_features(one, mean=[0, 0, 0]),
+    "features: std": lambda one: with_features(one, std=[1, 1, 1]),
+    "features: dtype (float32 and bfloat16)": lambda one: with_features(one, dtype="bfloat16"),
+    "reference set": lambda one: with_reference(one, digest="cd" * 32),
+    "reference (whole and crops)": lambda one: with_reference(one, kind="crops"),
+    "part of the reference (all and train)": lambda one: with_reference(one, split="train"),
+    "real pictures (60 and 59)": lambda one: with_reference(one, count=59),
+    "generated pictures (40 and 41)": lambda one: dataclasses.replace(one, count=41),
+    "size (16 and 32)": lambda one: dataclasses.replace(one, size=32),
+    "ε (0.1 and None)": lambda one: dataclasses.replace(one, epsilon=None, mifid=None),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENCES)
+def test_unlike_scores_are_not_compared(some_score: Score, what: str) -> None:
+    other = DIFFERENCES[what](some_score)
+    for pair in ((some_score, other), (other, some_score)):
+        reason = comparable(*pair)
+        assert reason is not None
+        assert what.split(" (")[0] in reason
+    assert what in str(comparable(some_score, other))
+
+
+def test_like_scores_are_compared_whatever_they_are(some_score: Score) -> None:
+    other = dataclasses.replace(
+        some_score, fid=12.0, distance=0.05, mifid=240.0, seconds=9.0, flags=("rank-deficient",)
+    )
+    other = with_reference(other, name="the same dogs")
+    assert comparable(some_score, other) is None
+
+
+# Bad input
+
+
+def refused(archive: Path, prepared: PreparedSet, match: str, **arguments: Any) -> None:
+    with pytest.raises(KitError, match=match):
+        score(archive, prepared, features=small_features(), cache=default_cache(prepared), **arguments)
+
+
+@pytest.mark.parametrize("count", [1, 0, -3])
+def test_fewer_than_two_pictures(prepared: PreparedSet, archive: Path, make_zip: MakeZip, count: int) -> None:
+    refused(archive, prepared, "only", count=count)
+    refused(make_zip(draw(1), name="one.zip"), prepared, r"one\.zip: only 1 picture")
+
+
+def test_an_empty_side_of_the_set(make_set: MakeSet, archive: Path) -> None:
+    refused(archive, make_set(draw(20)), "only 0 picture.* in its holdout part", split="holdout")
+
+
+def test_pictures_of_another_size(prepared: PreparedSet, make_zip: MakeZip) -> None:
+    refused(make_zip(draw(5, side=24)), prepared, r"00000\.png is 24×24, and the pictures of .* are 16×16")
+    mixed = [Image.fromarray(picture) for picture in draw(60)]
+    mixed[50] = mixed[50].resize((16, 8))
+    refused(make_zip(mixed), prepared, r"00050\.png is 16×8")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "1", "LA"])
+def test_pictures_that_are_not_rgb(prepared: PreparedSet, make_zip: MakeZip, mode: str) -> None:
+    odd = [Image.fromarray(picture) for picture in draw(4)]
+    odd[2] = Image.new(mode, (16, 16))
+    refused(make_zip(odd), prepared, r"00002\.png")
+
+
+def with_entry(archive: Path, name: str, data: bytes) -> Path:
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr(name, data)
+    return archive
+
+
+def cut_png() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(draw(1)[0]).save(buffer, "PNG")
+    return buffer.getvalue()[:-60]
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", cut_png()], ids=["empty", "text", "cut"])
+def test_a_bad_entry_is_named(prepared: PreparedSet, archive: Path, data: bytes) -> None:
+    refused(with_entry(archive, "bad.png", data), prepared, r"bad\.png")
+
+
+def test_damage_inside_the_archive_is_named(prepared: PreparedSet, archive: Path) -> None:
+    data = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive) as file:
+        entry = file.getinfo("00007.png")
+    data[entry.header_offset + 30 + len(entry.filename) + entry.compress_size // 2] ^= 0xFF
+    archive.write_bytes(data)
+    refused(archive, prepared, r"00007\.png")
+
+
+def test_no_archive(prepared: PreparedSet, tmp_path: Path) -> None:
+    refused(tmp_path / "none.zip", prepared, r"none\.zip: no such")
+    (tmp_path / "text.zip").write_text("hello")
+    refused(tmp_path / "text.zip", prepared, r"text\.zip: not a zip")
+
+
+def test_features_that_are_zero_throughout(prepared: PreparedSet, make_zip: MakeZip) -> None:
+    class Nothing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(x), 4)
+
+    features = dataclasses.replace(small_features(epsilon=0.1), network=Nothing(), dim=4)
+    with pytest.raises(KitError, match="sum to 0"):
+        score(make_zip(draw(5)), prepared, features=features)
+
+
+def test_nothing_is_left_of_a_score_that_failed(prepared: PreparedSet, archive: Path) -> None:
+    before = sorted(prepared.path.rglob("*"))
+    refused(with_entry(archive, "bad.png", b""), prepared, "bad")
+    assert sorted(prepared.path.rglob("*")) == before

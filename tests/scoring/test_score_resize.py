@@ -1,0 +1,69 @@
+"""The resizes against Pillow through torchvision, and against TensorFlow 1's rule written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision import transforms
+
+from kit.scoring.resize import RESIZES, pillow_bicubic, tf1_bilinear
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def tf1_by_loops(pixels: NDArray[np.uint8], side: int) -> NDArray[np.float64]:
+    """Source position = output index × input / output; the neighbour beyond the edge is the edge."""
+    height, width, _ = pixels.shape
+    out = np.empty((side, side, 3))
+    for i in range(side):
+        for j in range(side):
+            y, x = i * height / side, j * width / side
+            y0, x0 = int(y), int(x)
+            y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
+            corners = (
+                ((1 - (y - y0)) * (1 - (x - x0)), pixels[y0, x0]),
+                ((1 - (y - y0)) * (x - x0), pixels[y0, x1]),
+                ((y - y0) * (1 - (x - x0)), pixels[y1, x0]),
+                ((y - y0) * (x - x0), pixels[y1, x1]),
+            )
+            out[i, j] = sum(weight * value for weight, value in corners)
+    return out
+
+
+@pytest.mark.parametrize("name", sorted(RESIZES))
+@pytest.mark.parametrize("shape", [(64, 64), (28, 28), (40, 90), (300, 200), (37, 37)])
+def test_every_resize_keeps_range_and_flat_colour(name: str, shape: tuple[int, int]) -> None:
+    resized = RESIZES[name](picture(*shape), 37)
+    assert resized.shape == (37, 37, 3)
+    assert resized.min() >= 0
+    assert resized.max() <= 255
+    assert (RESIZES[name](np.full((*shape, 3), 77, np.uint8), 37) == 77).all()
+
+
+@pytest.mark.parametrize("name", sorted(RESIZES))
+def test_a_picture_of_the_right_size_is_left_alone(name: str) -> None:
+    original = picture(33, 33)
+    assert (RESIZES[name](original, 33) == original).all()
+
+
+@pytest.mark.parametrize(("shape", "side"), [((64, 64), 299), ((256, 256), 64), ((100, 50), 75)])
+def test_bicubic_is_what_timm_and_torchvision_evaluate_with(shape: tuple[int, int], side: int) -> None:
+    original = picture(*shape)
+    resize = transforms.Resize((side, side), transforms.InterpolationMode.BICUBIC)
+    assert (pillow_bicubic(original, side) == np.asarray(resize(Image.fromarray(original)))).all()
+
+
+@pytest.mark.parametrize(("shape", "side"), [((64, 64), 75), ((5, 7), 12), ((90, 61), 40), ((13, 13), 13)])
+def test_tf1_bilinear_equals_its_rule(shape: tuple[int, int], side: int) -> None:
+    original = picture(*shape)
+    np.testing.assert_allclose(tf1_bilinear(original, side), tf1_by_loops(original, side), atol=2e-3)
+
+
+def test_tf1_bilinear_moves_the_picture_up_and_left() -> None:
+    ramp = np.repeat(np.arange(0, 200, 50, dtype=np.uint8)[None, :, None], 4, axis=0).repeat(3, axis=2)
+    # Without half-pixel centres the first output column is the first input column, and the last two are equal.
+    assert tf1_bilinear(ramp, 8)[0, :, 0].tolist() == [0, 25, 50, 75, 100, 125, 150, 150]
