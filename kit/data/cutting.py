@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 import signal
 import sys
 import warnings
@@ -96,13 +95,6 @@ def outcomes(job: Job, *, workers: int) -> Generator[Outcome]:
         raise KitError("a process that reads pictures was killed, most likely for memory", "try --workers 1") from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def cores() -> int:
-    """The cores that this process may use, which in a container are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Worker:

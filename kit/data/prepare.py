@@ -14,7 +14,7 @@ from typing import Any
 from kit.competition import Competition
 from kit.data.archives import open_tree
 from kit.data.crops import CROPS, FILTER, MAX_CANVAS_ASPECT, REDUCING_GAP, CropSettings
-from kit.data.cutting import Job, cores, outcomes
+from kit.data.cutting import Job, outcomes
 from kit.data.dataset import FORMAT_VERSION, PreparedSet, load, set_digest
 from kit.data.pictures import KEEP
 from kit.data.sources import Collection, collect
@@ -22,6 +22,7 @@ from kit.data.tally import Tally
 from kit.data.writing import SetWriter, contact_sheet
 from kit.errors import KitError
 from kit.files import atomic_folder, require_space, sha256, write_json
+from kit.machine import cores
 from kit.seeds import derive
 
 SIZES = tuple(sorted(base << k for base in (4, 5, 6, 7) for k in range(2, 7) if 16 <= base << k <= 256))

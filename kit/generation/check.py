@@ -14,7 +14,7 @@ from PIL import Image
 from kit.competition import Competition
 from kit.errors import KitError
 from kit.files import sha256
-from kit.generation.ordered import cores, map_ordered
+from kit.generation.ordered import map_ordered
 from kit.generation.pack import no_progress
 from kit.generation.pictures import (
     ENTRY_ERRORS,
@@ -24,6 +24,7 @@ from kit.generation.pictures import (
     pixels_digest,
     read_entry,
 )
+from kit.machine import cores
 
 # The scorer lists *.png and *.jpg in the unpacked folder, in small letters and without looking into folders.
 SEEN = (".png", ".jpg")

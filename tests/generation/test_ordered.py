@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kit.generation.ordered import CHUNK, cores, map_ordered
+from kit.generation.ordered import CHUNK, map_ordered
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -62,7 +62,3 @@ def test_leaving_early_ends_the_threads() -> None:
 def test_work_is_spread() -> None:
     both = threading.Barrier(2, timeout=10)
     assert len(list(map_ordered(lambda item: both.wait(), range(2 * CHUNK), workers=2))) == 2 * CHUNK
-
-
-def test_there_is_a_core() -> None:
-    assert cores() >= 1
