@@ -92,7 +92,7 @@ def data(
         policy=crop, margin_percent=margin, margin_px=margin_px, min_side=min_side, max_aspect=max_aspect
     )
     root = Path("data")
-    with bar(f"getting {origin}", size_in_bytes=origin.startswith("kaggle")) as progress:
+    with bar(f"getting {origin}", unit="pictures", size_in_bytes=origin.startswith("kaggle")) as progress:
         source = locate(origin, rules, root=root, seed=seed, progress=progress, say=_say)
     with bar("preparing", unit="pictures") as progress:
         prepared = prepare(
