@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kit.errors import KitError
-from kit.generation.ordered import cores, map_ordered
+from kit.generation.ordered import map_ordered
+from kit.machine import cores
 from kit.scoring.resize import RESIZES, Pixels
 from kit.scoring.weights import weights_digest
 
@@ -39,7 +40,8 @@ def no_progress(done: int, total: int) -> None:
 class FeatureSet:
     """A feature network and its preprocessing; made by `kit.scoring.features.build`."""
 
-    name: str  # "timm:inception_v3.tv_in1k"
+    name: str  # "timm:inception_v3"
+    tag: str | None  # timm's name of its own pretrained weights ("tv_in1k"); None for weights from a file
     network: nn.Module  # (B, 3, S, S) → (B, dim)
     dim: int
     input_size: int  # S, pixels
@@ -63,6 +65,10 @@ class FeatureSet:
             "std": list(self.std),
             "dtype": self.dtype,
         }
+
+    def record(self) -> dict[str, Any]:
+        """What a score keeps of it: its identity, and where its weights came from."""
+        return {**self.identity(), "tag": self.tag}
 
     def extract(self, pictures: Iterable[Pixels], *, total: int = 0, progress: Progress = no_progress) -> Features:
         """The features of pictures, in order.
@@ -126,6 +132,7 @@ def feature_set(
     resize: str,
     dtype: str,
     device: torch.device,
+    tag: str | None = None,
     epsilon: float | None = None,
     trained: bool = True,
 ) -> FeatureSet:
@@ -140,10 +147,12 @@ def feature_set(
     digest = weights_digest(network)
     network.eval().requires_grad_(False)
     _fold_batch_norm(network)
-    network.to(device=device, dtype=DTYPES[dtype], memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device, DTYPES[dtype])
+    network.to(memory_format=torch.channels_last)
     features = partial(
         FeatureSet,
         name=name,
+        tag=tag,
         network=network,
         input_size=input_size,
         mean=mean,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,8 @@ from kit.scoring.cache import Cache
 from kit.scoring.extract import Features, FeatureSet, Progress, no_progress
 from kit.scoring.frechet import Gaussian, gaussian
 from kit.scoring.memorization import memorization_distance
+from kit.scoring.record import Kind
 from kit.scoring.resize import Pixels
-
-Kind = Literal["whole", "crops"]
-"""Whole pictures squashed to the size, as the public scorer has them, or the crops that the generator learns."""
-
-KINDS: tuple[Kind, ...] = ("whole", "crops")
 
 HALF = 0.5
 """The share of the held-out crops' own distance at which a generator counts as memorizing."""

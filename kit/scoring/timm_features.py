@@ -75,17 +75,16 @@ def timm_features(
         num_classes=cfg.num_classes,
     )
     network = _untrained(lambda: timm.create_model(architecture, num_classes=description.num_classes))
-    shown = f"timm:{architecture}"
     if weights is None:
         state, source = pretrained_weights(cfg)
-        shown += f".{cfg.tag}" if cfg.tag else ""
     else:
         state, source = read_weights(weights), str(weights)
     load_exactly(network, state, source=source, architecture=architecture)
     network.reset_classifier(0)  # timm: down to the pooled features
     return feature_set(
         network,
-        name=shown,
+        name=f"timm:{architecture}",
+        tag=(cfg.tag or None) if weights is None else None,
         input_size=description.input_size,
         mean=description.mean,
         std=description.std,

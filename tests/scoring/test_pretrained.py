@@ -75,7 +75,8 @@ def test_found_where_it_lies(nowhere: Path, weights: Path, place: str) -> None:
         refs.mkdir()
         (refs / "main").write_text("123abc")
     features = build(f"timm:{NAME}")
-    assert features.name == f"timm:{NAME}"
+    assert f"{features.name}.{features.tag}" == f"timm:{NAME}"
+    assert features.identity() == build(f"timm:{NAME}", weights=path).identity()
     assert features.weights_digest == expected_digest(weights)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import zipfile
@@ -17,13 +18,14 @@ import torch
 from PIL import Image
 from scoring_helpers import Pixels, draw, small_features
 
+from kit.competition import COMPETITIONS, DEFAULT
 from kit.data.dataset import PreparedSet, Split
 from kit.errors import KitError
 from kit.scoring import score as scoring
 from kit.scoring.estimate import Estimate
 from kit.scoring.extract import FeatureSet
-from kit.scoring.reference import KINDS, Kind
-from kit.scoring.score import FLAGS, Score, comparable, default_cache, score
+from kit.scoring.record import FLAGS, KINDS, Kind
+from kit.scoring.score import Score, comparable, default_cache, score
 
 MakeSet = Callable[..., PreparedSet]
 MakeZip = Callable[..., Path]
@@ -87,6 +89,8 @@ def test_pictures_in_a_folder_and_the_first_so_many(prepared: PreparedSet, archi
     whole, part = score(folder, prepared, features=features), score(archive, prepared, features=features, count=25)
     assert whole.fid == part.fid
     assert whole.count == part.count == 25
+    assert whole.archive is None
+    assert part.archive == hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
 def test_the_threshold_is_half_the_hold_outs_distance(prepared: PreparedSet, archive: Path) -> None:
@@ -243,6 +247,7 @@ def test_the_record_says_everything_and_comes_back(prepared: PreparedSet, archiv
         "mean": [0.5, 0.5, 0.5],
         "std": [0.25, 0.25, 0.25],
         "dtype": "float32",
+        "tag": None,
     }
     assert record["reference"] == {
         "name": "discs",
@@ -256,6 +261,13 @@ def test_the_record_says_everything_and_comes_back(prepared: PreparedSet, archiv
     text = "\n".join(result.lines())
     for part in ("MiFID", "FID", "ε", "40 generated", "60 whole", "discs", features.weights_digest[:12], "float32"):
         assert part in text
+
+
+def test_only_the_scorers_own_network_gives_a_leaderboard_number(some_score: Score) -> None:
+    assert "no leaderboard number" in some_score.lines()[-1]
+    official = with_features(some_score, name=COMPETITIONS[DEFAULT].scorer)
+    assert "leaderboard" not in "".join(official.lines())
+    assert "timm:inception_v3.tv_in1k" in with_features(some_score, name="timm:inception_v3", tag="tv_in1k").lines()[4]
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"fid": 3}', '{"fid": ', '{"reference": {"a": 1}}'])
@@ -304,7 +316,7 @@ DIFFERENCES: dict[str, Callable[[Score], Score]] = {
     "real pictures (60 and 59)": lambda one: with_reference(one, count=59),
     "generated pictures (40 and 41)": lambda one: dataclasses.replace(one, count=41),
     "size (16 and 32)": lambda one: dataclasses.replace(one, size=32),
-    "ε (0.1 and None)": lambda one: dataclasses.replace(one, epsilon=None, mifid=None),
+    "ε (0.1 and none)": lambda one: dataclasses.replace(one, epsilon=None, mifid=None),
 }
 
 
@@ -323,6 +335,7 @@ def test_like_scores_are_compared_whatever_they_are(some_score: Score) -> None:
         some_score, fid=12.0, distance=0.05, mifid=240.0, seconds=9.0, flags=("rank-deficient",)
     )
     other = with_reference(other, name="the same dogs")
+    other = dataclasses.replace(with_features(other, tag="in1k"), archive="ef" * 32, epsilon=0.1 * (1 + 1e-7))
     assert comparable(some_score, other) is None
 
 
