@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 
 from torch import Tensor, nn
 
+from kit.models.layers import Condition, edge, normal, normalised
+from kit.models.recipe import NormName
 from kit.models.sizes import split_size
 
 MAX_MULTIPLE = 8
 """Channels stop growing at 8·width, the paper's widest layer at 64×64; larger pictures only add layers."""
 
 
-def _channels(width: int, doublings: int) -> list[int]:
+def channels_by_level(width: int, doublings: int) -> list[int]:
     """Channels from the largest map (at half the picture's side) down to the smallest (b×b)."""
     return [width * min(2**level, MAX_MULTIPLE) for level in range(doublings)]
 
 
-def _initialise(module: nn.Module) -> None:
-    """Weights from N(0, 0.02²), batch-norm gains from N(1, 0.02²) (section 4; the gains after the authors' code)."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
+def up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    """A transposed convolution that doubles the side."""
+    return normal(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
+
+
+def down(inputs: int, outputs: int) -> nn.Conv2d:
+    """A convolution that halves the side."""
+    return normal(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
 
 
 class Generator(nn.Module):
@@ -33,63 +37,86 @@ class Generator(nn.Module):
         channels: 1 (grey) or 3 (RGB).
         latent: length of z.
         width: channels of the last hidden layer; 64 is PyTorch's tutorial, 128 the paper.
+        classes: number of classes; 0 is unconditional.
+        embedding: length of the vector for a class, put beside z.
+        norm: one of `kit.models.layers.NORMS`.
     """
 
-    def __init__(self, *, size: int, channels: int, latent: int, width: int) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        latent: int,
+        width: int,
+        classes: int = 0,
+        embedding: int = 64,
+        norm: NormName = "batch",
+    ) -> None:
         super().__init__()
-        self.latent = latent
-        self.classes = 0
+        self.latent, self.classes = latent, classes
         base, doublings = split_size(size)
-        widths = _channels(width, doublings)[::-1]
-        layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent, widths[0], base, bias=False),
-            nn.BatchNorm2d(widths[0]),
+        widths = channels_by_level(width, doublings)[::-1]
+        self.condition = Condition(classes=classes, length=embedding)
+        inputs = latent + self.condition.added
+        layers = [
+            *normalised(normal(nn.ConvTranspose2d(inputs, widths[0], base, bias=False)), norm),
             nn.ReLU(inplace=True),
         ]
-        for narrow, wide in zip(widths[1:], widths[:-1], strict=True):
-            layers += [
-                nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(narrow),
-                nn.ReLU(inplace=True),
-            ]
-        layers += [nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1, bias=False), nn.Tanh()]
+        for wide, narrow in pairwise(widths):
+            layers += [*normalised(up(wide, narrow), norm), nn.ReLU(inplace=True)]
+        layers += [edge(up(widths[-1], channels), norm), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
-        self.apply(_initialise)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        """Maps latents (B, latent) to pictures (B, C, H, W) in [−1, 1]; labels (B,) are ignored."""
-        pictures: Tensor = self.layers(z[:, :, None, None])
+        """Maps latents (B, latent) and labels (B,) to pictures (B, C, H, W) in [−1, 1]."""
+        pictures: Tensor = self.layers(self.condition(z, y)[:, :, None, None])
         return pictures
 
 
 class Discriminator(nn.Module):
     """Picture → logit: strided convolutions that halve the side, no batch norm in the first layer.
 
+    Labels come in at the smallest map, and a 1×1 convolution mixes them with what was seen (Reed et al. 2016, section
+    4.1): as maps beside the picture they would cost as much as the picture's own layers.
+
     Args:
         size: side of the pictures, pixels (see `split_size`).
         channels: 1 (grey) or 3 (RGB).
         width: channels of the first hidden layer.
+        classes: number of classes; 0 is unconditional.
+        embedding: length of the vector for a class, repeated over the smallest map.
+        norm: one of `kit.models.layers.NORMS`.
     """
 
-    def __init__(self, *, size: int, channels: int, width: int) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        width: int,
+        classes: int = 0,
+        embedding: int = 64,
+        norm: NormName = "batch",
+    ) -> None:
         super().__init__()
         base, doublings = split_size(size)
-        widths = _channels(width, doublings)
-        layers: list[nn.Module] = [
-            nn.Conv2d(channels, widths[0], 4, stride=2, padding=1, bias=False),
+        widths = channels_by_level(width, doublings)
+        layers = [edge(down(channels, widths[0]), norm), nn.LeakyReLU(0.2, inplace=True)]
+        for narrow, wide in pairwise(widths):
+            layers += [*normalised(down(narrow, wide), norm), nn.LeakyReLU(0.2, inplace=True)]
+        self.layers = nn.Sequential(*layers)
+
+        self.condition = Condition(classes=classes, length=embedding)
+        mixed = widths[-1] + self.condition.added
+        mixer = [
+            *normalised(normal(nn.Conv2d(mixed, widths[-1], 1, bias=False)), norm),
             nn.LeakyReLU(0.2, inplace=True),
         ]
-        for narrow, wide in itertools.pairwise(widths):
-            layers += [
-                nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(wide),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
-        layers += [nn.Conv2d(widths[-1], 1, base, bias=False)]
-        self.layers = nn.Sequential(*layers)
-        self.apply(_initialise)
+        head = edge(normal(nn.Conv2d(widths[-1], 1, base, bias=False)), norm)
+        self.head = nn.Sequential(*mixer, head) if classes else head
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Maps pictures (B, C, H, W) in [−1, 1] to logits (B,); labels (B,) are ignored."""
-        logits: Tensor = self.layers(x)
+        """Maps pictures (B, C, H, W) in [−1, 1] and labels (B,) to logits (B,)."""
+        logits: Tensor = self.head(self.condition(self.layers(x), y))
         return logits.flatten()

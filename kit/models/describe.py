@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from kit.models import zoo
-from kit.models.recipe import settings
 
 SIZE, CHANNELS, CLASSES = 64, 3, 120
 """What parameters are counted for: the dog competition's pictures and breeds."""
@@ -20,21 +20,21 @@ def zoo_rows() -> list[dict[str, Any]]:
 
 
 def model(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A model's facts, and its settings with default, unit and range.
+    """A model's facts, and its settings with default, unit and range or choices.
 
     Raises:
         KitError: no such model.
     """
     row = zoo.get(name)
-    return _facts(row), [
+    return _facts(row) | {"note": row.note}, [
         {
             "setting": key,
             "default": getattr(row.recipe, key),
             "unit": field.metadata["unit"],
-            "range": _range(field.metadata["low"], field.metadata["high"]),
+            "range": _range(field.metadata),
             "about": field.metadata["about"],
         }
-        for key, field in settings().items()
+        for key, field in row.settings().items()
     ]
 
 
@@ -46,6 +46,7 @@ def _facts(row: zoo.Row) -> dict[str, Any]:
         "about": row.about,
         "conditional": bool(generator.classes),
         "loss": row.recipe.loss,
+        "penalty": row.recipe.penalty,
         "networks": row.recipe.networks,
         "G": f"{_millions(generator)} M",
         "D": f"{_millions(discriminator)} M",
@@ -57,5 +58,7 @@ def _millions(network: nn.Module) -> str:
     return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f}"
 
 
-def _range(low: float, high: float) -> str:
-    return "yes or no" if (low, high) == (float("-inf"), float("inf")) else f"{low:g} to {high:g}"
+def _range(meta: Mapping[str, Any]) -> str:
+    if "choices" in meta:
+        return (", " if meta["several"] else " or ").join(meta["choices"])
+    return "yes or no" if meta["switch"] else f"{meta['low']:g} to {meta['high']:g}"

@@ -2,30 +2,123 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from kit.errors import unknown
-from kit.models import dcgan
-from kit.models.recipe import Recipe
+from kit.errors import KitError, unknown
+from kit.models import biggan, dcgan, mlp, r3gan, resnet, sndcgan
+from kit.models.layers import orthogonal, spectral, xavier
+from kit.models.recipe import Recipe, settings
+from kit.models.sizes import split_size
 
 
 class Networks(NamedTuple):
-    """Two constructors: from a recipe, the pictures' side and channels, and the number of classes."""
+    """Two constructors: from a recipe, the pictures' side and channels, and the number of classes (0: ignore them).
+
+    `settings` names those settings of a recipe which not all networks have, and these do.
+    """
 
     generator: Callable[[Recipe, int, int, int], nn.Module]
     discriminator: Callable[[Recipe, int, int, int], nn.Module]
+    settings: tuple[str, ...] = ()
+
+
+def _generator(network: Callable[..., nn.Module]) -> Callable[[Recipe, int, int, int], nn.Module]:
+    """For generators that take the label as a vector beside z, and a choice of norm."""
+    return lambda r, size, channels, classes: network(
+        size=size,
+        channels=channels,
+        latent=r.latent,
+        width=r.width,
+        classes=classes,
+        embedding=r.embedding,
+        norm=r.norm_g,
+    )
+
+
+def _discriminator(network: Callable[..., nn.Module]) -> Callable[[Recipe, int, int, int], nn.Module]:
+    """For discriminators that take the label as a vector, and a choice of norm."""
+    return lambda r, size, channels, classes: network(
+        size=size, channels=channels, width=r.width, classes=classes, embedding=r.embedding, norm=r.norm_d
+    )
+
+
+def _sagan_layer(layer: nn.Module) -> nn.Module:
+    return spectral(xavier(layer))
+
+
+def _biggan_layer(layer: nn.Module) -> nn.Module:
+    return spectral(orthogonal(layer))
+
+
+def _sagan_generator(r: Recipe, size: int, channels: int, classes: int) -> nn.Module:
+    return resnet.Generator(
+        size=size,
+        channels=channels,
+        latent=r.latent,
+        width=r.width,
+        attention=r.attention,
+        classes=classes,
+        wrap=_sagan_layer,
+        conditions=resnet.PerClass(latent=r.latent, classes=classes),
+    )
+
+
+def _biggan_generator(r: Recipe, size: int, channels: int, classes: int) -> nn.Module:
+    _, blocks = split_size(size)
+    return resnet.Generator(
+        size=size,
+        channels=channels,
+        latent=r.latent,
+        width=r.width,
+        attention=r.attention,
+        classes=classes,
+        wrap=_biggan_layer,
+        conditions=biggan.Hierarchical(
+            latent=r.latent,
+            blocks=blocks,
+            classes=classes,
+            embedding=r.embedding,
+            wrap=_biggan_layer,
+            draw=orthogonal,
+        ),
+    )
+
+
+def _residual_discriminator(wrap: resnet.Wrap) -> Callable[[Recipe, int, int, int], nn.Module]:
+    return lambda r, size, channels, classes: resnet.Discriminator(
+        size=size, channels=channels, width=r.width, attention=r.attention, classes=classes, wrap=wrap
+    )
 
 
 NETWORKS: dict[str, Networks] = {
+    "mlp": Networks(
+        _generator(mlp.Generator), _discriminator(mlp.Discriminator), settings=("embedding", "norm_g", "norm_d")
+    ),
     "dcgan": Networks(
-        lambda r, size, channels, classes: dcgan.Generator(
-            size=size, channels=channels, latent=r.latent, width=r.width
+        _generator(dcgan.Generator), _discriminator(dcgan.Discriminator), settings=("embedding", "norm_g", "norm_d")
+    ),
+    "sndcgan": Networks(
+        _generator(sndcgan.Generator),
+        lambda r, size, channels, classes: sndcgan.Discriminator(
+            size=size, channels=channels, width=r.width, classes=classes, norm=r.norm_d
         ),
-        lambda r, size, channels, classes: dcgan.Discriminator(size=size, channels=channels, width=r.width),
+        settings=("embedding", "norm_g", "norm_d"),
+    ),
+    "sagan": Networks(_sagan_generator, _residual_discriminator(_sagan_layer), settings=("attention",)),
+    "biggan": Networks(_biggan_generator, _residual_discriminator(_biggan_layer), settings=("attention", "embedding")),
+    "r3gan": Networks(
+        lambda r, size, channels, classes: r3gan.Generator(
+            size=size, channels=channels, latent=r.latent, width=r.width, classes=classes, embedding=r.embedding
+        ),
+        lambda r, size, channels, classes: r3gan.Discriminator(
+            size=size, channels=channels, width=r.width, classes=classes
+        ),
+        settings=("embedding",),
     ),
 }
 
@@ -37,20 +130,180 @@ class Row:
     recipe: Recipe
     about: str
     paper: str
+    note: str = ""  # what differs from the paper, and why
+    plain: str = ""  # for a conditional model, the row to take for a set without classes
 
     @property
     def name(self) -> str:
         """The name given to `kit train --model`."""
         return self.recipe.model
 
+    def settings(self) -> dict[str, dataclasses.Field[Any]]:
+        """What `--set` may change in this model, by name."""
+        have = NETWORKS[self.recipe.networks].settings
+        return {key: field for key, field in settings().items() if key in have or not field.metadata["own"]}
+
+    def override(self, texts: list[str]) -> Recipe:
+        """The row's recipe with `KEY=VALUE` settings applied.
+
+        Raises:
+            KitError: a setting that the model does not have, a word, type or range that does not fit.
+        """
+        return self.recipe.override(texts, among=self.settings())
+
 
 ZOO: dict[str, Row] = {
     row.name: row
     for row in (
         Row(
+            recipe=Recipe(model="gan", networks="mlp", loss="non-saturating", width=256, norm_d="none"),
+            about="dense layers only: where it began",
+            paper="Goodfellow et al. 2014, arXiv:1406.2661",
+            note="leaky ReLU, batch norm in G and Adam in place of maxout, dropout and SGD with momentum: "
+            "what later made dense GANs train without care",
+        ),
+        Row(
+            recipe=Recipe(
+                model="cgan", networks="mlp", loss="non-saturating", width=256, norm_d="none", conditional=True
+            ),
+            about="gan, and both networks are told the class",
+            paper="Mirza & Osindero 2014, arXiv:1411.1784",
+            note="as gan; a learned vector for each class in place of one-hot labels and a layer of their own",
+            plain="gan",
+        ),
+        Row(
             recipe=Recipe(model="dcgan", networks="dcgan", loss="non-saturating"),
             about="strided convolutions and batch norm: the plain GAN that works",
             paper="Radford et al. 2016, arXiv:1511.06434",
+            note="width 64 (PyTorch's tutorial) in place of 128, batch 64 in place of 128; z is normal, not uniform",
+        ),
+        Row(
+            recipe=Recipe(model="cdcgan", networks="dcgan", loss="non-saturating", conditional=True),
+            about="dcgan with classes: beside z in G, beside the smallest map in D",
+            paper="Mirza & Osindero 2014, arXiv:1411.1784; Reed et al. 2016, arXiv:1605.05396",
+            note="as dcgan; the label's vector takes the place of Reed's sentence",
+            plain="dcgan",
+        ),
+        Row(
+            recipe=Recipe(model="lsgan", networks="dcgan", loss="least-squares"),
+            about="dcgan with squares for logarithms: no vanishing gradient far from the border",
+            paper="Mao et al. 2017, arXiv:1611.04076",
+            note="dcgan's networks and step size, so that only the loss differs",
+        ),
+        Row(
+            recipe=Recipe(
+                model="wgan",
+                networks="dcgan",
+                loss="wasserstein",
+                weight_clip=0.01,
+                critic_steps=5,
+                optimizer="rmsprop",
+                lr_g=5e-5,
+                lr_d=5e-5,
+                beta1=0.0,
+                beta2=0.99,
+            ),
+            about="a critic that measures a distance, kept gentle by clipping its weights",
+            paper="Arjovsky et al. 2017, arXiv:1701.07875",
+        ),
+        Row(
+            recipe=Recipe(
+                model="wgan-gp",
+                networks="dcgan",
+                loss="wasserstein",
+                penalty="gradient",
+                penalty_weight=10.0,
+                critic_steps=5,
+                lr_g=1e-4,
+                lr_d=1e-4,
+                beta1=0.0,
+                beta2=0.9,
+                norm_d="layer",
+            ),
+            about="wgan, kept gentle by a penalty on the critic's gradient",
+            paper="Gulrajani et al. 2017, arXiv:1704.00028",
+            note="dcgan's networks; layer norm in the critic as section 4 advises, batch norm would mix the samples",
+        ),
+        Row(
+            recipe=Recipe(model="sn-dcgan", networks="sndcgan", loss="non-saturating", latent=128, norm_d="spectral"),
+            about="D's weights divided by their largest singular value: steady, at little cost",
+            paper="Miyato et al. 2018, arXiv:1802.05957",
+            note="setting C of section 4 (Adam 2e-4, 0.5, 0.999, one critic step), the cheapest of those that did well",
+        ),
+        Row(
+            recipe=Recipe(
+                model="ralsgan", networks="dcgan", loss="relativistic-least-squares", norm_d="spectral", latent=128
+            ),
+            about="real pictures must look more real than generated ones do on average",
+            paper="Jolicoeur-Martineau 2019, arXiv:1807.00734",
+            note="spectral norm in D: beside a loss over the batch's means, batch norm would mix the samples twice",
+        ),
+        Row(
+            recipe=Recipe(
+                model="sagan",
+                networks="sagan",
+                loss="hinge",
+                conditional=True,
+                latent=128,
+                lr_g=1e-4,
+                lr_d=4e-4,
+                beta1=0.0,
+                beta2=0.9,
+                augment="color,translation,cutout",
+                ema_half_life=20_000,
+                standing_batches=16,
+            ),
+            about="residual networks that look at the whole map at once, and are told the class everywhere",
+            paper="Zhang et al. 2019, arXiv:1805.08318",
+            note="batch 64 in place of 256, for the memory and the hours of one kernel; DiffAugment and an average of "
+            "G, as pictures are few",
+            plain="r3gan",
+        ),
+        Row(
+            recipe=Recipe(
+                model="biggan",
+                networks="biggan",
+                loss="hinge",
+                conditional=True,
+                latent=100,
+                embedding=128,
+                lr_g=1e-4,
+                lr_d=4e-4,
+                beta1=0.0,
+                beta2=0.999,
+                augment="color,translation,cutout",
+                ema_half_life=100_000,
+                truncation=2.0,
+                standing_batches=16,
+            ),
+            about="sagan, told the class by one shared vector and z at every block: what won the competition",
+            paper="Brock et al. 2019, arXiv:1809.11096",
+            note="batch 64 and one critic step in place of 2048 and two, and step sizes as the competition's winners "
+            "had them: a kernel's memory and hours; 20 numbers of z a share, as in the paper, are 100 at 64×64; "
+            "DiffAugment, as pictures are few",
+            plain="r3gan",
+        ),
+        Row(
+            recipe=Recipe(
+                model="r3gan",
+                networks="r3gan",
+                loss="relativistic",
+                penalty="r1+r2",
+                penalty_weight=2.0,
+                penalty_end=0.1,
+                latent=64,
+                width=32,
+                beta1=0.0,
+                beta2=0.99,
+                schedule="cosine",
+                lr_end=0.25,
+                augment="color,translation,cutout",
+                ema_half_life=500_000,
+            ),
+            about="no tricks: a loss that compares pairs, two penalties, plain residual networks",
+            paper="Huang et al. 2024, arXiv:2501.05441",
+            note="settings for 64×64 faces, its schedules (step size, penalty) over the plan in place of 20 million "
+            "pictures; β2 at its last value from the start; width 32, batch 64 and DiffAugment for one kernel",
         ),
     )
 }
@@ -74,13 +327,20 @@ def build(recipe: Recipe, *, size: int, channels: int, classes: int) -> tuple[nn
         recipe: what to build.
         size: side of the pictures, pixels.
         channels: 1 or 3.
-        classes: number of classes of the set; unconditional networks ignore it.
+        classes: number of classes of the set; unconditional recipes ignore it.
 
     Returns:
         (G, D). G maps (z (B, latent), y (B,)) to pictures (B, C, H, W) in [−1, 1]; D maps (pictures, y) to logits (B,).
+        G's attribute `latent` is the length of z, `classes` the number of classes it was built for, 0 if none.
 
     Raises:
-        KitError: no network of that size.
+        KitError: no network of that size, or a conditional recipe and no classes.
     """
-    pair = NETWORKS[recipe.networks]
-    return pair.generator(recipe, size, channels, classes), pair.discriminator(recipe, size, channels, classes)
+    if recipe.conditional and not classes:
+        plain = ZOO[recipe.model].plain if recipe.model in ZOO else ""
+        raise KitError(
+            f"{recipe.model} is told the class of each picture, and this set has none",
+            f"take --model {plain}" if plain else "take --set conditional=no",
+        )
+    pair, told = NETWORKS[recipe.networks], classes if recipe.conditional else 0
+    return pair.generator(recipe, size, channels, told), pair.discriminator(recipe, size, channels, told)

@@ -6,14 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.optim import Optimizer
 
 from kit.data.packed import Batches
 from kit.models.recipe import Recipe
 from kit.seeds import derive
+from kit.training.augment import augment
 from kit.training.device import Device
 from kit.training.losses import LOSSES
+from kit.training.penalties import PENALTIES
 from kit.training.players import Players
+from kit.training.schedule import behind, scale
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ def train(
     device: Device,
     tick_due: Callable[[int], bool],
     done: Callable[[int], bool],
+    plan: int | None = None,
 ) -> Iterator[Tick]:
     """Trains the players in place, and hands over to the caller at every tick.
 
@@ -53,40 +59,55 @@ def train(
         recipe: how to train.
         seed: the run's seed: what is drawn depends on it and on the pictures seen alone.
         device: where, and in which precision.
-        tick_due: called after each step with the pictures seen; true hands over to the caller.
-        done: called before each step with the pictures seen; true ends the training.
+        tick_due: called after each step of G with the pictures seen; true hands over to the caller.
+        done: called before each step of D's round with the pictures seen; true ends the training.
+        plan: pictures over which schedules run; None leaves everything as it begins.
 
     Yields:
         A Tick, at least one unless `done` is true from the start; the last one ends with the last step.
     """
     G, D, opt_G, opt_D = players.G.train(), players.D.train(), players.opt_G, players.opt_D
-    loss = LOSSES[recipe.loss]
+    loss, penalty = LOSSES[recipe.loss], PENALTIES[recipe.penalty]
     meter = Meter()
 
     while not done(players.pictures):
-        x, y = batches.draw(players.pictures, recipe.batch)
-        z = latents(seed, players.pictures, recipe.batch, recipe.latent, device.kind)
+        share = behind(players.pictures, plan)
+        rate = scale(recipe.schedule, share, end=recipe.lr_end)
+        set_rates((opt_D, recipe.lr_d * rate), (opt_G, recipe.lr_g * rate))
+        penalty_weight = recipe.penalty_weight * scale(recipe.schedule, share, end=recipe.penalty_end)
+        noise = recipe.instance_noise * (1 - share)
 
-        # D: real pictures up, generated ones down. G's graph is kept for its own step below.
+        # D: real pictures up, generated ones down. The last step keeps G's graph for G's own step below.
         D.requires_grad_(True)
-        with device.autocast():
-            fake = G(z, y)
-            real_logits = D(x, y).float()
-            fake_logits = D(fake.detach(), y).float()
-            loss_D = loss.critic(real_logits, fake_logits)
-        opt_D.zero_grad(set_to_none=True)
-        loss_D.backward()
-        opt_D.step()
+        for step in range(recipe.critic_steps):
+            position = players.pictures + step * recipe.batch
+            random = randomness(seed, "critic", position, device.kind)
+            x, y = batches.draw(position, recipe.batch)
+            z = latents(seed, position, recipe.batch, recipe.latent, device.kind)
+            with parametrize.cached():  # one power iteration a step, however often D looks
+                with device.autocast():
+                    with torch.set_grad_enabled(step == recipe.critic_steps - 1):
+                        fake = G(z, y).float()
+                    real_seen = disguise(x, recipe, noise, random)
+                    fake_seen = disguise(fake.detach(), recipe, noise, random)
+                    real_logits, fake_logits = D(real_seen, y).float(), D(fake_seen, y).float()
+                loss_D = loss.critic(real_logits, fake_logits, recipe.real_label)
+                loss_D = loss_D + penalty_weight * penalty(D, real_seen, fake_seen, y, random)
+            descend(loss_D, D, opt_D, recipe.grad_clip)
+            if recipe.weight_clip:
+                clip_weights(D, recipe.weight_clip)
 
         # G: the same pictures, judged by the D that has just learned. D's own gradients are not needed.
         D.requires_grad_(False)
-        with device.autocast():
-            loss_G = loss.generator(D(fake, y).float(), real_logits.detach())
-        opt_G.zero_grad(set_to_none=True)
-        loss_G.backward()
-        opt_G.step()
+        random = randomness(seed, "generator", players.pictures, device.kind)
+        with parametrize.cached(), device.autocast():
+            if loss.relativistic:
+                real_logits = D(real_seen, y).float()
+            judged = D(disguise(fake, recipe, noise, random), y).float()
+        loss_G = loss.generator(judged, real_logits.detach())
+        descend(loss_G, G, opt_G, recipe.grad_clip)
 
-        players.pictures += recipe.batch
+        players.pictures += recipe.pictures_per_iteration
         players.ema.update(G, step=players.pictures)
         meter.add(loss_D, loss_G, real_logits, fake_logits)
         if tick_due(players.pictures):
@@ -96,10 +117,44 @@ def train(
         yield meter.read(players.pictures)
 
 
+def randomness(seed: int, purpose: str, position: int, device: torch.device) -> torch.Generator:
+    """A stream of random numbers that is a function of the seed, the purpose and the pictures seen."""
+    return torch.Generator(device).manual_seed(derive(seed, purpose, position))
+
+
 def latents(seed: int, position: int, count: int, length: int, device: torch.device) -> Tensor:
     """The latents z ~ N(0, I) of one step, shape (count, length); a function of the seed and the pictures seen."""
-    generator = torch.Generator(device).manual_seed(derive(seed, "latents", position))
-    return torch.randn(count, length, generator=generator, device=device)
+    return torch.randn(count, length, generator=randomness(seed, "latents", position, device), device=device)
+
+
+def disguise(x: Tensor, recipe: Recipe, noise: float, random: torch.Generator) -> Tensor:
+    """Pictures (B, C, H, W) as D gets to see them: with instance noise (Sønderby et al. 2017) and augmented."""
+    if noise:
+        x = x + noise * torch.randn(x.shape, generator=random, device=x.device)
+    return augment(x, recipe.augmentations, random)
+
+
+def set_rates(*rates: tuple[Optimizer, float]) -> None:
+    """Sets optimizers' step sizes."""
+    for optimizer, lr in rates:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+
+
+def descend(loss: Tensor, network: nn.Module, optimizer: Optimizer, grad_clip: float) -> None:
+    """One step down the loss, with the gradient shortened to `grad_clip` if it is longer (0: never)."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if grad_clip:
+        nn.utils.clip_grad_norm_(network.parameters(), grad_clip)
+    optimizer.step()
+
+
+@torch.no_grad()
+def clip_weights(critic: nn.Module, limit: float) -> None:
+    """Puts every weight back into [−limit, limit] (Arjovsky et al. 2017, algorithm 1)."""
+    for weight in critic.parameters():
+        weight.clamp_(-limit, limit)
 
 
 class Meter:

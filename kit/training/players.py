@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam, Optimizer, RMSprop
 
 from kit.models import zoo
-from kit.models.recipe import Recipe
+from kit.models.recipe import OptimizerName, Recipe
 from kit.seeds import derive
 from kit.training.ema import PictureEma
 
@@ -26,6 +27,12 @@ class Players:
     pictures: int = 0  # real pictures seen by D
 
 
+OPTIMIZERS: dict[OptimizerName, Callable[[Iterable[nn.Parameter], float, Recipe], Optimizer]] = {
+    "adam": lambda weights, lr, r: Adam(weights, lr=lr, betas=(r.beta1, r.beta2), fused=True),
+    "rmsprop": lambda weights, lr, r: RMSprop(weights, lr=lr, alpha=r.beta2, momentum=r.beta1),
+}
+
+
 def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, device: torch.device) -> Players:
     """Untrained players, a pure function of their arguments.
 
@@ -38,7 +45,7 @@ def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, 
         device: where they train.
 
     Raises:
-        KitError: there is no network of that size.
+        KitError: there is no network of that size, or the recipe needs classes and the set has none.
     """
     # Weights are drawn on the CPU, so that every device starts from the same ones.
     with torch.random.fork_rng(devices=[]):
@@ -46,11 +53,11 @@ def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, 
         G, D = zoo.build(recipe, size=size, channels=channels, classes=classes)
     # Convolutions are faster on channels-last memory on every device that matters.
     G, D = (network.to(device).to(memory_format=torch.channels_last) for network in (G, D))
-    betas = (recipe.beta1, recipe.beta2)
+    optimizer = OPTIMIZERS[recipe.optimizer]
     return Players(
         G=G,
         D=D,
-        ema=PictureEma(G, half_life=recipe.ema_half_life, ramp=recipe.ema_ramp, batch=recipe.batch),
-        opt_G=Adam(G.parameters(), lr=recipe.lr_g, betas=betas, fused=True),
-        opt_D=Adam(D.parameters(), lr=recipe.lr_d, betas=betas, fused=True),
+        ema=PictureEma(G, half_life=recipe.ema_half_life, ramp=recipe.ema_ramp, batch=recipe.pictures_per_iteration),
+        opt_G=optimizer(G.parameters(), recipe.lr_g, recipe),
+        opt_D=optimizer(D.parameters(), recipe.lr_d, recipe),
     )

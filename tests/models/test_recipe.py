@@ -6,7 +6,7 @@ import pytest
 
 from kit.errors import KitError
 from kit.models.recipe import settings
-from kit.models.zoo import get
+from kit.models.zoo import ZOO, get
 
 DCGAN = get("dcgan").recipe
 
@@ -35,6 +35,12 @@ def test_the_last_of_two_settings_wins():
         ("lr_g=-1", "from 0 to 1"),
         ("beta1=1", "from 0 to 0.9999"),
         ("flip=maybe", "neither true nor false"),
+        ("loss=hing", "unknown loss 'hing'; did you mean 'hinge'"),
+        ("augment=color,cutuot", "unknown augment 'cutuot'; did you mean 'cutout'"),
+        ("norm_d=spectal", "did you mean 'spectral'"),
+        ("schedule=cosin", "did you mean 'cosine'"),
+        ("penalty=r3", "did you mean"),
+        ("optimizer=", "choose from adam, rmsprop"),
     ],
 )
 def test_a_wrong_setting_is_named(text, says):
@@ -43,7 +49,35 @@ def test_a_wrong_setting_is_named(text, says):
     assert text.split("=")[0] in str(raised.value)
 
 
+def test_augmentations_are_a_set_of_words():
+    assert DCGAN.override(["augment=cutout,color,cutout"]).augmentations == ("color", "cutout")
+    assert DCGAN.override(["augment=none"]).augmentations == ("none",)
+
+
+def test_labels_are_smoothed_only_where_there_are_any():
+    assert DCGAN.override(["real_label=0.9"]).real_label == 0.9
+    with pytest.raises(KitError, match=r"real_label=0\.9: the hinge loss has no labels"):
+        DCGAN.override(["real_label=0.9", "loss=hinge"])
+
+
 @pytest.mark.parametrize("name", settings())
 def test_every_default_is_within_its_own_range(name):
     default = getattr(DCGAN, name)
     assert DCGAN.override([f"{name}={default}"]) == DCGAN
+
+
+@pytest.mark.parametrize("name", settings())
+def test_every_setting_says_what_it_is(name):
+    about = settings()[name].metadata["about"]
+    assert 10 < len(about) < 90
+
+
+@pytest.mark.parametrize("row", ZOO.values(), ids=lambda row: row.name)
+def test_a_row_refuses_what_its_networks_do_not_have(row):
+    for name in settings():
+        text = [f"{name}={getattr(row.recipe, name)}"]
+        if name in row.settings():
+            assert row.override(text) == row.recipe
+        else:
+            with pytest.raises(KitError, match=f"unknown setting '{name}'"):
+                row.override(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "h", "9x", "1m1h", "-3m", "0", "0s", "nine hours", "nan", "inf"])
 def test_what_is_no_duration_is_named(text):
-    with pytest.raises(KitError, match="no duration|no time at all") as raised:
+    with pytest.raises(KitError, match=r"no duration|no time at all") as raised:
         clock.parse_duration(text)
     assert repr(text) in str(raised.value)
 
@@ -53,13 +54,48 @@ def test_the_process_is_as_old_as_its_interpreter():
 def test_a_plan_keeps_back_what_finishing_costs():
     reserve = budget.reserve(2.0, trial=100, count=1000)
     assert reserve > 20
-    planned = budget.plan(300, started_s=10, reserve_s=reserve, count=1000)
-    assert planned.deadline_s == pytest.approx(300 - reserve)
+    plan = budget.Plan(300, started_s=10, reserve_s=reserve, pictures=1)
+    assert plan.deadline_s == pytest.approx(300 - reserve)
+    assert plan.finish_s == pytest.approx(20)
 
 
 def test_a_budget_too_small_says_what_is_needed():
     with pytest.raises(KitError, match=r"budget of 20s.*10,000 pictures.*about 36s"):
-        budget.plan(20, started_s=5, reserve_s=30, count=10_000)
+        budget.require_enough(20, started_s=5, reserve_s=30, count=10_000)
+    budget.require_enough(36, started_s=5, reserve_s=30, count=10_000)
+
+
+def simulate(budget_s, cost_s, *, tick_s=1.0):
+    """When rescues are taken, by a run that ticks every second and whose rescues take `cost_s`."""
+    rescues, now, taken = budget.Rescues(budget_s), 10.0, []
+    while now < budget_s - 2 * cost_s:
+        if rescues.due(now, cost_s=cost_s):
+            now += cost_s
+            rescues.took(now, cost_s=cost_s)
+            taken.append(now)
+        now += tick_s
+    return taken
+
+
+def test_a_cheap_rescue_is_taken_at_once_and_a_dear_one_after_a_tenth():
+    assert simulate(1000, 20)[0] == pytest.approx(30)
+    assert simulate(1000, 50)[0] == pytest.approx(150, abs=1)
+
+
+@pytest.mark.parametrize(("budget_s", "cost_s"), [(180, 15), (600, 20), (32_400, 20), (32_400, 120)])
+def test_rescues_grow_apart_and_stay_cheap(budget_s, cost_s):
+    taken = simulate(budget_s, cost_s)
+    assert taken
+    assert all(later >= 2 * earlier for earlier, later in itertools.pairwise(taken))
+    # The first has to be there; all after it keep the sum below the share.
+    assert len(taken) * cost_s <= max(budget.RESCUE_SHARE * budget_s, cost_s)
+
+
+def test_nine_hours_are_spent_training():
+    """The plan of a kernel's session whose 10,000 pictures take 20 s to finish: at least 97 % of it is training."""
+    reserve = budget.reserve(20 * 256 / 10_000, trial=256, count=10_000)
+    rescues = sum(20 for _ in simulate(32_400, 20, tick_s=120))
+    assert (32_400 - 30 - reserve - rescues) / 32_400 >= 0.97
 
 
 def test_the_pace_stops_at_the_deadline_or_after_the_pictures():

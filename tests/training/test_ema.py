@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from kit.training.ema import PictureEma
 
@@ -51,3 +52,18 @@ def test_the_average_has_no_gradients_and_leaves_the_network_alone():
     assert torch.equal(network.weight, before)
     assert not any(p.requires_grad for p in ema.module.parameters())
     assert network.weight.requires_grad
+
+
+def test_spectral_norm_stays_true_to_the_averaged_weights():
+    # An average of unit vectors is shorter than one: with it, averaged weights would come out too large.
+    torch.manual_seed(0)
+    network = spectral_norm(nn.Linear(8, 8, bias=False))
+    ema = PictureEma(network, half_life=100, ramp=0.0, batch=10)
+    for pictures in range(10, 1001, 10):
+        network.parametrizations.weight.original.data.addmm_(torch.randn(8, 1), torch.randn(1, 8), alpha=0.05)
+        network(torch.randn(1, 8))
+        ema.update(network, step=pictures)
+    vectors = ema.module.parametrizations.weight[0]
+    assert vectors._u.norm().item() == pytest.approx(1, abs=1e-5)
+    assert torch.equal(vectors._u, network.parametrizations.weight[0]._u)
+    assert torch.linalg.matrix_norm(ema.module.weight, ord=2).item() == pytest.approx(1, abs=0.1)

@@ -1,0 +1,88 @@
+"""DiffAugment: what D sees of a picture, real or generated, in its own step and in G's (Zhao et al. 2020).
+
+Few pictures are learned by heart less easily when D sees them changed; and since generated pictures are changed in
+the same ways, and G learns through the changes, they do not leak into what G makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from kit.models.recipe import AugmentName
+
+SHIFT = 0.125
+"""Furthest translation, as a share of the side."""
+
+CUT = 0.5
+"""Side of the cut-out square, as a share of the side."""
+
+
+def augment(x: Tensor, names: Iterable[AugmentName], random: torch.Generator) -> Tensor:
+    """Pictures with the named changes, each drawn anew for each picture; differentiable in `x`.
+
+    Args:
+        x: pictures (B, C, H, W) in [−1, 1].
+        names: keys of `AUGMENTATIONS`.
+        random: where the choices come from, on the pictures' device.
+    """
+    for name in names:
+        x = AUGMENTATIONS[name](x, random)
+    return x
+
+
+def color(x: Tensor, random: torch.Generator) -> Tensor:
+    """Brightness ± 0.5, then saturation × 0 to 2, then contrast × 0.5 to 1.5."""
+    brightness, saturation, contrast = (_uniform(x, random) for _ in range(3))
+    x = x + (brightness - 0.5)
+    grey = x.mean(dim=1, keepdim=True)
+    x = torch.lerp(grey, x, saturation * 2)
+    return torch.lerp(x.mean(dim=(1, 2, 3), keepdim=True), x, contrast + 0.5)
+
+
+def translation(x: Tensor, random: torch.Generator) -> Tensor:
+    """Moved by up to an eighth of the side each way; what comes in is 0, a middle grey."""
+    rows, rows_inside = _shifted(x, x.shape[2], random)
+    columns, columns_inside = _shifted(x, x.shape[3], random)
+    batch = torch.arange(len(x), device=x.device)[:, None, None]
+    # Pixels are gathered as vectors of channels, the way they lie in channels-last memory.
+    moved = x.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return moved * (rows_inside[:, :, None] & columns_inside[:, None, :])[:, None]
+
+
+def cutout(x: Tensor, random: torch.Generator) -> Tensor:
+    """A square of half the side set to 0; its centre may lie anywhere, so that part of it may be outside."""
+    rows, columns = (_cut(x, side, random) for side in x.shape[2:])
+    return x * ~(rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def _uniform(x: Tensor, random: torch.Generator) -> Tensor:
+    """A number in [0, 1) for each picture, (B, 1, 1, 1)."""
+    return torch.rand(len(x), 1, 1, 1, generator=random, device=x.device, dtype=x.dtype)
+
+
+def _shifted(x: Tensor, side: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Which line of each picture moves to which place, (B, side), and whether there is one."""
+    most = int(side * SHIFT + 0.5)
+    shift = torch.randint(-most, most + 1, (len(x), 1), generator=random, device=x.device)
+    source = torch.arange(side, device=x.device) + shift
+    return source.clamp(0, side - 1), (source >= 0) & (source < side)
+
+
+def _cut(x: Tensor, side: int, random: torch.Generator) -> Tensor:
+    """Which lines of each picture the square covers, (B, side)."""
+    cut = int(side * CUT + 0.5)
+    centre = torch.randint(0, side + 1 - cut % 2, (len(x), 1), generator=random, device=x.device)
+    first = centre - cut // 2
+    line = torch.arange(side, device=x.device)
+    return (line >= first) & (line < first + cut)
+
+
+AUGMENTATIONS: dict[AugmentName, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "none": lambda x, random: x,
+    "color": color,
+    "translation": translation,
+    "cutout": cutout,
+}

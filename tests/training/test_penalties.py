@@ -1,0 +1,112 @@
+"""Penalties against finite differences in float64, and against critics whose slope is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kit.training.penalties import PENALTIES
+
+
+class Curved(nn.Module):
+    """A smooth critic in float64 that also listens to the label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(3 * 16, 1))
+        self.double()
+
+    def forward(self, x, y):
+        return self.layers(x).flatten() * (1 + y)
+
+
+class Linear(nn.Module):
+    """D(x) = w·x: its gradient is w everywhere."""
+
+    def __init__(self, w: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.full((1, 4, 4), w))
+
+    def forward(self, x, y):
+        return (x * self.w).sum(dim=(1, 2, 3))
+
+
+@pytest.fixture
+def setting():
+    torch.manual_seed(0)
+    real, fake = torch.randn(2, 3, 1, 4, 4, dtype=torch.float64)
+    return Curved(), real, fake, torch.tensor([0, 1, 2])
+
+
+def random(seed: int = 7) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def squared_slopes(D, x, y, step=1e-5):
+    """‖∇ₓ D(x)‖² of each picture, pixel by pixel from differences."""
+    slopes = np.zeros((len(x), x[0].numel()))
+    for pixel in range(x[0].numel()):
+        nudge = torch.zeros_like(x).flatten(1)
+        nudge[:, pixel] = step
+        nudge = nudge.view_as(x)
+        slopes[:, pixel] = ((D(x + nudge, y) - D(x - nudge, y)) / (2 * step)).detach().numpy()
+    return (slopes**2).sum(axis=1)
+
+
+def between(real, fake):
+    share = torch.rand(len(real), 1, 1, 1, generator=random(), dtype=real.dtype)
+    return share * real + (1 - share) * fake
+
+
+EXPECTED = {
+    "none": lambda D, real, fake, y: 0.0,
+    "gradient": lambda D, real, fake, y: np.mean((np.sqrt(squared_slopes(D, between(real, fake), y)) - 1) ** 2),
+    "r1": lambda D, real, fake, y: squared_slopes(D, real, y).mean() / 2,
+    "r1+r2": lambda D, real, fake, y: (squared_slopes(D, real, y).mean() + squared_slopes(D, fake, y).mean()) / 2,
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_penalty_is_its_formula_by_finite_differences(name, setting):
+    D, real, fake, y = setting
+    penalty = PENALTIES[name](D, real, fake, y, random())
+    assert penalty.shape == ()
+    assert penalty.item() == pytest.approx(EXPECTED[name](D, real, fake, y), rel=1e-7)
+
+
+@pytest.mark.parametrize("name", set(PENALTIES) - {"none"})
+def test_a_penaltys_gradient_is_the_penaltys_slope(name, setting):
+    D, real, fake, y = setting
+    PENALTIES[name](D, real, fake, y, random()).backward()
+    weight = D.layers[0].weight
+    values = []
+    for nudge in (1e-6, -1e-6):
+        with torch.no_grad():
+            weight[1, 0, 2, 0] += nudge
+        values.append(PENALTIES[name](D, real, fake, y, random()).item())
+        with torch.no_grad():
+            weight[1, 0, 2, 0] -= nudge
+    assert weight.grad[1, 0, 2, 0].item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5)
+
+
+def test_the_gradient_penalty_wants_slopes_of_one():
+    real, fake, y = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4), torch.zeros(2)
+    for w in (0.0, 0.25, 1.0):  # ‖w‖ of 16 pixels is 4w
+        penalty = PENALTIES["gradient"](Linear(w), real, fake, y, random())
+        assert penalty.item() == pytest.approx((4 * w - 1) ** 2, abs=1e-6)
+
+
+def test_a_flat_critic_gets_no_nan():
+    D = Linear(0.0)
+    PENALTIES["gradient"](D, *torch.randn(2, 2, 1, 4, 4), torch.zeros(2), random()).backward()
+    assert torch.equal(D.w.grad, torch.zeros_like(D.w))
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_pictures_get_no_gradient(name, setting):
+    D, real, fake, y = setting
+    PENALTIES[name](D, real, fake, y, random())
+    assert not real.requires_grad
+    assert not fake.requires_grad
