@@ -28,7 +28,7 @@ from kit.errors import DiskFullError, KitError
 from kit.files import atomic, set_aside
 from kit.generation.check import check
 from kit.generation.pack import Packed, pack
-from kit.generation.sampling import sample
+from kit.generation.standing import draw
 from kit.models.recipe import Recipe
 from kit.runs import CHECKPOINT, IMAGES, VERSION, Run, read_run
 from kit.submission.source import write_source
@@ -475,8 +475,9 @@ class _Conductor:
         return made
 
     def _sample(self, count: int, size: int) -> Iterator[NDArray[np.uint8]]:
-        return sample(
+        return draw(
             self.state.ema.module,
+            self.recipe,
             count=count,
             size=size,
             seed=self.job.seed,

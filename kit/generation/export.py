@@ -14,7 +14,7 @@ from kit.data.contact import mosaic
 from kit.errors import KitError
 from kit.files import atomic, atomic_folder
 from kit.generation.pack import DIGITS, no_progress, pack
-from kit.generation.sampling import sample
+from kit.generation.standing import draw
 from kit.runs import read_run
 from kit.training import checkpoint, device
 
@@ -37,7 +37,7 @@ def sample_run(
         out: `FILE.png`: a grid of the generator's own pictures. `FILE.zip`: an archive as the competition asks for it.
             Anything without a suffix: a new folder of PNG files.
         count: pictures.
-        truncation: threshold of the truncation trick, see `sample`.
+        truncation: threshold of the truncation trick; None: the recipe's.
         seed: of the latents; None: the run's own, whose first pictures are those of its `images.zip`.
         progress: called with (pictures made, pictures in all).
 
@@ -53,10 +53,11 @@ def sample_run(
         raise KitError(f"{out} exists already", "choose another folder, or remove it first")
     record = read_run(run)
     rules = competition.get(record["competition"])
-    generator, _, shape, _ = checkpoint.load_generator(run / "checkpoint.pt")
+    generator, recipe, shape, _ = checkpoint.load_generator(run / "checkpoint.pt")
     where = device.choose().kind
-    batches = sample(
+    batches = draw(
         generator.to(where),
+        recipe,
         count=count,
         size=rules.size if out.suffix == ".zip" else shape.size,
         seed=record["seed"] if seed is None else seed,

@@ -150,3 +150,10 @@ def test_digits_are_not_mirrored_and_dogs_are(make_set, tmp_path):
         job = pipeline.Job(recipe=recipe, data=made.path, out=tmp_path / f"run-{name}", images=32, count=3)
         results[name] = pipeline.train(job, clock=Clock(), listener=Silent()).record["result"]["sha256"]
     assert results["digits"] == results["plain"] != results["dogs"]
+
+
+@pytest.mark.parametrize("setting", ["truncation=0.5", "standing_batches=2"])
+def test_a_setting_of_sampling_changes_the_pictures_but_not_the_weights(run_tiny, setting):
+    plain, changed = run_tiny(images=16, name="plain"), run_tiny(images=16, name="changed", settings=[setting])
+    assert changed.record["result"]["weights_sha256"] == plain.record["result"]["weights_sha256"]
+    assert changed.record["result"]["pixels_sha256"] != plain.record["result"]["pixels_sha256"]
