@@ -15,6 +15,9 @@ RUNTIME = [
     "matplotlib>=3.9,<4",
     "rich>=13",
     "typer>=0.15,<1",
+    "requests>=2",
+    "safetensors>=0.4",
+    "huggingface_hub>=0.30",
     "filelock>=3",  # two commands must not download into one folder at once
     "kaggle>=2.2.4,<3,!=2.2.5",  # 2.2.5 asks for a certifi that does not exist
     "six>=1.16",  # the kaggle client imports it and forgets to declare it
