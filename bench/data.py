@@ -33,8 +33,9 @@ from PIL import Image
 from kit.competition import DEFAULT, get
 from kit.data.archives import open_tree
 from kit.data.crops import CROPS, CropSettings, import_albumentations, squared
-from kit.data.cutting import Job, cores, outcomes
+from kit.data.cutting import Job, outcomes
 from kit.data.sources import collect
+from kit.machine import cores
 
 SIZE = 64
 LANCZOS = Image.Resampling.LANCZOS

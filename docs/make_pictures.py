@@ -1,6 +1,6 @@
 """Makes the pictures of docs/data.md: 12 samples of the embedded set under each crop policy.
 
-    python docs/make_pictures.py
+python docs/make_pictures.py
 """
 
 from __future__ import annotations

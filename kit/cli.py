@@ -155,7 +155,7 @@ def train(
 
     from kit.models import zoo
 
-    recipe = zoo.get(model).recipe.override(settings or [])
+    recipe = zoo.get(model).override(settings or [])
     from kit import pipeline, runs
     from kit.console import TrainingScreen
     from kit.data.dataset import latest

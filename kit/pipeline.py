@@ -452,6 +452,7 @@ class _Conductor:
             result={
                 "file": IMAGES,
                 "pictures": self.state.pictures,
+                "resize": self._resize(),
                 "count": made.count,
                 "bytes": made.bytes,
                 "sha256": made.sha256,
@@ -459,6 +460,12 @@ class _Conductor:
                 "weights_sha256": checkpoint.weights_digest(self.state.ema.module),
             }
         )
+
+    def _resize(self) -> dict[str, Any] | None:
+        """What happens between the generator and the zip where their sizes differ."""
+        if self.shape.size == self.rules.size:
+            return None
+        return {"from": self.shape.size, "to": self.rules.size, "filter": "pillow-lanczos"}
 
     def _write_images(self, path: Path, count: int, *, told: bool = False) -> Packed:
         """Generates, packs and checks."""

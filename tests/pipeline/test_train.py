@@ -137,6 +137,7 @@ def test_a_grey_set_gives_the_pictures_the_competition_asks_for(make_set, tmp_pa
     job = pipeline.Job(recipe=recipe, data=made.path, out=tmp_path / "run", images=8, count=3)
     run = pipeline.train(job, clock=Clock(), listener=Silent())
     assert check(run.path / "images.zip", competition=DOGS, count=3).ok
+    assert run.record["result"]["resize"] == {"from": 28, "to": 64, "filter": "pillow-lanczos"}
 
 
 def test_digits_are_not_mirrored_and_dogs_are(make_set, tmp_path):

@@ -78,7 +78,7 @@ def draw(
     """Draws the embedded set into `all-dogs.zip` and `Annotation.zip`; the same seed gives the same bytes.
 
     Its dirt: an annotation without a picture, boxes beyond and wholly outside a picture, several dogs in one, an RGBA
-    PNG called .jpg, a JPEG that ends early, and two exact duplicates.
+    PNG called .jpg, a JPEG that ends early, and exact duplicates.
 
     Args:
         folder: where the zips go; what was drawn there from the same seed is kept.
@@ -149,7 +149,7 @@ def _one(seed: int, index: int) -> Drawn:
 
 def _soiled(clean: Iterator[Drawn], count: int) -> Iterator[Drawn]:
     """The same pictures with their dirt, which always falls on the same places."""
-    copied: bytes | None = None
+    earlier: dict[str, Drawn] = {}  # the first clean picture of each breed
     for index, drawn in enumerate(clean):
         assert drawn.picture is not None
         if index == 3:
@@ -165,10 +165,10 @@ def _soiled(clean: Iterator[Drawn], count: int) -> Iterator[Drawn]:
         elif index == 17:
             outside = (drawn.width + 20, drawn.height + 20, drawn.width + 90, drawn.height + 80)
             yield replace(drawn, boxes=(outside,))
-        elif index in (23, 29) and copied is not None:
-            yield replace(drawn, picture=copied)
+        elif index in (23, 29) and (first := earlier.get(drawn.breed.name)):
+            yield replace(first, number=drawn.number)
         else:
-            copied = copied or drawn.picture
+            earlier.setdefault(drawn.breed.name, drawn)
             yield drawn
 
 
