@@ -165,7 +165,7 @@ def _soiled(clean: Iterator[Drawn], count: int) -> Iterator[Drawn]:
         elif index == 17:
             outside = (drawn.width + 20, drawn.height + 20, drawn.width + 90, drawn.height + 80)
             yield replace(drawn, boxes=(outside,))
-        elif index in (23, 29) and (first := earlier.get(drawn.breed.name)):
+        elif index in (count - 5, count - 2) and (first := earlier.get(drawn.breed.name)):
             yield replace(first, number=drawn.number)
         else:
             earlier.setdefault(drawn.breed.name, drawn)

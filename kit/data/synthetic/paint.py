@@ -14,11 +14,13 @@ Colour = tuple[float, float, float]  # red, green, blue, 0 to 255
 
 SUPERSAMPLING = 2  # canvas pixels per picture pixel, each way
 
+_ANGLES = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+_CIRCLE: Points = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)
+
 
 def ellipse(x: float, y: float, rx: float, ry: float, tilt: float = 0.0) -> Points:
     """The outline of an ellipse around (x, y), turned by `tilt` degrees clockwise."""
-    angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    outline: Points = turned(np.stack([rx * np.cos(angle), ry * np.sin(angle)], 1), tilt) + np.array([x, y])
+    outline: Points = turned(_CIRCLE * (rx, ry), tilt) + (x, y)
     return outline
 
 
@@ -53,6 +55,8 @@ def ruffled(outline: Points, depth: float, rng: np.random.Generator) -> Points:
 
 def turned(points: Points, degrees: float) -> Points:
     """Points turned clockwise about the origin."""
+    if not degrees:
+        return points
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     rotated: Points = points @ np.array([[cos, sin], [-sin, cos]])
     return rotated
@@ -166,7 +170,7 @@ def _mask(outlines: Sequence[Points], x0: int, y0: int, x1: int, y1: int) -> Ima
     mask = Image.new("L", (x1 - x0, y1 - y0))
     pen = ImageDraw.Draw(mask)
     for outline in outlines:
-        pen.polygon([(x - x0, y - y0) for x, y in outline.tolist()], fill=255)
+        pen.polygon((outline - (x0, y0)).ravel().tolist(), fill=255)
     return mask
 
 
