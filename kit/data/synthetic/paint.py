@@ -20,7 +20,7 @@ _CIRCLE: Points = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)
 
 def ellipse(x: float, y: float, rx: float, ry: float, tilt: float = 0.0) -> Points:
     """The outline of an ellipse around (x, y), turned by `tilt` degrees clockwise."""
-    outline: Points = turned(_CIRCLE * (rx, ry), tilt) + (x, y)
+    outline: Points = turned(_CIRCLE * np.array([rx, ry]), tilt) + np.array([x, y])
     return outline
 
 
@@ -170,7 +170,7 @@ def _mask(outlines: Sequence[Points], x0: int, y0: int, x1: int, y1: int) -> Ima
     mask = Image.new("L", (x1 - x0, y1 - y0))
     pen = ImageDraw.Draw(mask)
     for outline in outlines:
-        pen.polygon((outline - (x0, y0)).ravel().tolist(), fill=255)
+        pen.polygon((outline - np.array([x0, y0])).ravel().tolist(), fill=255)
     return mask
 
 
