@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from kit.data.dataset import FORMAT_VERSION, PreparedSet, load, set_digest
 from kit.files import sha256, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples in every run, and no limit of time: a slow machine is no failure.
+settings.register_profile("kit", derandomize=True, deadline=None)
+settings.load_profile("kit")
 
 
 @pytest.fixture(scope="session")
