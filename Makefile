@@ -1,6 +1,7 @@
 # make demo   the whole thing without an account: draw dogs, train, score, pack
 # make data   fetch the competition's data through the Kaggle API and prepare it
 # make test   the fast tests; `make test-all` the long ones too
+# make browser   a headless Chromium for the tests of the report, where Debian's packages can be had
 # make lint   ruff and mypy
 # make venv   the set-up the others share: .venv with requirements.lock and the kit itself
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/.ready
 
-.PHONY: venv demo data test test-all lint clean
+.PHONY: venv demo data test test-all browser lint clean
 
 venv: $(READY)
 
@@ -34,6 +35,19 @@ test: venv
 
 test-all: venv
 	$(BIN)/python -m pytest
+
+# Where it fails, the tests of the pages skip; KIT_BROWSER=required makes them fail instead.
+browser:
+	@found() { command -v "$$1" >/dev/null 2>&1; }; \
+	if ! { found chromium && found chromedriver; } && found apt-get && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; \
+	fi; \
+	if found chromedriver && { found chromium || found chromium-browser || found google-chrome || found chrome; }; then \
+		chromedriver --version; \
+	else \
+		echo "no Chromium with its chromedriver on the path: install both (as root, on Debian: apt-get install chromium chromium-driver)" >&2; exit 1; \
+	fi
 
 lint: venv
 	$(BIN)/ruff check .

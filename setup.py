@@ -12,6 +12,7 @@ RUNTIME = [
     "scipy>=1.13,<2",
     "numpy>=2.0,<3",
     "pillow>=11",
+    "jinja2>=3.1,<4",
     "matplotlib>=3.9,<4",
     "rich>=13",
     "typer>=0.15,<1",
@@ -29,7 +30,11 @@ DEV = [
     "ruff>=0.11",
     "mypy>=1.15",
     "scipy-stubs",
+    "selenium>=4.25",  # drives the Chromium that `make browser` installs
+    "axe-core-python>=0.1",  # brings axe.min.js, the accessibility check
 ]
+
+VIDEO = ["av>=14"]  # film.mp4; without it a run has film.gif alone
 
 setup(
     name="kit",
@@ -40,8 +45,8 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["kit", "kit.*"]),
-    package_data={"kit": ["py.typed"]},
+    package_data={"kit": ["py.typed"], "kit.report": ["templates/*"]},
     install_requires=RUNTIME,
-    extras_require={"dev": DEV},
+    extras_require={"dev": DEV, "video": VIDEO},
     entry_points={"console_scripts": ["kit = kit.cli:main"]},
 )

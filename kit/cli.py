@@ -383,6 +383,33 @@ def reproduce(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Page that compares several runs; default: comparison.html beside the first of them."),
+    ] = None,
+) -> None:
+    """Write a page about a run, with its film, or one that compares several; it opens in any browser, offline.
+
+    Example: kit report runs/dcgan-demo-1
+    """
+    from kit.console import bar
+    from kit.report.comparison import write_comparison
+    from kit.report.page import write_report
+    from kit.report.pictures import film
+
+    if len(runs) > 1:
+        typer.echo(write_comparison(runs, out or runs[0].parent / "comparison.html"))
+        return
+    if out:
+        raise KitError(f"--out {out} is for the page that compares several runs", "leave it out, or name more runs")
+    with bar("filming", unit="frames") as progress:
+        film(runs[0], progress=progress)
+    typer.echo(write_report(runs[0]))
+
+
+@app.command()
 def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOption = False) -> None:
     """List the models, or all settings of one.
 

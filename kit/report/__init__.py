@@ -1,0 +1,1 @@
+"""What a run looks like: its film, its curves, and a page that says everything about it."""

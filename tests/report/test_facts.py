@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import shlex
+from datetime import UTC, datetime
+
+import pytest
+
+from kit.errors import KitError
+from kit.models.recipe import Recipe
+from kit.models.zoo import ZOO
+from kit.report.command import recipe, replay_commands, train_command
+from kit.report.facts import read
+from kit.report.timeline import timeline
+
+NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
+
+
+def segments(facts):
+    return [(s.kind, round(s.start, 2), round(s.stop, 2)) for s in timeline(facts).segments]
+
+
+def test_time_is_divided_as_it_was_spent(make_run, tmp_path):
+    facts = read(make_run(tmp_path / "run", ticks=12, changes={"rescues": [{"at": 200, "seconds": 2.0}]}), now=NOW)
+    assert facts.ready_s == pytest.approx(10)
+    assert facts.training_s == pytest.approx(60)
+    assert facts.rate == pytest.approx(20)
+    assert segments(facts) == [
+        ("ready", 0, 10),
+        ("training", 10, 20),
+        ("rescue", 20, 22),
+        ("training", 22, 70),
+        ("finishing", 70, 74),
+        ("left", 74, 100),
+    ]
+    assert timeline(facts).deadline == 88
+    assert sum(seconds for _, _, seconds in timeline(facts).totals()) == pytest.approx(100)
+
+
+def test_the_parts_of_a_resumed_run_each_get_ready(make_run, tmp_path):
+    parts = [{"from": 0, "to": 300, "seconds": 27.0}, {"from": 300, "to": 600, "seconds": 17.0}]
+    run = make_run(tmp_path / "run", ticks=6, budget_s=None, changes={"parts": parts, "seconds": None})
+    lines = [json.loads(line) for line in (run / "progress.jsonl").read_text().splitlines()]
+    for line in lines[3:]:
+        line["seconds"] += 4  # the second process began at 27 s and trained from 29 s on
+    (run / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert segments(read(run, now=NOW)) == [
+        ("ready", 0, 10),
+        ("training", 10, 27),
+        ("ready", 27, 29),
+        ("training", 29, 44),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "shown"),
+    [("running", 60, "running"), ("running", 3600, "silent"), ("failed", 3600, "failed"), ("stopped", 9e6, "stopped")],
+)
+def test_a_run_that_writes_nothing_for_long_was_killed(make_run, tmp_path, state, age_s, shown):
+    assert read(make_run(tmp_path / "run", state=state, age_s=age_s), now=NOW).state == shown
+
+
+def test_a_run_that_generates_for_long_is_not_taken_for_dead(make_run, tmp_path):
+    plans = [{"at": 0, "started_s": 10.0, "reserve_s": 1000.0}]
+    run = make_run(tmp_path / "run", state="running", age_s=1500, changes={"plans": plans})
+    assert read(run, now=NOW).state == "running"
+
+
+def test_a_running_run_is_right_up_to_its_last_tick(make_run, tmp_path):
+    run = make_run(
+        tmp_path / "run",
+        ticks=4,
+        state="running",
+        changes={"pictures": 100, "parts": [{"from": 0, "to": 100, "seconds": 15.0}]},
+    )
+    facts = read(run, now=NOW)
+    assert (facts.pictures, facts.elapsed_s) == (400, 30)
+    assert segments(facts)[:2] == [("ready", 0, 10), ("training", 10, 30)]
+
+
+def test_damaged_lines_are_skipped_and_said(make_run, tmp_path):
+    run = make_run(tmp_path / "run", ticks=4)
+    good = (run / "progress.jsonl").read_text()
+    (run / "progress.jsonl").write_bytes(b'{"pictures": "x"}\n\xff\xfe\n[]\n' + good.encode() + b'{"pictures": 50')
+    facts = read(run, now=NOW)
+    assert facts.ticks.pictures == [100, 200, 300, 400]
+    assert facts.notes == ["4 damaged lines of progress.jsonl left out."]
+
+
+def test_numbers_that_are_not_finite_are_gaps(make_run, tmp_path):
+    run = make_run(tmp_path / "run", ticks=3)
+    text = (run / "progress.jsonl").read_text().replace('"loss_d": 1.5', '"loss_d": NaN')
+    (run / "progress.jsonl").write_text(text)
+    assert read(run, now=NOW).ticks.columns["loss_d"][0] is None
+
+
+def test_a_damaged_score_is_said_and_the_rest_stands(make_run, tmp_path):
+    run = make_run(tmp_path / "run", ticks=3)
+    (run / "score.json").write_text('{"fid": 3}')
+    facts = read(run, now=NOW)
+    assert facts.score is None
+    assert "score" in facts.notes[0]
+
+
+@pytest.mark.parametrize("key", ["recipe", "data", "plans", "parts", "seed", "device"])
+def test_a_record_without_its_parts_is_a_one_line_error(make_run, tmp_path, key):
+    run = make_run(tmp_path / "run", ticks=1, changes={key: None})
+    with pytest.raises(KitError, match=r"run\.json: damaged"):
+        read(run, now=NOW)
+
+
+def test_no_run_is_a_one_line_error(tmp_path):
+    with pytest.raises(KitError, match=r"run\.json: no such file"):
+        read(tmp_path, now=NOW)
+
+
+@pytest.mark.parametrize("model", sorted(ZOO))
+def test_the_command_rebuilds_the_recipe(make_run, tmp_path, model):
+    row = ZOO[model]
+    changed = {"batch": 48, "lr_g": 1e-5, "flip": not row.recipe.flip, "schedule": "cosine"}
+    words = shlex.split(train_command(read(make_run(tmp_path / "run", ticks=1, model=model, recipe=changed), now=NOW)))
+    settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    assert row.override(settings) == Recipe(**{**row.recipe.__dict__, **changed})
+    assert words[:6] == ["kit", "train", "--model", model, "--budget", "1m40s"]
+
+
+def test_the_command_quotes_what_a_shell_would_take_apart(make_run, tmp_path):
+    data = {"name": "d", "digest": "d" * 64, "size": 8, "channels": 3, "path": "my data/$(reboot)"}
+    words = shlex.split(train_command(read(make_run(tmp_path / "run", ticks=1, changes={"data": data}), now=NOW)))
+    assert words[words.index("--data") + 1] == "my data/$(reboot)"
+
+
+def test_settings_beside_their_defaults(make_run, tmp_path):
+    facts = read(make_run(tmp_path / "run", ticks=1, recipe={"width": 16}), now=NOW)
+    changed = [(s.key, s.value, s.default) for s in recipe(facts) if s.changed]
+    assert changed == [("width", "16", str(ZOO["dcgan"].recipe.width))]
+
+
+def test_a_model_from_elsewhere_has_settings_and_no_defaults(make_run, tmp_path):
+    facts = read(make_run(tmp_path / "run", ticks=1, recipe={"model": "mine", "twist": 3}), now=NOW)
+    rows = {s.key: s for s in recipe(facts)}
+    assert rows["twist"].value == "3"
+    assert not any(s.changed or s.default for s in rows.values())
+
+
+def test_a_run_without_a_zip_cannot_be_packed(make_run, tmp_path):
+    assert replay_commands(read(make_run(tmp_path / "run", ticks=1, state="running"), now=NOW)) == []
+    assert len(replay_commands(read(make_run(tmp_path / "run2", ticks=1), now=NOW))) == 2

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import os
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kit.report import embed
+from kit.report.page import write_report
+from kit.report.pictures import grids
+
+NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
+VOID = {"meta", "link", "img", "input", "br", "path"}
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "closing": "</script></title></style>--><img src=x onerror=alert(1)>",
+    "quotes": '"\'`&quot; onmouseover="alert(1)',
+    "right-to-left": "\u202eكلاب\u202c",
+    "long": "x" * 200,
+    "template": "{{ 7 * 7 }}{% raw %}",
+    "half a character": "a\ud800b",
+    "separators": "a\u2028b\u2029c",
+}
+
+
+class Page(HTMLParser):
+    """Collects what a page is made of, and whether every element is closed."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.open, self.texts, self.scripts = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        (self.scripts if self.open and self.open[-1] in ("script", "style") else self.texts).append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self):
+        return " ".join("".join(self.texts).split())
+
+
+def parsed(path):
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    return page
+
+
+def data(page, identity):
+    index = [a.get("id") for a in page.all("script")].index(identity)
+    blocks = re.findall(r"<script[^>]*>(.*?)</script>", page.source, re.S)
+    return json.loads(blocks[index])
+
+
+def read_page(path):
+    page = parsed(path)
+    page.source = path.read_text(encoding="utf-8")
+    return page
+
+
+def test_the_page_says_what_the_run_was(make_run, make_score, tmp_path):
+    run = make_run(tmp_path / "run")
+    make_score(run, fid=61.25)
+    page = read_page(write_report(run, now=NOW))
+    for fact in (
+        "dcgan trained on demo",
+        "The time to train was used.",
+        "1,200",
+        "61.25",
+        "resnet18",
+        "seed",
+        "kit reproduce",
+    ):
+        assert fact in page.text
+    assert "A budget of 1m40s, 1m14s of it used" in page.text
+
+
+def test_the_page_asks_for_nothing(make_run, tmp_path):
+    page = read_page(write_report(make_run(tmp_path / "run"), now=NOW))
+    addresses = [a[key] for _, a in page.tags for key in ("src", "href", "srcset", "action", "poster") if key in a]
+    assert addresses
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert not re.search(r"https?://|url\(|@import", page.source)
+    policy = next(a["content"] for a in page.all("meta") if "http-equiv" in a)
+    assert "default-src 'none'" in policy
+
+
+def test_every_picture_decodes_and_has_a_text(make_run, tmp_path):
+    page = read_page(write_report(make_run(tmp_path / "run"), now=NOW))
+    images = page.all("img")
+    assert len(images) == 2
+    assert images[1]["alt"] == "16 generated pictures in 4 columns, drawn after 1,200 real pictures had been seen"
+    film = data(page, "film")
+    assert film["pictures"] == [100 * k for k in range(13)]
+    for uri in [image["src"] for image in images] + film["frames"]:
+        Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).load()
+
+
+def test_the_last_grid_is_there_to_the_pixel(make_run, tmp_path):
+    run = make_run(tmp_path / "run")
+    page = read_page(write_report(run, now=NOW))
+    shown = Image.open(io.BytesIO(base64.b64decode(page.all("img")[1]["src"].partition(",")[2])))
+    with Image.open(grids(run)[-1].path) as grid:
+        assert np.array_equal(np.asarray(shown), np.asarray(grid))
+
+
+def test_a_large_run_stays_under_ten_megabytes(make_run, tmp_path):
+    run = make_run(tmp_path / "run", ticks=150, size=4)
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
+    big = Image.fromarray(noise)
+    for grid in grids(run)[-12:]:
+        big.save(grid.path, compress_level=1)
+    path = write_report(run, now=NOW)
+    assert path.stat().st_size < 10_000_000
+    assert data(read_page(path), "film")["pictures"][-1] == 15_000
+
+
+@pytest.mark.parametrize("most", [2_000, 20_000])
+def test_embedded_pictures_keep_to_their_limit(make_run, tmp_path, most):
+    run = make_run(tmp_path / "run", ticks=40, size=32)
+    assert len(embed.picture(grids(run)[-1].path, most=most).uri) <= most * 4 / 3 + 40
+    frames = embed.frames(grids(run), most=most)
+    assert frames[-1].pictures == 4_000
+    assert sum(len(frame.uri) for frame in frames) <= most * 4 / 3 + 40 * len(frames) or len(frames) == 1
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_names_are_text(make_run, make_score, tmp_path, hostile):
+    device = {"type": hostile, "name": hostile, "precision": hostile}
+    set_ = {"name": hostile, "digest": hostile, "size": 8, "channels": 3, "path": hostile}
+    changes = {"why": hostile, "device": device, "data": set_, "competition": hostile, "versions": {hostile: hostile}}
+    calm = read_page(write_report(make_run(tmp_path / "calm"), now=NOW))
+    run = make_run(tmp_path / "run", name="calm")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "name": hostile, **changes}))
+    page = read_page(write_report(run, now=NOW))
+    shown = " ".join(hostile.encode("utf-8", "replace").decode().split())
+    assert page.text.count(shown) >= 6
+    assert "49" not in page.text or hostile != HOSTILE["template"]
+
+    def shape(of):
+        skeleton = [(tag, sorted(attributes)) for tag, attributes in of.tags]
+        return [entry for entry in skeleton if entry[0] not in ("bdi", "dd", "div", "dt")]
+
+    assert shape(page) == shape(calm)
+    assert "alert" not in "".join(page.scripts)
+
+
+def test_hostile_scores_are_text(make_run, make_score, tmp_path):
+    run = make_run(tmp_path / "run")
+    hostile = HOSTILE["closing"]
+    network = {"name": hostile, "weights": hostile, "input_size": 64, "resize": hostile, "dtype": hostile}
+    make_score(run, features=network, epsilon_origin=hostile)
+    page = read_page(write_report(run, now=NOW))
+    assert len(page.all("img")) == 2
+    assert page.text.count(hostile) >= 4
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "said"),
+    [
+        ("running", 5, "The run goes on. Everything here is right up to its last tick, at 300 pictures."),
+        ("running", 90_000, "Nothing has been written since 2030-01-01 11:00 UTC: the run was probably killed."),
+        ("stopped", 5, "It was cut short at 300 pictures, and can go on with kit train … --resume."),
+        ("failed", 5, "It failed at 300 pictures."),
+    ],
+)
+def test_a_run_without_its_end_says_so(make_run, tmp_path, state, age_s, said):
+    run = make_run(tmp_path / "run", ticks=3, state=state, age_s=age_s)
+    page = read_page(write_report(run, now=NOW))
+    assert said in page.text
+    assert "No score has been taken." in page.text
+    assert "kit reproduce" not in page.text
+
+
+@pytest.mark.parametrize("ticks", [0, 1])
+def test_a_run_of_no_tick_or_one(make_run, tmp_path, ticks):
+    page = read_page(write_report(make_run(tmp_path / "run", ticks=ticks, state="running"), now=NOW))
+    assert ("No tick has been written yet" in page.text) == (ticks == 0)
+    assert len(page.all("figure")) == 2 + 3 * ticks
+
+
+def test_a_run_without_grids(make_run, tmp_path):
+    run = make_run(tmp_path / "run")
+    for grid in grids(run):
+        grid.path.unlink()
+    page = read_page(write_report(run, now=NOW))
+    assert "There are no sample grids" in page.text
+    assert page.all("img") == []
+
+
+def test_damaged_lines_are_said_on_the_page(make_run, tmp_path):
+    run = make_run(tmp_path / "run")
+    with (run / "progress.jsonl").open("a") as file:
+        file.write('{"pictures": 13')
+    os.utime(run / "progress.jsonl", (NOW.timestamp() - 5,) * 2)
+    assert "1 damaged line of progress.jsonl left out." in read_page(write_report(run, now=NOW)).text
+
+
+def test_a_score_of_another_zip_is_said(make_run, make_score, tmp_path):
+    run = make_run(tmp_path / "run")
+    make_score(run, archive="0" * 64, flags=("uncalibrated",))
+    text = read_page(write_report(run, now=NOW)).text
+    assert "This is the score of another images.zip" in text
+    assert "Uncalibrated:" in text
+    assert "No leaderboard number" in text
+
+
+def test_what_training_writes_is_what_the_page_reads(make_set, tmp_path):
+    from kit import pipeline
+    from kit.clock import Stopwatch
+    from kit.report.pictures import film
+
+    class Silent:
+        def planned(self, record): ...
+        def ticked(self, line): ...
+        def happened(self, text): ...
+        def finishing(self, stage, done, total): ...
+
+    from kit.models import zoo
+
+    prepared = make_set(tmp_path / "set", n=16, size=16)
+    small = zoo.get("dcgan").override(["width=4", "batch=4"])
+    job = pipeline.Job(recipe=small, data=prepared.path, out=tmp_path / "run", images=16, count=4)
+    run = pipeline.train(job, clock=Stopwatch(), listener=Silent()).path
+    assert film(run).frames == len(grids(run)) >= 2
+    page = read_page(write_report(run))
+    assert "All pictures were seen. It ended after 16 pictures." in page.text
+    assert len(page.all("figure")) == 5
+    assert html.unescape("kit train --model dcgan --images 16") in page.text
