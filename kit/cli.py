@@ -455,7 +455,7 @@ def runs(as_json: JsonOption = False) -> None:
 def main() -> None:
     """The `kit` command: 0 done, 1 a `KitError`, 2 wrong usage, 130 interrupted."""
     # OpenMP's threads wait for each other by spinning: on a machine that also does something else, the spinning takes
-    # the time of the thread it waits for, and training was seen to slow down threefold. Sleeping costs nothing.
+    # the time of the thread it waits for, and training was seen to slow down threefold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
