@@ -1,0 +1,1 @@
+"""The commands, one small function each; their work is done elsewhere."""

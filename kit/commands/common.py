@@ -1,0 +1,27 @@
+"""What several commands share: flags that mean the same everywhere, and ways to print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Prepared set; by default the one that `kit data` last wrote."),
+]
+SlugOption = Annotated[str, typer.Option("--competition", help="Slug of the competition.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
+
+
+def say(text: str) -> None:
+    """A line for the reader, on stderr: results alone go to stdout."""
+    typer.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    """A result for a script, on stdout."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))

@@ -1,0 +1,97 @@
+"""`kit score` and `kit check`: how good pictures are, and whether they would be taken."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kit.commands.common import DataOption, JsonOption, SlugOption, print_json, say
+from kit.competition import DEFAULT
+from kit.competition import get as get_competition
+
+
+def score(
+    target: Annotated[Path, typer.Argument(metavar="RUN|images.zip|DIR")],
+    data: DataOption = None,
+    features: Annotated[
+        str, typer.Option(help="timm, timm:NAME, kaggle, nasnet or random: the network that looks at the pictures.")
+    ] = "timm",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="File with that network's weights; default: timm's own, fetched once."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16; another precision is another score.")] = "float32",
+    reference: Annotated[
+        Literal["whole", "crops"], typer.Option(help="Whole pictures, as on Kaggle, or crops, as trained on.")
+    ] = "whole",
+    split: Annotated[Literal["all", "train", "holdout"], typer.Option(help="Which of the real pictures.")] = "all",
+    count: Annotated[
+        int | None,
+        typer.Option(help="Score so many of the pictures, the first by name.", min=1),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score generated pictures: MiFID, FID and the memorization distance.
+
+    Example: kit score runs/dcgan-demo-1 --count 1000
+    """
+    from kit.console import bar
+    from kit.data.dataset import latest, load
+    from kit.runs import target as find_target
+    from kit.scoring import features as feature_sets
+    from kit.scoring import score as scoring
+
+    found = find_target(target)
+    prepared = load(data or found.data or latest())
+    network = feature_sets.build(features, weights=weights, dtype=dtype)
+    with bar("scoring", unit="pictures") as progress:
+        result = scoring.score(
+            found.pictures,
+            prepared,
+            features=network,
+            reference=reference,
+            split=split,
+            count=count,
+            cache=scoring.default_cache(prepared),
+            announce=lambda estimate: say(str(estimate)),
+            progress=progress,
+        )
+    if found.record:
+        scoring.save(result, found.record)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        for line in result.lines():
+            typer.echo(line)
+
+
+def check(
+    archive: Annotated[Path, typer.Argument(metavar="images.zip")],
+    slug: SlugOption = DEFAULT,
+    count: Annotated[
+        int | None,
+        typer.Option(help="Pictures there must be; default: what the competition takes.", min=1),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out what the competition's scorer would reject; exit code 1 if anything.
+
+    Example: kit check runs/dcgan-demo-1/images.zip
+    """
+    from kit.console import bar
+    from kit.generation.check import check as check_archive
+
+    rules = get_competition(slug)
+    with bar("checking", unit="pictures") as progress:
+        report = check_archive(archive, competition=rules, count=count, progress=progress)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        for line in report.lines():
+            typer.echo(line)
+        verdict = "valid" if report.ok else "would be rejected"
+        typer.echo(f"{archive}: {report.count:,} pictures for {slug}: {verdict}")
+    raise typer.Exit(0 if report.ok else 1)

@@ -1,0 +1,105 @@
+"""`kit train` and `kit sample`: from a set to a run, from a run to pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.clock import Stopwatch, parse_duration, show_duration
+from kit.commands.common import DataOption, RunArgument, say
+from kit.errors import KitError
+
+
+def train(
+    model: Annotated[str, typer.Option(help="A row of `kit models`.")],
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for the whole command, like 9h, 1h30m or 90s; it ends with a valid images.zip."),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(help="Train on this many pictures instead, rounded up to whole steps; 0: not at all.", min=0),
+    ] = None,
+    data: DataOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; default: runs/MODEL-SET-N."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides everything random.", min=0)] = 0,
+    count: Annotated[
+        int | None,
+        typer.Option(help="Pictures in images.zip; default: what the competition asks for.", min=1),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out; default: the last one that was cut short.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the model; see `kit models NAME`."),
+    ] = None,
+) -> None:
+    """Train a GAN and leave a run folder with a checked images.zip.
+
+    Example: kit train --model dcgan --budget 3m
+    """
+    if (budget is None) == (images is None):
+        raise KitError("give either --budget TIME or --images N", "for example --budget 3m")
+    clock = Stopwatch()
+    budget_s = parse_duration(budget) if budget else None
+
+    from kit.models import zoo
+
+    recipe = zoo.get(model).override(settings or [])
+    from kit import pipeline, runs
+    from kit.console import TrainingScreen
+    from kit.data.dataset import latest
+
+    data = data or latest()
+    job = pipeline.Job(
+        recipe=recipe,
+        data=data,
+        out=out or (runs.newest_unfinished() if resume else runs.default_run(model, data)),
+        resume=resume,
+        seed=seed,
+        budget_s=budget_s,
+        images=images,
+        count=count,
+    )
+    with TrainingScreen(clock) as screen:
+        run = pipeline.train(job, clock=clock, listener=screen)
+    record = run.record
+    say(
+        f"{run.path}: {record['why']}; {record['pictures']:,} pictures seen, {record['result']['count']:,} generated, "
+        f"packed and checked in {show_duration(record['seconds']['finishing'])}; "
+        f"{show_duration(record['seconds']['in_all'])} in all"
+    )
+    typer.echo(run.path)
+    if record["signal"] == "SIGINT":
+        raise typer.Exit(130)
+
+
+def sample(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(help="FILE.png (a grid), FILE.zip (as for the competition), or a folder.")],
+    count: Annotated[int, typer.Option(help="Pictures.", min=1)] = 64,
+    truncation: Annotated[
+        float | None,
+        typer.Option(help="Draw latents again that are larger than this; less varied, more typical."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the latents; default: the run's own, so a zip of as many pictures is the run's.", min=0),
+    ] = None,
+) -> None:
+    """Draw pictures from a saved run; the data it was trained on is not needed.
+
+    Example: kit sample runs/dcgan-demo-1 --out grid.png
+    """
+    from kit.console import bar
+    from kit.generation.export import sample_run
+
+    with bar("sampling", unit="pictures") as progress:
+        made = sample_run(run, out=out, count=count, truncation=truncation, seed=seed, progress=progress)
+    typer.echo(made)
