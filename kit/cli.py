@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from kit.commands import looking, preparing, scoring, submitting, training
+from kit.commands import kernel, looking, preparing, scoring, submitting, training
 from kit.commands.common import say
 from kit.errors import KitError
 
@@ -38,6 +38,7 @@ for command in (
     looking.runs,
 ):
     app.command()(command)
+app.add_typer(kernel.app, name="kernel")
 
 
 def main() -> None:

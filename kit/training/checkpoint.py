@@ -52,6 +52,22 @@ def save(path: Path, players: Players, recipe: Recipe, shape: Shape) -> None:
         torch.save(record, file)
 
 
+def save_generator(checkpoint: Path, out: Path) -> None:
+    """Writes what of a checkpoint it takes to generate: the averaged G. `load_generator` reads it, no run can go on.
+
+    Args:
+        checkpoint: as `save` wrote it.
+        out: the smaller file.
+
+    Raises:
+        KitError: no such checkpoint, a damaged one, or a full disk.
+    """
+    record = _read(checkpoint)
+    kept = {key: record.get(key) for key in ("version", "recipe", "shape", "pictures", "ema")}
+    with atomic(out) as file:
+        torch.save(kept, file)
+
+
 def load_generator(path: Path) -> tuple[nn.Module, Recipe, Shape, int]:
     """The averaged generator of a checkpoint, on the CPU and ready to sample.
 
@@ -83,6 +99,8 @@ def load_players(path: Path, players: Players, recipe: Recipe, shape: Shape) -> 
     record = _read(path)
     if record.get("recipe") != dataclasses.asdict(recipe) or record.get("shape") != dataclasses.asdict(shape):
         raise KitError(f"{path}: a checkpoint of another recipe or set", "start a new run")
+    if "D" not in record:
+        raise KitError(f"{path}: the generator alone, as a kernel leaves it", "start a new run")
     try:
         players.G.load_state_dict(record["G"])
         players.D.load_state_dict(record["D"])

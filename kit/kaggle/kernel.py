@@ -1,0 +1,212 @@
+"""From a recipe to a kernel: a script or a notebook that carries the kit, and `kernel-metadata.json`.
+
+What `push` needs to know: a kernel is built without an account. Its metadata name the owner by `OWNER_PLACEHOLDER`, its
+head the receipt by `RECEIPT_PLACEHOLDER`; `fill` writes a copy with both filled in, and `read_kernel` reads one back,
+from here or from Kaggle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit import provenance
+from kit.errors import KitError, unknown
+from kit.files import atomic, read_json, write_json
+from kit.kaggle import bundle, layout
+from kit.kaggle.layout import RECEIPT_PLACEHOLDER
+from kit.kaggle.spec import GPUS, KERNELS, KernelSpec, parse_spec
+from kit.provenance import Source
+
+__all__ = [
+    "METADATA",
+    "OWNER_PLACEHOLDER",
+    "RECEIPT_PLACEHOLDER",
+    "Built",
+    "Kernel",
+    "build",
+    "fill",
+    "read_kernel",
+    "require_known",
+]
+
+OWNER_PLACEHOLDER = "<owner>"
+"""Stands in the metadata for the account's name. No account can be called so: pushed by mistake it is refused."""
+
+METADATA = "kernel-metadata.json"
+"""The name that Kaggle's client looks for."""
+
+MAX_BYTES = 1_000_000
+"""Kaggle refuses a source of so many bytes or more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A kernel's folder as `build` wrote it."""
+
+    folder: Path
+    spec: KernelSpec
+    code: Path  # the script or notebook
+    metadata: Path
+    bytes: int  # of the code
+    source: Source  # the kit it carries
+    digest: str  # of the code, see `layout.digest`: the same recipe and kit have the same, whatever the receipt
+
+    @property
+    def slug(self) -> str:
+        """The kernel's name below its owner."""
+        return self.spec.slug
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """What a script or notebook says of itself, and what it carries."""
+
+    spec: KernelSpec
+    source: Source
+    receipt: str  # RECEIPT_PLACEHOLDER where it was never pushed
+    files: dict[str, bytes]  # of the kit, by path ("kit/cli.py")
+    digest: str  # as `Built.digest`
+
+
+def build(
+    spec: KernelSpec,
+    root: Path = KERNELS,
+    *,
+    source: Source | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> Built:
+    """Writes `root/SLUG/`: the code and its metadata. The same recipe and kit give the same bytes.
+
+    Args:
+        spec: the recipe; it is not written, see `kit.kaggle.spec.write_spec`.
+        root: the folder of kernels.
+        source: where the files come from; None: as git says of the running kit.
+        files: of the kit, by path; None: those of the running kit.
+
+    Raises:
+        KitError: an unknown model or setting, a kernel too large for Kaggle, or a full disk.
+    """
+    require_known(spec)
+    files = provenance.package_files() if files is None else files
+    source = source or provenance.source_tree()
+    if source.digest != provenance.tree_digest(files):
+        raise KitError("the kit changed while the kernel was built", "build it again")
+    text = (layout.notebook if spec.notebook else layout.script)(spec, source, bundle.encode(files))
+    content = text.encode()
+    if len(content) >= MAX_BYTES:
+        raise KitError(
+            f"{spec.slug}: the kernel would have {len(content):,} bytes, and Kaggle takes less than {MAX_BYTES:,}",
+            "remove large files from the kit's folder",
+        )
+    folder = root / spec.slug
+    code, other = folder / f"{spec.slug}.py", folder / f"{spec.slug}.ipynb"
+    if spec.notebook:
+        code, other = other, code
+    with atomic(code) as file:
+        file.write(content)
+    write_json(folder / METADATA, metadata(spec, code.name))
+    other.unlink(missing_ok=True)  # of an earlier build, when the recipe asked for the other kind
+    return Built(
+        folder=folder,
+        spec=spec,
+        code=code,
+        metadata=folder / METADATA,
+        bytes=len(content),
+        source=source,
+        digest=layout.digest(text),
+    )
+
+
+def require_known(spec: KernelSpec) -> None:
+    """Looks at what only the rooms that will run it know: a mistake is told now, not after hours in a queue.
+
+    Raises:
+        KitError: an unknown model, setting, crop policy or size, with the close match.
+    """
+    from kit.data.crops import CROPS
+    from kit.data.prepare import SIZES
+    from kit.models import zoo  # imports torch
+
+    zoo.get(spec.model).override(list(spec.settings))
+    if spec.crop is not None and spec.crop not in CROPS:
+        raise unknown("crop policy", spec.crop, CROPS)
+    if spec.size is not None and spec.size not in SIZES:
+        raise KitError(f"a size of {spec.size} px", f"choose from {', '.join(map(str, SIZES))}")
+
+
+def metadata(spec: KernelSpec, code_file: str) -> dict[str, Any]:
+    """`kernel-metadata.json`, every field written: what is left out the server decides, and the internet is then on."""
+    gpus = GPUS[spec.gpus]
+    return {
+        "id": f"{OWNER_PLACEHOLDER}/{spec.slug}",
+        "title": spec.slug.replace("-", " "),  # it must turn into the slug again
+        "code_file": code_file,
+        "language": "python",
+        "kernel_type": "notebook" if spec.notebook else "script",
+        "is_private": True,
+        "enable_gpu": bool(gpus.machine_shape),
+        "enable_tpu": False,
+        "enable_internet": False,
+        "machine_shape": gpus.machine_shape,
+        "dataset_sources": [],
+        "competition_sources": [spec.competition],
+        "kernel_sources": [],
+        "model_sources": [],
+        "keywords": [],
+        "docker_image_pinning_type": "original",  # a version that ran once runs again
+    }
+
+
+def fill(folder: Path, out: Path, *, owner: str, receipt: str) -> Path:
+    """Writes a copy of a built kernel that can be pushed.
+
+    Args:
+        folder: what `build` wrote.
+        out: the copy's folder.
+        owner: the account's name.
+        receipt: letters, digits and dashes; it goes into the code's head and into the kernel's `run.json`.
+
+    Returns:
+        The code's path in the copy.
+
+    Raises:
+        KitError: no kernel there, or one whose placeholders are gone.
+    """
+    about = read_json(folder / METADATA, remedy="run `kit kernel build` first")
+    code = folder / str(about["code_file"])
+    try:
+        text = code.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise KitError(f"{code}: no such file", "run `kit kernel build` again") from None
+    if text.count(RECEIPT_PLACEHOLDER) != 1 or not about["id"].startswith(f"{OWNER_PLACEHOLDER}/"):
+        raise KitError(f"{folder}: this kernel was changed by hand", "run `kit kernel build` again")
+    with atomic(out / code.name) as file:
+        file.write(text.replace(RECEIPT_PLACEHOLDER, receipt).encode())
+    write_json(out / METADATA, {**about, "id": about["id"].replace(OWNER_PLACEHOLDER, owner)})
+    return out / code.name
+
+
+def read_kernel(code: Path) -> Kernel:
+    """Reads what a script or notebook of the kit carries; nothing of it is run.
+
+    Args:
+        code: as built, as filled in, or as Kaggle gives it back (which lays a notebook's JSON out anew).
+
+    Raises:
+        KitError: it was not written by `kit kernel build`, or is damaged.
+    """
+    try:
+        text = code.read_text(encoding="utf-8")
+        values = layout.constants(text)
+        receipt = values["RECEIPT"]
+        source = Source(commit=values["COMMIT"], dirty=values["DIRTY"], digest=values["TREE"])
+        files = bundle.decode(values["KIT"])
+        spec = parse_spec(values["RECIPE"], slug=values["SLUG"], source=str(code))
+    except FileNotFoundError:
+        raise KitError(f"{code}: no such file", "run `kit kernel build` first") from None
+    except (OSError, ValueError, KeyError, SyntaxError) as error:
+        raise KitError(f"{code}: no kernel of the kit ({error})", "build it with `kit kernel build`") from error
+    return Kernel(spec=spec, source=source, receipt=receipt, files=files, digest=layout.digest(text, receipt))

@@ -1,0 +1,217 @@
+"""How a kernel reads: a script, or a notebook of the same parts."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from typing import Any
+
+from kit import __version__
+from kit.clock import show_duration
+from kit.kaggle.spec import GPUS, KernelSpec, spec_text
+from kit.provenance import Source
+
+RECEIPT_PLACEHOLDER = "<receipt>"
+"""Stands in the head for the id of the push, and is there once."""
+
+CONSTANTS = '''\
+# What to do: the kernel.toml that this was built from.
+RECIPE = """
+{recipe}"""
+SLUG = "{slug}"
+
+# What does it: the kit below, by the digest of its files and the commit they come from.
+TREE = "{tree}"
+COMMIT, DIRTY = {commit}, {dirty}
+
+# Which push this is, so that nothing is pushed or submitted twice.
+RECEIPT = "{receipt}"
+
+# Where Kaggle has the competition's files, and where it takes the results from. Trials elsewhere set the variables.
+INPUT = os.environ.get("KIT_KERNEL_INPUT", "/kaggle/input")
+WORKING = os.environ.get("KIT_KERNEL_WORKING", "/kaggle/working")
+'''
+
+UNPACK = '''\
+def unpack():
+    """The kit's files, in a temporary folder."""
+    folder = tempfile.mkdtemp(prefix="kit-")
+    archive = io.BytesIO(base64.b85decode("".join(KIT.split())))
+    with tarfile.open(fileobj=archive, mode="r:xz") as files:
+        files.extractall(folder, filter="data")
+    return folder
+'''
+
+IMPORTS = "import base64\nimport io\nimport os\nimport sys\nimport tarfile\nimport tempfile\n"
+
+START = """\
+{0}sys.path.insert(0, unpack())
+{0}from kit.kaggle.inside import Session
+
+{0}session = Session(
+{0}    recipe=RECIPE,
+{0}    slug=SLUG,
+{0}    tree=TREE,
+{0}    commit=COMMIT,
+{0}    dirty=DIRTY,
+{0}    receipt=RECEIPT,
+{0}    input=INPUT,
+{0}    working=WORKING,
+{0})
+"""
+
+
+def script(spec: KernelSpec, source: Source, kit: str) -> str:
+    """The kernel as a script.
+
+    Args:
+        spec: the recipe.
+        source: what the kit's files are.
+        kit: the files, see `kit.kaggle.bundle.encode`.
+    """
+    about = "\n".join(f"{name:8}  {words}" for name, words in facts(spec, source).items())
+    return (
+        f'"""{title(spec)}\n\n{WRITTEN}\n\n{about}\n"""\n\n{IMPORTS}\n{_constants(spec, source)}\n\n{UNPACK}\n\n'
+        f'KIT = """\n{kit}\n"""\n\nif __name__ == "__main__":\n{START.format("    ")}    sys.exit(session.main())\n'
+    )
+
+
+def notebook(spec: KernelSpec, source: Source, kit: str) -> str:
+    """The kernel as a notebook: what a script does in one go, cell by cell, with its pictures shown.
+
+    Args:
+        spec: the recipe.
+        source: what the kit's files are.
+        kit: the files, see `kit.kaggle.bundle.encode`.
+    """
+    about = "\n".join(f"| **{name}** | {words} |" for name, words in facts(spec, source).items())
+    cells = [
+        _markdown(f"# {title(spec)}\n\n{WRITTEN}\n\n| | |\n|---|---|\n{about}\n"),
+        _code(f"{IMPORTS}\n{_constants(spec, source)}"),
+        _markdown("The kit itself, packed; nothing is installed."),
+        _code(f'KIT = """\n{kit}\n"""\n', hidden=True),
+        _code(f"{UNPACK}\n\n{START.format('')}"),
+        _markdown("## Data\nThe competition's pictures: found, cropped, resized, checked."),
+        _code("session.prepare()\n"),
+        _markdown("## Training\nIt ends by itself, in time, with a valid `images.zip`."),
+        _code("session.train()\n"),
+        _markdown("## Score\nOn features that are the kit's own: it ranks runs, and is no leaderboard number."),
+        _code("session.score()\n"),
+        _markdown("## Pictures"),
+        _code("session.report()\n"),
+        _code("from IPython.display import Image, display\n\n"
+              "for picture in session.pictures():\n    display(Image(filename=picture))\n"),
+        _markdown("## Result"),
+        _code("session.finish()\n"),
+    ]  # fmt: skip
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number:02}"
+    about_python = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    page = {
+        "cells": cells,
+        "metadata": {"kernelspec": about_python, "language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return json.dumps(page, indent=1, ensure_ascii=False) + "\n"
+
+
+WRITTEN = "Written by `kit kernel build`: to change it, change its kernel.toml."
+
+
+def title(spec: KernelSpec) -> str:
+    """What the kernel is, in a line."""
+    return f"{spec.model} on {spec.rules.title}, in one kernel"
+
+
+def facts(spec: KernelSpec, source: Source) -> dict[str, str]:
+    """What a reader of the kernel wants to know first."""
+    rules = spec.rules
+    count = rules.count if spec.count is None else spec.count
+    size = rules.size if spec.size is None else spec.size
+    commit = "not from git" if source.commit is None else f"commit {source.commit[:12]}"
+    changed = ", with changes that are not committed" if source.dirty else ""
+    return {
+        "model": spec.model + (f", with {', '.join(spec.settings)}" if spec.settings else ""),
+        "seed": str(spec.seed),
+        "data": f"the competition's pictures, crop {spec.crop or rules.crop}, {size} px; nothing foreign, no weights",
+        "does": (
+            f"trains, generates {count:,} pictures, packs and checks them, scores them, "
+            f"all within {show_duration(spec.budget_s)} of its start"
+        ),
+        "leaves": "images.zip, run.json, score.json, report.html, checkpoint.pt (the generator alone), pictures",
+        "runs on": f"{GPUS[spec.gpus].about}; no internet, nothing to install",
+        "carries": f"kit {__version__}, tree {source.digest[:12]}, {commit}{changed}",
+    }
+
+
+def constants(text: str) -> dict[str, Any]:
+    """The values that a kernel's code gives to names at its top level, none of it run.
+
+    Args:
+        text: of a script or a notebook.
+
+    Raises:
+        ValueError: neither Python nor a notebook; SyntaxError is one.
+    """
+    values: dict[str, Any] = {}
+    for part in _code_of(text):
+        for node in ast.parse(part).body:
+            if isinstance(node, ast.Assign) and len(node.targets) == 1:
+                names = [name.id for name in ast.walk(node.targets[0]) if isinstance(name, ast.Name)]
+                try:
+                    value = ast.literal_eval(node.value)
+                except ValueError:  # what is computed, like the folders
+                    continue
+                values |= dict(zip(names, value if len(names) > 1 else [value], strict=True))
+    return values
+
+
+def digest(text: str, receipt: str = RECEIPT_PLACEHOLDER) -> str:
+    """SHA-256 of a kernel, whatever its receipt, and for a notebook whatever the layout of its JSON and its outputs.
+
+    Args:
+        text: of a script or a notebook.
+        receipt: that it carries.
+    """
+    if text.lstrip().startswith("{"):
+        cells = [[cell["cell_type"], "".join(cell["source"])] for cell in json.loads(text)["cells"]]
+        text = json.dumps(cells, ensure_ascii=False)
+    plain = text.rstrip().replace(f'RECEIPT = "{receipt}"', f'RECEIPT = "{RECEIPT_PLACEHOLDER}"')
+    # Inside of a notebook's JSON the quotes are escaped.
+    plain = plain.replace(f'RECEIPT = \\"{receipt}\\"', f'RECEIPT = \\"{RECEIPT_PLACEHOLDER}\\"')
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _constants(spec: KernelSpec, source: Source) -> str:
+    return CONSTANTS.format(
+        recipe=spec_text(spec),
+        slug=spec.slug,
+        tree=source.digest,
+        commit=f'"{source.commit}"' if source.commit else None,
+        dirty=source.dirty,
+        receipt=RECEIPT_PLACEHOLDER,
+    )
+
+
+def _code_of(text: str) -> list[str]:
+    if not text.lstrip().startswith("{"):
+        return [text]
+    cells = json.loads(text).get("cells", [])
+    return ["".join(cell["source"]) for cell in cells if cell.get("cell_type") == "code"]
+
+
+def _markdown(text: str) -> dict[str, Any]:
+    return {"cell_type": "markdown", "metadata": {}, "source": _lines(text)}
+
+
+def _code(text: str, *, hidden: bool = False) -> dict[str, Any]:
+    # Kaggle's editor knows the first name, Jupyter's the second.
+    metadata = {"_kg_hide-input": True, "jupyter": {"source_hidden": True}} if hidden else {}
+    return {"cell_type": "code", "execution_count": None, "metadata": metadata, "outputs": [], "source": _lines(text)}
+
+
+def _lines(text: str) -> list[str]:
+    """A cell's lines as notebooks keep them: each with its end, but the last."""
+    return text.removesuffix("\n").splitlines(keepends=True)

@@ -1,0 +1,75 @@
+"""A kernel's log: plain lines, each with the time since the kernel's start, few enough for nine hours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kit.clock import Stopwatch, show_duration
+
+EVERY_S = 30.0
+"""Of a long work at most one line in so many seconds."""
+
+
+class Log:
+    """Writes a kernel's log; it listens to training as the command line's screen does.
+
+    Args:
+        clock: the kernel's time.
+    """
+
+    def __init__(self, clock: Stopwatch) -> None:
+        self._clock = clock
+        self._record: dict[str, Any] = {}
+        self.on_tick: Callable[[], None] = _nothing
+
+    def say(self, text: str) -> None:
+        """A line."""
+        print(f"[{show_duration(self._clock.seconds())}] {text}", flush=True)
+
+    def progress(self, done_word: str, unit: str) -> Callable[[int, int], None]:
+        """A callback (done, total) that says "prepared 5,000 of 20,579 pictures" now and then."""
+        last = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= EVERY_S:
+                last = time.monotonic()
+                self.say(f"{done_word} {done:,} of {total:,} {unit}")
+
+        return report
+
+    def planned(self, record: dict[str, Any]) -> None:
+        """Says what is going to happen."""
+        self._record = record
+        device, plan = record["device"], record["plans"][-1]
+        self.say(f"{record['recipe']['model']}, seed {record['seed']}, on {device['name']} ({device['precision']})")
+        self.say(
+            f"training until {show_duration(plan['budget_s'] - plan['reserve_s'])}, on about {plan['pictures']:,} "
+            f"pictures; then {show_duration(plan['reserve_s'])} to generate, pack and check {record['count']:,}"
+        )
+
+    def ticked(self, line: dict[str, Any]) -> None:
+        """A tick in a line, and what else happens once a tick."""
+        plan = self._record["plans"][-1]
+        left = plan["budget_s"] - plan["reserve_s"] - self._clock.seconds()
+        self.say(
+            f"{line['pictures']:,} pictures  {line['pictures_per_s']:.0f}/s  D {line['loss_d']:.3f}  "
+            f"G {line['loss_g']:.3f}  D(x) {line['d_real']:.2f}  D(G(z)) {line['d_fake']:.2f}  "
+            f"left {show_duration(left)}"
+        )
+        self.on_tick()
+
+    def happened(self, text: str) -> None:
+        """Says what is out of the ordinary."""
+        self.say(text)
+
+    def finishing(self, stage: str, done: int, total: int) -> None:
+        """Says when generating and packing are done."""
+        if done == total:
+            self.say(f"generated and packed {total:,} {stage}")
+
+
+def _nothing() -> None:
+    """No work."""

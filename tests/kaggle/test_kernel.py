@@ -1,0 +1,250 @@
+"""From a recipe to a kernel's files, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from kit import provenance
+from kit.competition import COMPETITIONS
+from kit.errors import KitError
+from kit.kaggle import bundle, kernel
+from kit.kaggle.kernel import OWNER_PLACEHOLDER, RECEIPT_PLACEHOLDER
+from kit.kaggle.spec import GPUS, KernelSpec, find_spec, parse_spec, read_spec, spec_text, write_spec
+
+ROOT = Path(__file__).parents[2]
+FILES = {"kit/__init__.py": b'\x00\xff\'"""\\', "kit/a/b.html": b"", "kit/a/c.py": b"print(1)\n" * 100}
+SOURCE = provenance.Source(commit="c" * 40, dirty=False, digest=provenance.tree_digest(FILES))
+
+
+def make(tmp_path, **changes):
+    spec = KernelSpec(**{"slug": "my-biggan", "model": "biggan", **changes})
+    return kernel.build(spec, tmp_path, source=SOURCE, files=FILES)
+
+
+# ---- the recipe
+
+EVERYTHING = KernelSpec(
+    slug="all-of-it",
+    model="biggan",
+    budget="1h5m",
+    competition="gan-getting-started",
+    gpus="none",
+    notebook=True,
+    seed=7,
+    count=7001,
+    crop="whole",
+    size=128,
+    settings=("width=48", "flip=false", "lr_g=0.0001", "lr_d=4e-4", "augment=color,cutout"),
+)
+
+
+def test_a_recipe_reads_back_from_its_text():
+    for spec in (EVERYTHING, KernelSpec(slug="plain", model="dcgan")):
+        assert parse_spec(spec_text(spec), slug=spec.slug) == spec
+    # Each field is another than its default, so none of them was forgotten.
+    assert all(getattr(EVERYTHING, f.name) != f.default for f in dataclasses.fields(KernelSpec))
+    assert spec_text(KernelSpec(slug="plain", model="dcgan")) == 'model = "dcgan"\nbudget = "8h30m"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("model = 3", 'model = 3 is of another type; give a word in "quotes"'),
+        ('model = "dcgan"\nbudgte = "3m"', r"unknown key 'budgte'; did you mean 'budget'"),
+        ('model = "dcgan"\nseed = true', "seed = true is of another type; give a whole number"),
+        ('model = "dcgan"\nseed = -1', "seed of -1"),
+        ('model = "dcgan"\ncount = 0', "count of 0"),
+        ('model = "dcgan"\nset = 3', "set is no table"),
+        ('model = "dcgan"\n[set]\nwidth = [3]', "set is no table"),
+        ('model = "dcgan"\nbudget = "10h"', "a budget of 10h, and a kernel of generative-dog-images has 9h"),
+        ('model = "dcgan"\nbudget = "soon"', "'soon' is no duration"),
+        ('model = "dcgan"\ngpus = "t4x3"', "unknown accelerator 't4x3'; did you mean 't4x2'"),
+        ('model = "dcgan"\ncompetition = "generative-dog-image"', "did you mean 'generative-dog-images'"),
+        ("model = dcgan", "no TOML"),
+        ("", "no model"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_named(text, says):
+    with pytest.raises(KitError, match=f"^kernel.toml: .*{says}"):
+        parse_spec(text, slug="my-dcgan")
+
+
+@pytest.mark.parametrize("slug", ["abcd", "My-Dcgan", "my_dcgan", "-dcgan", "my--dcgan", "", "../dcgan"])
+def test_a_slug_is_one_that_kaggle_makes_of_a_title(slug):
+    with pytest.raises(KitError, match="no slug"):
+        KernelSpec(slug=slug, model="dcgan")
+
+
+def test_a_recipe_on_disk_is_found_kept_and_not_overwritten(tmp_path):
+    root = tmp_path / "kernels"
+    path = write_spec(EVERYTHING, root)
+    path.write_text("# mine\n" + path.read_text())
+    write_spec(EVERYTHING, root)
+    assert path.read_text().startswith("# mine")
+    with pytest.raises(KitError, match=r"says otherwise \(budget 1h5m → 2h, seed 7 → 8\)"):
+        write_spec(dataclasses.replace(EVERYTHING, budget="2h", seed=8), root)
+    for words in ("all-of-it", str(root / "all-of-it"), str(path)):
+        assert find_spec(words, root) == (EVERYTHING, root)
+    with pytest.raises(KitError, match="unknown kernel 'all-of-them'; did you mean 'all-of-it'"):
+        find_spec("all-of-them", root)
+    (root / "empty").mkdir()
+    with pytest.raises(KitError, match=r"empty/kernel\.toml: no such file"):
+        read_spec(root / "empty")
+
+
+# ---- the kit inside
+
+
+def test_files_go_through_text_unchanged():
+    text = bundle.encode(FILES)
+    assert bundle.decode(text) == FILES
+    assert bundle.encode(dict(reversed(FILES.items()))) == text
+    assert not set("'\"\\") & set(text)
+    assert max(map(len, text.split("\n"))) <= bundle.LINE
+    for damaged in (text[:-9], text[:20] + "0" + text[21:], "", "not in base 85: ~~~~~ \x7f"):
+        with pytest.raises(KitError, match="damaged"):
+            bundle.decode(damaged)
+
+
+# ---- the kernel
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+def test_the_same_recipe_and_kit_give_the_same_bytes(tmp_path, notebook):
+    one, two = make(tmp_path / "one", notebook=notebook), make(tmp_path / "two", notebook=notebook)
+    assert one.code.read_bytes() == two.code.read_bytes()
+    assert one.metadata.read_bytes() == two.metadata.read_bytes()
+    assert one.digest == two.digest != make(tmp_path / "three", notebook=notebook, seed=1).digest
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+def test_a_kernel_reads_back_before_and_after_it_was_filled_in(tmp_path, notebook):
+    built = make(tmp_path, notebook=notebook, settings=("width=8",))
+    code = kernel.fill(built.folder, tmp_path / "push", owner="jane", receipt="r-0123")
+    assert json.loads((code.parent / kernel.METADATA).read_text())["id"] == "jane/my-biggan"
+    assert OWNER_PLACEHOLDER not in (code.parent / kernel.METADATA).read_text()
+    for path, receipt in ((built.code, RECEIPT_PLACEHOLDER), (code, "r-0123")):
+        read = kernel.read_kernel(path)
+        assert (read.spec, read.source, read.files) == (built.spec, SOURCE, FILES)
+        assert (read.receipt, read.digest) == (receipt, built.digest)
+    code.write_text(code.read_text().replace("width = 8", "width = 9"))
+    assert kernel.read_kernel(code).digest != built.digest
+
+
+def test_a_notebook_that_kaggle_laid_out_anew_is_the_same(tmp_path):
+    built = make(tmp_path, notebook=True)
+    page = json.loads(built.code.read_text())
+    for cell in page["cells"]:
+        cell["source"] = "".join(cell["source"])  # as the client sends it
+        cell.pop("id")
+    page["metadata"]["kaggle"] = {"accelerator": "nvidiaTeslaT4"}
+    built.code.write_text(json.dumps(page))
+    assert kernel.read_kernel(built.code).digest == built.digest
+
+
+def test_what_is_no_kernel_is_refused(tmp_path):
+    path = tmp_path / "script.py"
+    for text in ("print(1)\n", "{}", "{", "def broken(", 'RECEIPT = "x"\n'):
+        path.write_text(text)
+        with pytest.raises(KitError, match=r"script\.py: no kernel of the kit"):
+            kernel.read_kernel(path)
+    with pytest.raises(KitError, match=r"other\.py: no such file"):
+        kernel.read_kernel(tmp_path / "other.py")
+    built = make(tmp_path)
+    kernel.fill(built.folder, built.folder, owner="jane", receipt="r-1")
+    with pytest.raises(KitError, match="changed by hand"):
+        kernel.fill(built.folder, tmp_path / "push", owner="jane", receipt="r-2")
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+@pytest.mark.parametrize("gpus", GPUS)
+def test_metadata_say_everything(tmp_path, gpus, notebook):
+    built = make(tmp_path, gpus=gpus, notebook=notebook)
+    said = json.loads(built.metadata.read_text())
+    assert said == {
+        "id": "<owner>/my-biggan",
+        "title": "my biggan",
+        "code_file": "my-biggan.ipynb" if notebook else "my-biggan.py",
+        "language": "python",
+        "kernel_type": "notebook" if notebook else "script",
+        "is_private": True,
+        "enable_gpu": gpus != "none",
+        "enable_tpu": False,
+        "enable_internet": False,
+        "machine_shape": {"t4x2": "NvidiaTeslaT4", "p100": "NvidiaTeslaP100", "none": ""}[gpus],
+        "dataset_sources": [],
+        "competition_sources": ["generative-dog-images"],
+        "kernel_sources": [],
+        "model_sources": [],
+        "keywords": [],
+        "docker_image_pinning_type": "original",
+    }
+    assert re.sub(r"\s+", "-", said["title"].lower()) == built.slug
+    assert {path.name for path in built.folder.iterdir()} == {said["code_file"], kernel.METADATA}
+
+
+def test_another_kind_replaces_the_first(tmp_path):
+    make(tmp_path)
+    built = make(tmp_path, notebook=True)
+    assert sorted(path.name for path in built.folder.iterdir()) == [kernel.METADATA, "my-biggan.ipynb"]
+
+
+def test_a_notebook_is_one(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    nbformat.validate(nbformat.read(make(tmp_path, notebook=True).code, as_version=4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": "bigan"}, "did you mean 'biggan'"),
+        ({"settings": ("widht=8",)}, "did you mean 'width'"),
+        ({"settings": ("width=eight",)}, "not a number"),
+        ({"crop": "boxes"}, "did you mean 'box'"),
+        ({"size": 63}, "a size of 63 px"),
+    ],
+)
+def test_what_only_the_kernel_would_notice_is_said_at_once(tmp_path, changes, says):
+    with pytest.raises(KitError, match=says):
+        make(tmp_path, **changes)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_kernel_too_large_for_kaggle_is_refused(tmp_path):
+    import random
+
+    files = {"kit/__init__.py": random.Random(0).randbytes(900_000)}
+    source = provenance.Source(commit=None, dirty=False, digest=provenance.tree_digest(files))
+    with pytest.raises(KitError, match=r"would have 1,1\d\d,\d\d\d bytes, and Kaggle takes less than 1,000,000"):
+        kernel.build(KernelSpec(slug="my-dcgan", model="dcgan"), tmp_path, source=source, files=files)
+
+
+@pytest.mark.parametrize("slug", COMPETITIONS)
+def test_the_head_says_what_it_does(tmp_path, slug):
+    spec = KernelSpec(slug="heads-up", model="dcgan", competition=slug, seed=5, budget="1h30m", settings=("width=8",))
+    head = kernel.build(spec, tmp_path, source=SOURCE, files=FILES).code.read_text()[:1500]
+    rules = COMPETITIONS[slug]
+    for words in (
+        rules.title,
+        "dcgan, with width=8",
+        "1h30m",
+        f"{rules.count:,} pictures",
+        SOURCE.digest[:12],
+        "seed      5",
+    ):
+        assert words in head
+    dirty = dataclasses.replace(SOURCE, dirty=True)
+    assert "not committed" in kernel.build(spec, tmp_path, source=dirty, files=FILES).code.read_text()[:1500]
+
+
+def test_the_kit_itself_is_carried_whole_and_small(tmp_path):
+    built = kernel.build(KernelSpec(slug="my-biggan", model="biggan"), tmp_path)
+    assert built.bytes == built.code.stat().st_size < 400_000
+    read = kernel.read_kernel(built.code)
+    assert read.files == provenance.package_files()
+    assert read.source == provenance.source_tree()
