@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ from kit.generation.standing import draw
 from kit.models.recipe import Recipe
 from kit.runs import CHECKPOINT, IMAGES, VERSION, Run, read_run
 from kit.submission.source import write_source
-from kit.training import budget, checkpoint, device, loop, players
+from kit.training import budget, checkpoint, device, health, loop, players
+from kit.training.losses import LOSSES
 from kit.training.stopping import Stop
 
 TRIAL = 256
@@ -49,6 +51,9 @@ ENDS = ("all pictures were seen", "the time to train was used")
 
 GRID, GRID_COLUMNS = 64, 8
 """Pictures on a tick's grid."""
+
+GRID_STANDING = 2
+"""At most so many batches of standing statistics for a grid: it is drawn often, and only looked at."""
 
 BALLAST = ".set-aside"
 """A file that holds room on the disk for the end of a run, and is deleted when it comes."""
@@ -67,6 +72,7 @@ class Job:
     count: int | None = None  # pictures in images.zip; None: as the competition asks
     resume: bool = False  # go on with the run in `out` where there is one
     plans: tuple[tuple[int, int], ...] = ()  # to replay a budgeted run: from which picture on which plan, in pictures
+    rates: tuple[tuple[int, float], ...] = ()  # to replay a rolled-back run: from which picture on which step sizes, ×
 
 
 class Listener(Protocol):
@@ -105,6 +111,8 @@ def train(job: Job, *, clock: Stopwatch, listener: Listener) -> Run:
 def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, listener: Listener) -> Run:
     """Makes a run again from its `run.json`: the same plans at the same pictures, up to those its zip was made of.
 
+    Where the run was made by a model file, its code is run: ask before (`kit.models.outside.trusted`).
+
     Args:
         record: the content of `run.json`.
         data: the prepared set; its digest is compared with the recorded one.
@@ -126,6 +134,7 @@ def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, l
         images=record["result"]["pictures"],
         count=record["count"],
         plans=tuple((plan["at"], plan["pictures"]) for plan in record["plans"]),
+        rates=tuple((back["to"], back["steps"]) for back in record.get("rollbacks", [])),
     )
     return train(job, clock=clock, listener=listener)
 
@@ -154,6 +163,11 @@ class _Conductor:
         self.run = Run(job.out)
         self.plan: budget.Plan | None = None
         self.rescues = budget.Rescues(job.budget_s) if job.budget_s else None
+        self.health = health.Health(
+            real=health.diversity(self.prepared.images[self.prepared.rows("train")[:GRID]]),
+            bounded=LOSSES[self.recipe.loss].bounded,
+        )
+        self.alarms: list[str] = []  # to be said with the next tick
         self.used_s = 0.0  # by earlier processes
         self.stop = Stop()
 
@@ -202,7 +216,9 @@ class _Conductor:
             if not isinstance(ours, dict):
                 ours, theirs = {key: ours}, {key: theirs}
             different = [
-                f"{name} {_get(theirs, name)} → {value}" for name, value in ours.items() if _get(theirs, name) != value
+                f"{name} {_short(_get(theirs, name))} → {_short(value)}"
+                for name, value in ours.items()
+                if _get(theirs, name) != value
             ]
             if different:
                 raise KitError(
@@ -250,9 +266,11 @@ class _Conductor:
         """Seconds to keep back, from a trial in a temporary folder."""
         trial = min(self.count, TRIAL)
         began = self.clock.seconds()
+        batches = self._sample(trial, self.rules.size)  # takes standing statistics: as long for one picture as for all
+        ready = self.clock.seconds()
         with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
-            self._write_images(Path(folder) / IMAGES, trial)
-        return budget.reserve(self.clock.seconds() - began, trial=trial, count=self.count)
+            self._write_images(batches, Path(folder) / IMAGES, trial)
+        return budget.reserve(self.clock.seconds() - ready, trial=trial, count=self.count, once_s=ready - began)
 
     def _measure_rate(self) -> float:
         """Pictures per second of training, measured on a copy of the players."""
@@ -288,6 +306,7 @@ class _Conductor:
             tree=source.digest,
             plans=self.run.record.get("plans", []),
             rescues=self.run.record.get("rescues", []),
+            rollbacks=self.run.record.get("rollbacks", []),
             pictures=self.state.pictures,
             parts=[*parts, {"from": self.state.pictures, "to": self.state.pictures, "seconds": 0.0}],
             result=self.run.record.get("result"),
@@ -303,11 +322,12 @@ class _Conductor:
         done: Callable[[int], bool],
         tick_due: Callable[[int], bool] = lambda _: False,
         plan: int | None = None,
+        steps: float = 1.0,
     ) -> Iterator[loop.Tick]:
         return loop.train(
             state,
             self.batches,
-            self.recipe,
+            dataclasses.replace(self.recipe, lr_g=self.recipe.lr_g * steps, lr_d=self.recipe.lr_d * steps),
             seed=self.job.seed,
             device=self.device,
             tick_due=tick_due,
@@ -320,19 +340,37 @@ class _Conductor:
         self.listener.planned(self.run.record)
         self._save()
         self._save_grid()
-        try:
-            return self._ticks()
-        except (MemoryError, torch.OutOfMemoryError):
-            why = "out of memory"
-        except DiskFullError as error:
-            self._ballast.unlink(missing_ok=True)
-            why = str(error)
-        except _DivergedError as error:
-            why = str(error)
-        # A step may have been cut in two: go back to the last state that was whole.
+        while True:
+            try:
+                return self._ticks()
+            except (MemoryError, torch.OutOfMemoryError):
+                why = "out of memory"
+            except DiskFullError as error:
+                self._ballast.unlink(missing_ok=True)
+                why = str(error)
+            except _DivergedError as error:
+                why = str(error)
+                if len(self.run.record["rollbacks"]) < health.ROLLBACKS:
+                    self._roll_back(why)
+                    continue
+            # A step may have been cut in two: go back to the last state that was whole.
+            checkpoint.load_players(self._checkpoint, self.state, self.recipe, self.shape)
+            self.listener.happened(f"{why}: finishing with the checkpoint of {self.state.pictures:,} pictures")
+            return why
+
+    def _roll_back(self, why: str) -> None:
+        """Goes back to the last checkpoint and on from there with smaller steps; a replay will do so, too."""
+        reached = self.state.pictures
         checkpoint.load_players(self._checkpoint, self.state, self.recipe, self.shape)
-        self.listener.happened(f"{why}: finishing with the checkpoint of {self.state.pictures:,} pictures")
-        return why
+        back_to = self.state.pictures
+        self.run.forget_after(back_to)
+        steps = self._steps_scale() * health.SMALLER
+        self.run.update(
+            rollbacks=[*self.run.record["rollbacks"], {"from": reached, "to": back_to, "steps": steps, "why": why}],
+            plans=[plan for plan in self.run.record["plans"] if plan["at"] <= back_to],
+        )
+        self.alarms = [f"{why}: back to {back_to:,} pictures, with {steps:g} × the step sizes"]
+        self.listener.happened(self.alarms[0])
 
     def _ticks(self) -> str:
         """What happens once a tick, in one place."""
@@ -350,6 +388,7 @@ class _Conductor:
         while going:  # a stretch of training under one plan
             going = False
             plan, until = self._stretch()
+            steps = self._steps_scale()
 
             def done(n: int, until: int | None = until) -> bool:
                 return self.stop.signal is not None or pace.done(n) or (until is not None and n >= until)
@@ -357,17 +396,28 @@ class _Conductor:
             for tick in self._steps(
                 self.state,
                 plan=plan,
+                steps=steps,
                 done=done,
                 tick_due=lambda n: self.stop.signal is not None or pace.tick_due(n),
             ):
                 now = clock.seconds()
                 rate = (tick.pictures - pictures) / max(now - seconds, 1e-9)
-                line = dataclasses.asdict(tick) | {"seconds": round(now, 3), "pictures_per_s": round(rate, 1)}
-                if not tick.finite:
-                    raise _DivergedError(f"training diverged before {tick.pictures:,} pictures (a loss is not finite)")
+                if not (tick.finite and health.finite(self.state)):
+                    raise _DivergedError(f"training diverged before {tick.pictures:,} pictures (not finite any more)")
+                spread = health.diversity(self._save_grid())
+                if self.health.collapsed(spread):
+                    raise _DivergedError(
+                        f"the pictures of {tick.pictures:,} are all alike (they differ by {spread:.1f})"
+                    )
+                alarms, self.alarms = [*self.alarms, *self.health.alarms(tick, spread)], []
+                line = dataclasses.asdict(tick) | {
+                    "seconds": round(now, 3),
+                    "pictures_per_s": round(rate, 1),
+                    "diversity": round(spread, 2),
+                    **({"alarms": alarms} if alarms else {}),
+                }
                 self.run.log(line)
                 self.listener.ticked(line)
-                self._save_grid()
                 if save.due(now):
                     self._save()
                 self._rescue_if_due()
@@ -389,8 +439,14 @@ class _Conductor:
         if self.plan:
             return self.plan.pictures, None
         begun = [plan for at, plan in self.job.plans if at <= self.state.pictures]
-        to_come = [at for at, _ in self.job.plans if at > self.state.pictures]
-        return begun[-1] if begun else self.job.images, to_come[0] if to_come else None
+        to_come = [at for at, _ in (*self.job.plans, *self.job.rates) if at > self.state.pictures]
+        return begun[-1] if begun else self.job.images, min(to_come, default=None)
+
+    def _steps_scale(self) -> float:
+        """The factor on the recipe's step sizes now: 1 until training has been rolled back."""
+        rolled_back = [(back["to"], back["steps"]) for back in self.run.record["rollbacks"]]
+        begun = [steps for at, steps in (*self.job.rates, *rolled_back) if at <= self.state.pictures]
+        return begun[-1] if begun else 1.0
 
     def _save(self) -> None:
         """A checkpoint, and how far this part has come."""
@@ -403,11 +459,13 @@ class _Conductor:
         part = {"from": part["from"], "to": self.state.pictures, "seconds": seconds}
         self.run.update(pictures=self.state.pictures, parts=[*earlier, part])
 
-    def _save_grid(self) -> None:
-        """The same latents at every tick, so that the grids can be laid over each other."""
-        tiles = np.concatenate(list(self._sample(GRID, self.shape.size)))
+    def _save_grid(self) -> NDArray[np.uint8]:
+        """The same latents at every tick, so that the grids can be laid over each other; returns the pictures."""
+        standing = min(self.recipe.standing_batches, GRID_STANDING)
+        tiles = np.concatenate(list(self._sample(GRID, self.shape.size, standing_batches=standing)))
         with atomic(self.run.path / "samples" / f"{self.state.pictures:010d}.png") as file:
             mosaic(tiles, columns=GRID_COLUMNS).save(file, "PNG")
+        return tiles
 
     def _rescue_if_due(self) -> None:
         """Writes `images.zip` in the middle of training when that is worth its time."""
@@ -447,7 +505,8 @@ class _Conductor:
 
     def _deliver(self) -> None:
         """`images.zip` from the players as they are, replaced whole, and its record."""
-        made = self._write_images(self.run.path / IMAGES, self.count, told=True)
+        batches = self._sample(self.count, self.rules.size)
+        made = self._write_images(batches, self.run.path / IMAGES, self.count, told=True)
         self.run.update(
             result={
                 "file": IMAGES,
@@ -467,24 +526,26 @@ class _Conductor:
             return None
         return {"from": self.shape.size, "to": self.rules.size, "filter": "pillow-lanczos"}
 
-    def _write_images(self, path: Path, count: int, *, told: bool = False) -> Packed:
+    def _write_images(
+        self, batches: Iterator[NDArray[np.uint8]], path: Path, count: int, *, told: bool = False
+    ) -> Packed:
         """Generates, packs and checks."""
 
         def progress(done: int, total: int) -> None:
             if told:
                 self.listener.finishing("pictures", done, total)
 
-        batches = self._unless_told_to_stop(self._sample(count, self.rules.size))
-        made = pack(batches, path, competition=self.rules, count=count, progress=progress)
+        made = pack(self._unless_told_to_stop(batches), path, competition=self.rules, count=count, progress=progress)
         report = check(path, competition=self.rules, count=count)
         if report.errors:
             raise KitError(f"{path}: {report.errors[0]}", "this is a fault of the kit: please report it")
         return made
 
-    def _sample(self, count: int, size: int) -> Iterator[NDArray[np.uint8]]:
+    def _sample(self, count: int, size: int, *, standing_batches: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        standing = self.recipe.standing_batches if standing_batches is None else standing_batches
         return draw(
             self.state.ema.module,
-            self.recipe,
+            dataclasses.replace(self.recipe, standing_batches=standing),
             count=count,
             size=size,
             seed=self.job.seed,
@@ -510,7 +571,7 @@ class _Conductor:
 
 
 class _DivergedError(Exception):
-    """A loss is no number any more."""
+    """A loss or a weight is no number any more, or all pictures have become alike."""
 
 
 class _AbandonedError(Exception):
@@ -519,6 +580,12 @@ class _AbandonedError(Exception):
 
 def _get(record: Any, key: str) -> Any:
     return record.get(key) if isinstance(record, dict) else None
+
+
+def _short(value: object) -> str:
+    """A value as a message can show it: a model file is given by its digest."""
+    text = str(value)
+    return text if "\n" not in text else f"a file with digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _rounded(plan: budget.Plan) -> dict[str, float]:

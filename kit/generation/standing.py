@@ -18,6 +18,7 @@ from kit.generation.pictures import Pixels
 from kit.generation.sampling import latents, sample
 from kit.models.recipe import Recipe
 from kit.seeds import derive
+from kit.training.device import autocast
 
 
 def standing_statistics(
@@ -28,6 +29,7 @@ def standing_statistics(
     device: torch.device,
     truncation: float | None = None,
     batch: int = 64,
+    precision: torch.dtype = torch.float32,
 ) -> nn.Module:
     """A copy of a generator, ready to sample, whose batch norms know the statistics of its own samples.
 
@@ -41,6 +43,7 @@ def standing_statistics(
         device: where the network lives.
         truncation: as the samples will have it: truncated latents have statistics of their own.
         batch: pictures in a pass; labels are uniform over the classes.
+        precision: of the passes, as the samples will have it.
     """
     own = copy.deepcopy(generator).requires_grad_(False)
     norms = [module for module in own.modules() if isinstance(module, _BatchNorm)]
@@ -55,7 +58,7 @@ def standing_statistics(
             latent, count=batches * batch, seed=derive(seed, "standing latents"), truncation=truncation, batch=batch
         )
         own.train()
-        with torch.no_grad():
+        with torch.no_grad(), autocast(device, precision):
             for z in stream:
                 y = torch.randint(max(classes, 1), (batch,), generator=random)
                 own(z.to(device), y.to(device))
@@ -90,7 +93,12 @@ def draw(
     threshold = truncation if truncation is not None else (recipe.truncation or None)
     if recipe.standing_batches:
         generator = standing_statistics(
-            generator, batches=recipe.standing_batches, seed=seed, device=device, truncation=threshold
+            generator,
+            batches=recipe.standing_batches,
+            seed=seed,
+            device=device,
+            truncation=threshold,
+            precision=precision,
         )
     return sample(
         generator, count=count, size=size, seed=seed, device=device, truncation=threshold, precision=precision

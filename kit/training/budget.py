@@ -43,9 +43,16 @@ class Plan:
         return (self.reserve_s - SPARE_S) / MARGIN
 
 
-def reserve(trial_s: float, *, trial: int, count: int) -> float:
-    """Seconds to keep back for `count` pictures when a trial of `trial` pictures took `trial_s` seconds."""
-    return trial_s * count / trial * MARGIN + SPARE_S
+def reserve(trial_s: float, *, trial: int, count: int, once_s: float = 0.0) -> float:
+    """Seconds to keep back for `count` pictures.
+
+    Args:
+        trial_s: what generating, packing and checking `trial` pictures took, seconds.
+        trial: pictures of the trial.
+        count: pictures there will be.
+        once_s: what is paid once, however many pictures follow, seconds.
+    """
+    return (once_s + trial_s * count / trial) * MARGIN + SPARE_S
 
 
 def require_enough(budget_s: float, *, started_s: float, reserve_s: float, count: int) -> None:

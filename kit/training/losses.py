@@ -23,6 +23,7 @@ class Loss(NamedTuple):
     critic: Callable[[Tensor, Tensor, float], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
     source: str
+    bounded: bool = True  # D's loss has a lower end, 0, near which D has nothing left to learn
     relativistic: bool = False  # G's objective reads the real logits too: they are taken anew for its step
 
 
@@ -78,7 +79,9 @@ LOSSES: dict[LossName, Loss] = {
         _logistic_critic, _non_saturating_generator, "Goodfellow et al. 2014, eq. 1 and the end of section 3"
     ),
     "least-squares": Loss(_least_squares_critic, _least_squares_generator, "Mao et al. 2017, eq. 9 (labels 0, 1, 1)"),
-    "wasserstein": Loss(_wasserstein_critic, _raise_fakes, "Arjovsky et al. 2017, eq. 2 and algorithm 1"),
+    "wasserstein": Loss(
+        _wasserstein_critic, _raise_fakes, "Arjovsky et al. 2017, eq. 2 and algorithm 1", bounded=False
+    ),
     "hinge": Loss(_hinge_critic, _raise_fakes, "Miyato et al. 2018, eqs. 16 and 17; Lim & Ye 2017"),
     "relativistic-least-squares": Loss(
         _relativistic_least_squares_critic,

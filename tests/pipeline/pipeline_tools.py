@@ -28,3 +28,13 @@ class Silent:
 
     def finishing(self, stage, done, total):
         pass
+
+
+class Listening(Silent):
+    """Keeps what it was told of."""
+
+    def __init__(self):
+        self.said = []
+
+    def happened(self, text):
+        self.said.append(text)

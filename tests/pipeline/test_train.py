@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from pipeline_tools import Clock, Silent
+from pipeline_tools import Clock, Listening, Silent
 
 from kit import pipeline
 from kit.competition import COMPETITIONS
@@ -94,22 +94,83 @@ def test_a_run_folder_that_exists_is_left_alone(run_tiny, tmp_path):
     assert (tmp_path / "run" / "mine.txt").read_text() == "keep me"
 
 
-def test_divergence_ends_with_the_last_good_generator(run_tiny, monkeypatch):
+@pytest.fixture
+def break_steps(monkeypatch):
+    """Makes the loss of D a NaN in those steps, counted over the whole process, for which `broken` is true."""
     from kit.training import losses
 
-    loss = losses.LOSSES["non-saturating"]
-    steps = []
+    def begin(broken):
+        steps = []
+        loss = losses.LOSSES["non-saturating"]
 
-    def breaks_at_the_third_step(*logits):
-        steps.append(0)
-        return loss.critic(*logits) * (torch.nan if len(steps) > 2 else 1)
+        def critic(*logits):
+            steps.append(0)
+            return loss.critic(*logits) * (torch.nan if broken(len(steps)) else 1)
 
-    monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(critic=breaks_at_the_third_step))
+        monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(critic=critic))
+
+    return begin
+
+
+def test_divergence_goes_back_a_few_times_and_ends_with_the_last_good_generator(run_tiny, break_steps):
+    break_steps(lambda step: step > 2)
     run = run_tiny(images=40)
     assert "diverged" in run.record["why"]
     assert run.record["state"] == "stopped"
+    assert [back["steps"] for back in run.record["rollbacks"]] == [0.5, 0.25, 0.125]
     assert run.record["result"]["pictures"] == 0  # the only whole state was that of the start
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
+
+
+def test_a_run_that_diverged_once_goes_on_with_smaller_steps_and_can_be_replayed(run_tiny, break_steps, tmp_path):
+    break_steps(lambda step: step == 3)
+    listener = Listening()
+    run = run_tiny(images=40, listener=listener)
+    assert (run.record["state"], run.record["pictures"]) == ("finished", 40)
+    (back,) = run.record["rollbacks"]
+    assert (back["to"], back["steps"]) == (0, 0.5)
+    (said,) = [text for text in listener.said if "back to" in text]
+    lines = [json.loads(line) for line in (run.path / "progress.jsonl").read_text().splitlines()]
+    assert lines[0]["alarms"][0] == said
+    break_steps(lambda step: False)
+    again = pipeline.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
+    assert again.record["result"] == run.record["result"]
+    plain = run_tiny(images=40, settings=["lr_g=1e-4", "lr_d=1e-4"], name="plain")
+    assert plain.record["result"]["sha256"] == run.record["result"]["sha256"]  # it was half the steps, from the start
+
+
+def test_weights_spoiled_by_the_last_step_of_a_tick_are_never_saved(run_tiny, monkeypatch):
+    from kit.training import loop
+
+    descend, steps = loop.descend, []
+
+    def spoil(loss, network, optimizer, grad_clip):
+        descend(loss, network, optimizer, grad_clip)
+        steps.append(0)
+        if len(steps) == 10:  # G's step of the fifth and last iteration
+            next(network.parameters()).data.fill_(torch.inf)
+
+    monkeypatch.setattr(loop, "descend", spoil)
+    run = run_tiny(images=40)
+    assert [back["from"] for back in run.record["rollbacks"]] == [40]
+    assert run.record["state"] == "finished"
+
+
+def test_pictures_that_become_all_alike_are_a_reason_to_go_back(run_tiny, monkeypatch):
+    ticks = []
+
+    def fall(pictures):
+        ticks.append(0)
+        return 60.0 if len(ticks) in (1, 2) else 0.5 if len(ticks) == 3 else 60.0
+
+    from kit.training import budget, health
+
+    monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.0)  # a tick a step
+    monkeypatch.setattr(health, "diversity", fall)
+    run = run_tiny(images=40)
+    (back,) = run.record["rollbacks"]
+    assert "all alike" in back["why"]
+    assert run.record["pictures"] == 40
 
 
 def test_the_source_in_the_run_is_the_code_that_ran(run_tiny):

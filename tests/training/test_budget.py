@@ -59,6 +59,13 @@ def test_a_plan_keeps_back_what_finishing_costs():
     assert plan.finish_s == pytest.approx(20)
 
 
+def test_what_is_paid_once_does_not_grow_with_the_count():
+    def kept(count):
+        return budget.reserve(1.0, trial=100, count=count, once_s=6.0) - budget.SPARE_S
+
+    assert kept(2000) - kept(1000) == pytest.approx(kept(1000) - 6.0 * budget.MARGIN)
+
+
 def test_a_budget_too_small_says_what_is_needed():
     with pytest.raises(KitError, match=r"budget of 20s.*10,000 pictures.*about 36s"):
         budget.require_enough(20, started_s=5, reserve_s=30, count=10_000)
