@@ -14,6 +14,7 @@ DataOption = Annotated[
 ]
 SlugOption = Annotated[str, typer.Option("--competition", help="Slug of the competition.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+TrustOption = Annotated[bool, typer.Option("--trust", help="Run the code of the model file that the run was made by.")]
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
 
 

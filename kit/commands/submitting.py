@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kit.commands.common import DataOption, JsonOption, RunArgument, print_json, say
+from kit.commands.common import DataOption, JsonOption, RunArgument, TrustOption, print_json, say
 from kit.errors import KitError
 
 
@@ -81,6 +81,7 @@ def reproduce(
     keep: Annotated[
         Path | None, typer.Option(help="New folder for the run that is made; default: thrown away.")
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Make a submission again from its stored code, recipe and data, and compare; exit code 1 if anything differs.
 
@@ -89,7 +90,7 @@ def reproduce(
     from kit.submission import ledger
     from kit.submission.reproduce import reproduce as make_again
 
-    verdict = make_again(ledger.find(target), data=data, keep=keep, say=say)
+    verdict = make_again(ledger.find(target), data=data, keep=keep, trust=trust, say=say)
     for line in verdict.lines:
         typer.echo(line)
     raise typer.Exit(0 if verdict.identical else 1)

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from kit.clock import Stopwatch, parse_duration, show_duration
-from kit.commands.common import DataOption, RunArgument, say
+from kit.commands.common import DataOption, RunArgument, TrustOption, say
 from kit.errors import KitError
 
 
 def train(
-    model: Annotated[str, typer.Option(help="A row of `kit models`.")],
+    model: Annotated[str, typer.Option(help="A row of `kit models`, or a Python file with one of your own.")],
     budget: Annotated[
         str | None,
         typer.Option(help="Time for the whole command, like 9h, 1h30m or 90s; it ends with a valid images.zip."),
@@ -60,7 +60,7 @@ def train(
     job = pipeline.Job(
         recipe=recipe,
         data=data,
-        out=out or (runs.newest_unfinished() if resume else runs.default_run(model, data)),
+        out=out or (runs.newest_unfinished() if resume else runs.default_run(recipe.model, data)),
         resume=resume,
         seed=seed,
         budget_s=budget_s,
@@ -92,6 +92,7 @@ def sample(
         int | None,
         typer.Option(help="Of the latents; default: the run's own, so a zip of as many pictures is the run's.", min=0),
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Draw pictures from a saved run; the data it was trained on is not needed.
 
@@ -101,5 +102,5 @@ def sample(
     from kit.generation.export import sample_run
 
     with bar("sampling", unit="pictures") as progress:
-        made = sample_run(run, out=out, count=count, truncation=truncation, seed=seed, progress=progress)
+        made = sample_run(run, out=out, count=count, truncation=truncation, seed=seed, trust=trust, progress=progress)
     typer.echo(made)

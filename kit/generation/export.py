@@ -28,6 +28,7 @@ def sample_run(
     count: int,
     truncation: float | None = None,
     seed: int | None = None,
+    trust: bool = False,
     progress: Callable[[int, int], None] = no_progress,
 ) -> Path:
     """Draws pictures from a run's averaged generator.
@@ -39,13 +40,15 @@ def sample_run(
         count: pictures.
         truncation: threshold of the truncation trick; None: the recipe's.
         seed: of the latents; None: the run's own, whose first pictures are those of its `images.zip`.
+        trust: whether the code of a model file that made the run may be run.
         progress: called with (pictures made, pictures in all).
 
     Returns:
         `out`.
 
     Raises:
-        KitError: not a run, a damaged checkpoint, another kind of file, or a folder that is there already.
+        KitError: not a run, a damaged checkpoint, one that brings code and is not trusted, another kind of file, or a
+            folder that is there already.
     """
     if out.suffix not in (".png", ".zip", ""):
         raise KitError(f"{out}: the kit writes no {out.suffix} files", "give FILE.png, FILE.zip or a folder")
@@ -53,7 +56,7 @@ def sample_run(
         raise KitError(f"{out} exists already", "choose another folder, or remove it first")
     record = read_run(run)
     rules = competition.get(record["competition"])
-    generator, recipe, shape, _ = checkpoint.load_generator(run / "checkpoint.pt")
+    generator, recipe, shape, _ = checkpoint.load_generator(run / "checkpoint.pt", trust=trust)
     where = device.choose().kind
     batches = draw(
         generator.to(where),

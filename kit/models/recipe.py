@@ -56,6 +56,7 @@ class Recipe:
 
     model: str
     networks: str = field(metadata={"about": "pair of networks"})
+    source: str = ""  # text of the file that a model from outside the package was read from (kit.models.outside)
 
     # The networks
     conditional: bool = _switch(False, "networks are told the class, and pictures can be asked for by class")

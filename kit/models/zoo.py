@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from kit.errors import KitError, unknown
-from kit.models import biggan, dcgan, mlp, r3gan, resnet, sndcgan
+from kit.models import biggan, dcgan, mlp, outside, r3gan, resnet, sndcgan
 from kit.models.layers import orthogonal, spectral, xavier
 from kit.models.recipe import Recipe, settings
 from kit.models.sizes import split_size
@@ -140,7 +141,7 @@ class Row:
 
     def settings(self) -> dict[str, dataclasses.Field[Any]]:
         """What `--set` may change in this model, by name."""
-        have = NETWORKS[self.recipe.networks].settings
+        have = networks(self.recipe).settings
         return {key: field for key, field in settings().items() if key in have or not field.metadata["own"]}
 
     def override(self, texts: list[str]) -> Recipe:
@@ -313,12 +314,22 @@ ZOO: dict[str, Row] = {
 def get(name: str) -> Row:
     """The row of a model.
 
+    Args:
+        name: a row of the zoo, or the path of a Python file with a row of its own (see `kit.models.outside`).
+
     Raises:
-        KitError: no such model, with the closest name.
+        KitError: no such model, with the closest name; a file without one.
     """
+    if name.endswith(".py"):
+        return outside.read(Path(name))
     if name not in ZOO:
         raise unknown("model", name, ZOO)
     return ZOO[name]
+
+
+def networks(recipe: Recipe) -> Networks:
+    """The constructors of a recipe's networks: those it brings along, else the zoo's."""
+    return outside.networks(recipe) or NETWORKS[recipe.networks]
 
 
 def build(recipe: Recipe, *, size: int, channels: int, classes: int) -> tuple[nn.Module, nn.Module]:
@@ -343,5 +354,5 @@ def build(recipe: Recipe, *, size: int, channels: int, classes: int) -> tuple[nn
             f"{recipe.model} is told the class of each picture, and this set has none",
             f"take --model {plain}" if plain else "take --set conditional=no",
         )
-    pair, told = NETWORKS[recipe.networks], classes if recipe.conditional else 0
+    pair, told = networks(recipe), classes if recipe.conditional else 0
     return pair.generator(recipe, size, channels, told), pair.discriminator(recipe, size, channels, told)

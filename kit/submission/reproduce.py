@@ -15,6 +15,7 @@ from typing import Any
 from kit import provenance
 from kit.data.dataset import load
 from kit.errors import KitError
+from kit.models import outside
 from kit.submission import ledger
 from kit.submission.ledger import Submission
 from kit.submission.source import read_source
@@ -49,7 +50,12 @@ class Verdict:
 
 
 def reproduce(
-    submission: Submission, *, data: Path | None = None, keep: Path | None = None, say: Callable[[str], None]
+    submission: Submission,
+    *,
+    data: Path | None = None,
+    keep: Path | None = None,
+    trust: bool = False,
+    say: Callable[[str], None],
 ) -> Verdict:
     """Trains and generates again with the code in `source.zip`, and compares link by link.
 
@@ -57,12 +63,14 @@ def reproduce(
         submission: what to make again.
         data: the prepared set; None: where the run found it.
         keep: a new folder for the run that is made; None: a temporary one.
+        trust: whether the code of a model file that made the run may be run.
         say: is told, in a line, what happens.
 
     Raises:
         KitError: the set is missing or another one, the stored code is damaged, or it does not run.
     """
     record = submission.run
+    outside.trusted(record["recipe"], trust=trust, where=submission.folder)
     prepared = load(data or Path(record["data"]["path"]))
     if prepared.digest != record["data"]["digest"]:
         lines = (f"set      differs: {prepared.digest[:16]} here, {record['data']['digest'][:16]} then",)

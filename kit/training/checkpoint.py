@@ -15,7 +15,7 @@ from torch import nn
 
 from kit.errors import KitError
 from kit.files import atomic
-from kit.models import zoo
+from kit.models import outside, zoo
 from kit.models.recipe import Recipe
 from kit.training.players import Players
 
@@ -68,18 +68,22 @@ def save_generator(checkpoint: Path, out: Path) -> None:
         torch.save(kept, file)
 
 
-def load_generator(path: Path) -> tuple[nn.Module, Recipe, Shape, int]:
+def load_generator(path: Path, *, trust: bool = False) -> tuple[nn.Module, Recipe, Shape, int]:
     """The averaged generator of a checkpoint, on the CPU and ready to sample.
+
+    Args:
+        path: the file.
+        trust: whether the code of a model file that made it may be run (`kit.models.outside`).
 
     Returns:
         (generator, recipe, shape, pictures it had seen).
 
     Raises:
-        KitError: no such file, a damaged one, or one of another version.
+        KitError: no such file, a damaged one, one of another version, or one that brings code and is not trusted.
     """
     record = _read(path)
     try:
-        recipe = Recipe(**record["recipe"])
+        recipe = outside.trusted(record["recipe"], trust=trust, where=path)
         shape = Shape(**{**record["shape"], "classes": tuple(record["shape"]["classes"])})
         generator, _ = zoo.build(recipe, size=shape.size, channels=shape.channels, classes=len(shape.classes))
         generator.load_state_dict(record["ema"])

@@ -1,0 +1,99 @@
+"""A model from outside the package: one Python file with a row of the zoo, and networks of its own where it has any.
+
+The file's text becomes part of the recipe, and so of every run, checkpoint, kernel and submission made with it. It is
+code: what was saved with it is only opened for someone who says that he trusts it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from kit.errors import KitError
+from kit.models.recipe import Recipe
+
+if TYPE_CHECKING:
+    from kit.models.zoo import Networks, Row
+
+
+def read(path: Path) -> Row:
+    """The row of a model file.
+
+    Args:
+        path: a Python file that sets `ROW` (a `kit.models.zoo.Row`) and, where the row's recipe names networks that
+            the zoo does not have, `NETWORKS` (a `kit.models.zoo.Networks`). It is run.
+
+    Returns:
+        Its row; the file's text is in the recipe's `source`.
+
+    Raises:
+        KitError: no such file, one that fails, one without a row, or a name that the zoo has already.
+    """
+    from kit.models.zoo import NETWORKS, ZOO, Row
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise KitError(f"{path}: no such model file", "name a row of `kit models`, or a Python file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise KitError(f"{path}: cannot be read ({error})") from error
+    row = getattr(_run(text, str(path)), "ROW", None)
+    if not isinstance(row, Row):
+        raise KitError(f"{path}: sets no ROW", "see “A model of your own” in docs/models.md")
+    if row.name in ZOO:
+        raise KitError(f"{path}: the zoo has a model {row.name} already", "give the recipe another name")
+    recipe = dataclasses.replace(row.recipe, source=text)
+    if networks(recipe) is None and recipe.networks not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise KitError(f"{path}: sets no NETWORKS, and the zoo has none named {recipe.networks!r}", f"it has {known}")
+    return dataclasses.replace(row, recipe=recipe)
+
+
+def networks(recipe: Recipe) -> Networks | None:
+    """The networks that a recipe brings along; None for a recipe that brings none. Runs its file."""
+    return getattr(_run(recipe.source, recipe.model), "NETWORKS", None) if recipe.source else None
+
+
+def trusted(record: dict[str, Any], *, trust: bool, where: Path) -> Recipe:
+    """The recipe in a record that was read from a disk.
+
+    Args:
+        record: a `Recipe` as a dictionary.
+        trust: whether code in it may be run.
+        where: the file it comes from, for the message.
+
+    Raises:
+        KitError: it brings code, and is not trusted.
+        TypeError: no recipe.
+    """
+    recipe = Recipe(**record)
+    if recipe.source and not trust:
+        raise KitError(
+            f"{where}: {recipe.model} was made by a model file of its own ({digest(recipe)[:12]}), which is code",
+            "add --trust to run it, if you know where it comes from",
+        )
+    return recipe
+
+
+def digest(recipe: Recipe) -> str:
+    """SHA-256 of the model file in a recipe; empty without one."""
+    return hashlib.sha256(recipe.source.encode()).hexdigest() if recipe.source else ""
+
+
+@functools.cache
+def _run(text: str, name: str) -> ModuleType:
+    module = ModuleType("kit_model_file")
+    try:
+        exec(compile(text, name, "exec"), module.__dict__)
+    except KitError:
+        raise
+    except Exception as error:
+        last = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
+        line = last[-1].lineno if last else getattr(error, "lineno", None)
+        raise KitError(f"{name}, line {line}: {type(error).__name__}: {error}", "mend the model file") from error
+    return module
