@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import datetime
 from pathlib import Path
 
 from kit.errors import KitError
@@ -51,11 +52,42 @@ def process_age() -> float:
         return time.monotonic() - _IMPORTED
 
 
-class Stopwatch:
-    """The time a run has used: this process's, counted from its start (imports and all), and that of earlier ones."""
+def parse_moment(text: str) -> float:
+    """Seconds since 1970 in "1763800000" or "2026-11-22T09:00:00+00:00"; without a zone it is this machine's.
 
-    def __init__(self) -> None:
-        self._origin = time.monotonic() - process_age()
+    Raises:
+        KitError: it is neither, or has not come yet.
+    """
+    try:
+        moment = float(text)
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text.strip()).timestamp()
+        except ValueError:
+            raise KitError(
+                f"{text!r} is no moment", "write it like 2026-11-22T09:00:00, or in seconds since 1970"
+            ) from None
+    if not 0 < moment <= time.time() + 1:
+        raise KitError(f"{text!r} is no moment in the past", "give the time at which the clock began to run")
+    return moment
+
+
+class Stopwatch:
+    """The time a run has used: this process's, counted from its start (imports and all), and that of earlier ones.
+
+    Args:
+        started_at: when the clock began to run, in seconds since 1970 (`time.time()`), if that was before this process,
+            as in a kernel; None: the process's start.
+    """
+
+    def __init__(self, started_at: float | None = None) -> None:
+        age = process_age() if started_at is None else time.time() - started_at
+        self._origin = time.monotonic() - age
+
+    @property
+    def started_at(self) -> float:
+        """When the clock began to run, in seconds since 1970."""
+        return time.time() - self.seconds()
 
     def seconds(self) -> float:
         """Seconds used so far."""

@@ -7,11 +7,10 @@ ends in the same orderly way, with a checkpoint, a checked `images.zip` and the 
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,15 +32,14 @@ from kit.generation.standing import draw
 from kit.models.recipe import Recipe
 from kit.runs import CHECKPOINT, IMAGES, VERSION, Run, read_run
 from kit.submission.source import write_source
-from kit.training import budget, checkpoint, device, health, loop, players
+from kit.training import budget, checkpoint, device, health
 from kit.training.losses import LOSSES
+from kit.training.parallel import ALONE, Crew, LostError
+from kit.training.session import Session
 from kit.training.stopping import Stop
 
 TRIAL = 256
 """Pictures generated, packed and checked to learn what the real ones will cost."""
-
-CALIBRATION_S = 2.0
-"""Seconds of training on a copy to learn its speed."""
 
 CORRECTIONS = (0.25, 0.5, 0.75)
 """Shares of the budget after which reserve and speed are measured again, in case the machine has changed."""
@@ -91,21 +89,38 @@ class Listener(Protocol):
         """Generating and packing go on."""
 
 
-def train(job: Job, *, clock: Stopwatch, listener: Listener) -> Run:
+def train(job: Job, *, clock: Stopwatch, listener: Listener, crew: Crew = ALONE) -> Run:
     """Trains a model and leaves a run folder with a checked `images.zip`.
 
     With `images` set it is a pure function of recipe, seed and data on one machine; with `budget_s` set it ends by
     itself within the budget, which counts from the start of the process and over all parts of a resumed run.
+
+    In a crew the first process conducts the run and alone writes; the others are in `follow`.
 
     Returns:
         The run; `record["why"]` says why training stopped.
 
     Raises:
         KitError: bad input, a budget too small, a full disk, or training that diverged before its first checkpoint.
+        LostError, MemoryError, torch.OutOfMemoryError: in a crew, which cannot go on then; see `conclude`.
     """
     if job.out.exists() and not job.resume:
         raise KitError(f"{job.out} exists already", "choose another --out, go on with --resume, or remove it first")
-    return _Conductor(job, clock, listener).train()
+    return _Conductor(job, clock, listener, crew).train()
+
+
+def follow(job: Job, *, crew: Crew) -> None:
+    """Trains along in every process of a crew but the first; see `kit.training.session.Session.follow`."""
+    Session(job.recipe, packed.load(job.data), seed=job.seed, device=device.choose(), crew=crew).follow()
+
+
+def conclude(job: Job, why: str, *, clock: Stopwatch, listener: Listener) -> Run:
+    """Ends a run whose processes are gone: a zip made from its last checkpoint, and the reason in `run.json`.
+
+    Raises:
+        KitError: there is no checkpoint.
+    """
+    return _Conductor(dataclasses.replace(job, resume=True), clock, listener, ALONE).conclude(why)
 
 
 def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, listener: Listener) -> Run:
@@ -142,24 +157,15 @@ def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, l
 class _Conductor:
     """One process's work on one run; `train` is its only door."""
 
-    def __init__(self, job: Job, clock: Stopwatch, listener: Listener) -> None:
+    def __init__(self, job: Job, clock: Stopwatch, listener: Listener, crew: Crew) -> None:
         self.job, self.clock, self.listener = job, clock, listener
         self.recipe = job.recipe
         self.prepared = packed.load(job.data)
         self.rules: Competition = competition.get(self.prepared.competition)
         self.count = self.rules.count if job.count is None else job.count
         self.device = device.choose()
-        self.shape = checkpoint.Shape(self.prepared.size, self.prepared.channels, tuple(self.prepared.classes))
-        flip = self.recipe.flip and self.prepared.mirror
-        self.batches = packed.Batches(self.prepared, seed=job.seed, device=self.device.kind, flip=flip)
-        self.state = players.build(
-            self.recipe,
-            size=self.shape.size,
-            channels=self.shape.channels,
-            classes=len(self.shape.classes),
-            seed=job.seed,
-            device=self.device.kind,
-        )
+        self.session = Session(self.recipe, self.prepared, seed=job.seed, device=self.device, crew=crew)
+        self.state, self.shape = self.session.state, self.session.shape
         self.run = Run(job.out)
         self.plan: budget.Plan | None = None
         self.rescues = budget.Rescues(job.budget_s) if job.budget_s else None
@@ -173,6 +179,7 @@ class _Conductor:
 
     def train(self) -> Run:
         if self.job.resume and self._take_up():
+            self.session.dismiss()
             return self.run
         with self.stop:
             self._make_plan()
@@ -182,9 +189,20 @@ class _Conductor:
                 self._finish(why)
             except BaseException as error:
                 self._ballast.unlink(missing_ok=True)
+                if isinstance(error, LostError | MemoryError | torch.OutOfMemoryError) and self.session.crew.size > 1:
+                    raise  # the others are in the midst of a step: `conclude` will do the rest
                 with contextlib.suppress(KitError):  # a full disk; what stopped the run matters more
                     self.run.update(state="failed", why=str(error) or type(error).__name__)
                 raise
+        return self.run
+
+    def conclude(self, why: str) -> Run:
+        self._take_up()
+        if not self._checkpoint.exists():
+            raise KitError(f"{self.job.out}: {why} before there was a checkpoint", "start it again")
+        with self.stop:
+            self._open()
+            self._finish(why)
         return self.run
 
     # ---- before training
@@ -200,7 +218,7 @@ class _Conductor:
             return True
         self._require_same(record)
         if self._checkpoint.exists():
-            checkpoint.load_players(self._checkpoint, self.state, self.recipe, self.shape)
+            self.session.load(self._checkpoint)
             self.listener.happened(f"{self.job.out}: goes on from {self.state.pictures:,} pictures")
         else:
             self.listener.happened(f"{self.job.out}: no checkpoint yet, so training starts anew")
@@ -252,7 +270,7 @@ class _Conductor:
         reserve_s = self._measure_reserve()
         now = self.clock.seconds()
         budget.require_enough(self.job.budget_s, started_s=now, reserve_s=reserve_s, count=self.count)
-        rate = self._measure_rate()
+        rate = self.session.rate(self.clock)
         self._plan_rest(budget.Plan(self.job.budget_s, now, reserve_s, pictures=0), rate)
 
     def _plan_rest(self, plan: budget.Plan, rate: float) -> None:
@@ -271,16 +289,6 @@ class _Conductor:
         with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
             self._write_images(batches, Path(folder) / IMAGES, trial)
         return budget.reserve(self.clock.seconds() - ready, trial=trial, count=self.count, once_s=ready - began)
-
-    def _measure_rate(self) -> float:
-        """Pictures per second of training, measured on a copy of the players."""
-        copied = copy.deepcopy(self.state)
-        for _ in self._steps(copied, done=lambda n: n > self.state.pictures):
-            pass  # the first step also chooses kernels and fills caches
-        began, first = self.clock.seconds(), copied.pictures
-        for _ in self._steps(copied, done=lambda n: n > first and self.clock.seconds() - began >= CALIBRATION_S):
-            pass
-        return (copied.pictures - first) / (self.clock.seconds() - began)
 
     def _open(self) -> None:
         """Makes the run folder, or the next part of one, and sets room aside for its end."""
@@ -308,32 +316,17 @@ class _Conductor:
             rescues=self.run.record.get("rescues", []),
             rollbacks=self.run.record.get("rollbacks", []),
             pictures=self.state.pictures,
-            parts=[*parts, {"from": self.state.pictures, "to": self.state.pictures, "seconds": 0.0}],
+            parts=[*parts, self._part()],
             result=self.run.record.get("result"),
         )
         self.run.record["data"]["path"] = str(self.job.data)
 
-    # ---- training
+    def _part(self) -> dict[str, Any]:
+        """The record of this process's work, and of those that train with it, as it begins."""
+        pictures, processes = self.state.pictures, self.session.crew.size
+        return {"from": pictures, "to": pictures, "seconds": 0.0, "processes": processes}
 
-    def _steps(
-        self,
-        state: players.Players,
-        *,
-        done: Callable[[int], bool],
-        tick_due: Callable[[int], bool] = lambda _: False,
-        plan: int | None = None,
-        steps: float = 1.0,
-    ) -> Iterator[loop.Tick]:
-        return loop.train(
-            state,
-            self.batches,
-            dataclasses.replace(self.recipe, lr_g=self.recipe.lr_g * steps, lr_d=self.recipe.lr_d * steps),
-            seed=self.job.seed,
-            device=self.device,
-            tick_due=tick_due,
-            done=done,
-            plan=plan,
-        )
+    # ---- training
 
     def _train(self) -> str:
         """Trains until something says stop, and says what; the players are then fit to generate."""
@@ -344,6 +337,8 @@ class _Conductor:
             try:
                 return self._ticks()
             except (MemoryError, torch.OutOfMemoryError):
+                if self.session.crew.size > 1:
+                    raise
                 why = "out of memory"
             except DiskFullError as error:
                 self._ballast.unlink(missing_ok=True)
@@ -354,14 +349,14 @@ class _Conductor:
                     self._roll_back(why)
                     continue
             # A step may have been cut in two: go back to the last state that was whole.
-            checkpoint.load_players(self._checkpoint, self.state, self.recipe, self.shape)
+            self.session.load(self._checkpoint)
             self.listener.happened(f"{why}: finishing with the checkpoint of {self.state.pictures:,} pictures")
             return why
 
     def _roll_back(self, why: str) -> None:
         """Goes back to the last checkpoint and on from there with smaller steps; a replay will do so, too."""
         reached = self.state.pictures
-        checkpoint.load_players(self._checkpoint, self.state, self.recipe, self.shape)
+        self.session.load(self._checkpoint)
         back_to = self.state.pictures
         self.run.forget_after(back_to)
         steps = self._steps_scale() * health.SMALLER
@@ -393,10 +388,9 @@ class _Conductor:
             def done(n: int, until: int | None = until) -> bool:
                 return self.stop.signal is not None or pace.done(n) or (until is not None and n >= until)
 
-            for tick in self._steps(
-                self.state,
+            for tick in self.session.steps(
                 plan=plan,
-                steps=steps,
+                lr_scale=steps,
                 done=done,
                 tick_due=lambda n: self.stop.signal is not None or pace.tick_due(n),
             ):
@@ -450,13 +444,13 @@ class _Conductor:
 
     def _save(self) -> None:
         """A checkpoint, and how far this part has come."""
-        checkpoint.save(self._checkpoint, self.state, self.recipe, self.shape)
+        self.session.save(self._checkpoint)
         self._note_part()
 
     def _note_part(self) -> None:
         *earlier, part = self.run.record["parts"]
         seconds = round(self.clock.seconds() - self.used_s, 3)
-        part = {"from": part["from"], "to": self.state.pictures, "seconds": seconds}
+        part |= {"to": self.state.pictures, "seconds": seconds}
         self.run.update(pictures=self.state.pictures, parts=[*earlier, part])
 
     def _save_grid(self) -> NDArray[np.uint8]:
@@ -487,6 +481,7 @@ class _Conductor:
 
     def _finish(self, why: str) -> None:
         """The zip, unless a signal leaves no time for a better one, and the last words of `run.json`."""
+        self.session.dismiss()
         self._ballast.unlink(missing_ok=True)
         stopped = self.clock.seconds()
         kept = self.stop.signal and (self.run.path / IMAGES).exists()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kit.clock import Stopwatch, parse_duration, show_duration
+from kit.clock import Stopwatch, parse_duration, parse_moment, show_duration
 from kit.commands.common import DataOption, RunArgument, TrustOption, say
 from kit.errors import KitError
 
@@ -39,6 +40,18 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the model; see `kit models NAME`."),
     ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|N", help="Share each batch by so many processes, one a GPU; without a GPU, on the CPU."
+        ),
+    ] = None,
+    started_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="When the budget's clock began to run, as in a kernel; ISO, or seconds since 1970."
+        ),
+    ] = None,
 ) -> None:
     """Train a GAN and leave a run folder with a checked images.zip.
 
@@ -46,14 +59,13 @@ def train(
     """
     if (budget is None) == (images is None):
         raise KitError("give either --budget TIME or --images N", "for example --budget 3m")
-    clock = Stopwatch()
+    clock = Stopwatch(parse_moment(started_at) if started_at else None)
     budget_s = parse_duration(budget) if budget else None
 
     from kit.models import zoo
 
     recipe = zoo.get(model).override(settings or [])
-    from kit import pipeline, runs
-    from kit.console import TrainingScreen
+    from kit import pipeline, processes, runs
     from kit.data.dataset import latest
 
     data = data or latest()
@@ -67,15 +79,15 @@ def train(
         images=images,
         count=count,
     )
-    with TrainingScreen(clock) as screen:
-        run = pipeline.train(job, clock=clock, listener=screen)
-    record = run.record
+    record = processes.train(job, gpus=gpus, clock=clock, arguments=sys.argv[1:])
+    if record is None:
+        return
     say(
-        f"{run.path}: {record['why']}; {record['pictures']:,} pictures seen, {record['result']['count']:,} generated, "
+        f"{job.out}: {record['why']}; {record['pictures']:,} pictures seen, {record['result']['count']:,} generated, "
         f"packed and checked in {show_duration(record['seconds']['finishing'])}; "
         f"{show_duration(record['seconds']['in_all'])} in all"
     )
-    typer.echo(run.path)
+    typer.echo(job.out)
     if record["signal"] == "SIGINT":
         raise typer.Exit(130)
 

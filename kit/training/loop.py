@@ -12,13 +12,14 @@ from torch.optim import Optimizer
 
 from kit.data.packed import Batches
 from kit.models.recipe import Recipe
-from kit.seeds import derive
 from kit.training.augment import augment
 from kit.training.device import Device
 from kit.training.losses import LOSSES
+from kit.training.parallel import ALONE, Crew
 from kit.training.penalties import PENALTIES
 from kit.training.players import Players
 from kit.training.schedule import behind, scale
+from kit.training.streams import Share, Stream, latents, randomness
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def train(
     tick_due: Callable[[int], bool],
     done: Callable[[int], bool],
     plan: int | None = None,
+    crew: Crew = ALONE,
 ) -> Iterator[Tick]:
     """Trains the players in place, and hands over to the caller at every tick.
 
@@ -62,15 +64,18 @@ def train(
         tick_due: called after each step of G with the pictures seen; true hands over to the caller.
         done: called before each step of D's round with the pictures seen; true ends the training.
         plan: pictures over which schedules run; None leaves everything as it begins.
+        crew: the processes that share each batch; the first one's `tick_due` and `done` hold for all.
 
     Yields:
         A Tick, at least one unless `done` is true from the start; the last one ends with the last step.
     """
     G, D, opt_G, opt_D = players.G.train(), players.D.train(), players.opt_G, players.opt_D
     loss, penalty = LOSSES[recipe.loss], PENALTIES[recipe.penalty]
+    whole = Share(0, recipe.batch, recipe.batch)
+    own = crew.own(whole)
     meter = Meter()
 
-    while not done(players.pictures):
+    while not crew.agree(done(players.pictures)):
         share = behind(players.pictures, plan)
         rate = scale(recipe.schedule, share, end=recipe.lr_end)
         set_rates((opt_D, recipe.lr_d * rate), (opt_G, recipe.lr_g * rate))
@@ -81,56 +86,53 @@ def train(
         D.requires_grad_(True)
         for step in range(recipe.critic_steps):
             position = players.pictures + step * recipe.batch
-            random = randomness(seed, "critic", position, device.kind)
-            x, y = batches.draw(position, recipe.batch)
-            z = latents(seed, position, recipe.batch, recipe.latent, device.kind)
+            random = randomness(seed, "critic", position, device.kind, own)
+            x, y = batches.draw(position + own.first, len(own))
+            z = latents(seed, position, own, recipe.latent, device.kind)
             with parametrize.cached():  # one power iteration a step, however often D looks
                 with device.autocast():
                     with torch.set_grad_enabled(step == recipe.critic_steps - 1):
-                        fake = G(z, y).float()
+                        fake = exact(G(z, y))
                     real_seen = disguise(x, recipe, noise, random)
                     fake_seen = disguise(fake.detach(), recipe, noise, random)
-                    real_logits, fake_logits = D(real_seen, y).float(), D(fake_seen, y).float()
+                    real_logits, fake_logits = (
+                        crew.gather(exact(D(seen, y)), own, whole) for seen in (real_seen, fake_seen)
+                    )
                 loss_D = loss.critic(real_logits, fake_logits, recipe.real_label)
-                loss_D = loss_D + penalty_weight * penalty(D, real_seen, fake_seen, y, random)
-            descend(loss_D, D, opt_D, recipe.grad_clip)
+                loss_D = loss_D + penalty_weight * own.weight * penalty(D, real_seen, fake_seen, y, random)
+            descend(loss_D, D, opt_D, recipe.grad_clip, crew)
             if recipe.weight_clip:
                 clip_weights(D, recipe.weight_clip)
 
         # G: the same pictures, judged by the D that has just learned. D's own gradients are not needed.
         D.requires_grad_(False)
-        random = randomness(seed, "generator", players.pictures, device.kind)
+        random = randomness(seed, "generator", players.pictures, device.kind, own)
         with parametrize.cached(), device.autocast():
             if loss.relativistic:
-                real_logits = D(real_seen, y).float()
-            judged = D(disguise(fake, recipe, noise, random), y).float()
+                real_logits = crew.gather(exact(D(real_seen, y)), own, whole)
+            judged = crew.gather(exact(D(disguise(fake, recipe, noise, random), y)), own, whole)
         loss_G = loss.generator(judged, real_logits.detach())
-        descend(loss_G, G, opt_G, recipe.grad_clip)
+        descend(loss_G, G, opt_G, recipe.grad_clip, crew)
 
         players.pictures += recipe.pictures_per_iteration
         players.ema.update(G, step=players.pictures)
         meter.add(loss_D, loss_G, real_logits, fake_logits)
-        if tick_due(players.pictures):
+        if crew.agree(tick_due(players.pictures)):
             yield meter.read(players.pictures)
 
     if meter.steps:
         yield meter.read(players.pictures)
 
 
-def randomness(seed: int, purpose: str, position: int, device: torch.device) -> torch.Generator:
-    """A stream of random numbers that is a function of the seed, the purpose and the pictures seen."""
-    return torch.Generator(device).manual_seed(derive(seed, purpose, position))
+def exact(x: Tensor) -> Tensor:
+    """What a network gives, in fp32 where it ran in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def latents(seed: int, position: int, count: int, length: int, device: torch.device) -> Tensor:
-    """The latents z ~ N(0, I) of one step, shape (count, length); a function of the seed and the pictures seen."""
-    return torch.randn(count, length, generator=randomness(seed, "latents", position, device), device=device)
-
-
-def disguise(x: Tensor, recipe: Recipe, noise: float, random: torch.Generator) -> Tensor:
+def disguise(x: Tensor, recipe: Recipe, noise: float, random: Stream) -> Tensor:
     """Pictures (B, C, H, W) as D gets to see them: with instance noise (Sønderby et al. 2017) and augmented."""
     if noise:
-        x = x + noise * torch.randn(x.shape, generator=random, device=x.device)
+        x = x + noise * random.normal(*x.shape)
     return augment(x, recipe.augmentations, random)
 
 
@@ -141,10 +143,11 @@ def set_rates(*rates: tuple[Optimizer, float]) -> None:
             group["lr"] = lr
 
 
-def descend(loss: Tensor, network: nn.Module, optimizer: Optimizer, grad_clip: float) -> None:
+def descend(loss: Tensor, network: nn.Module, optimizer: Optimizer, grad_clip: float, crew: Crew) -> None:
     """One step down the loss, with the gradient shortened to `grad_clip` if it is longer (0: never)."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    crew.add_gradients(network)
     if grad_clip:
         nn.utils.clip_grad_norm_(network.parameters(), grad_clip)
     optimizer.step()

@@ -51,6 +51,21 @@ def test_the_process_is_as_old_as_its_interpreter():
     assert (0.28 if sys.platform == "linux" else 0) <= age <= elapsed + 0.05
 
 
+@pytest.mark.parametrize(
+    "text", [str(time.time() - 100), time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() - 100))]
+)
+def test_a_clock_that_began_before_the_process(text):
+    watch = clock.Stopwatch(clock.parse_moment(text))
+    assert 99 <= watch.seconds() < 160
+    assert watch.started_at == pytest.approx(time.time() - 100, abs=60)
+
+
+@pytest.mark.parametrize("text", ["noon", "", "2999-01-01", "-5", "nan", str(time.time() + 1000)])
+def test_what_is_no_moment_in_the_past_is_named(text):
+    with pytest.raises(KitError, match="no moment"):
+        clock.parse_moment(text)
+
+
 def test_a_plan_keeps_back_what_finishing_costs():
     reserve = budget.reserve(2.0, trial=100, count=1000)
     assert reserve > 20

@@ -16,6 +16,7 @@ from kit.training.augment import augment
 from kit.training.device import Device
 from kit.training.losses import LOSSES
 from kit.training.penalties import PENALTIES
+from kit.training.streams import Share
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 BATCH = 8
@@ -95,14 +96,14 @@ def textbook(recipe, state, batches, *, iterations, plan):
 
         def seen(x, random, left=left):
             if recipe.instance_noise:
-                x = x + recipe.instance_noise * left * torch.randn(x.shape, generator=random)
+                x = x + recipe.instance_noise * left * random.normal(*x.shape)
             return augment(x, names, random)
 
         began = position
         for step in range(recipe.critic_steps):
             random = loop.randomness(0, "critic", position, CPU.kind)
             x, y = batches.draw(position, BATCH)
-            z = loop.latents(0, position, BATCH, recipe.latent, CPU.kind)
+            z = loop.latents(0, position, Share(0, BATCH, BATCH), recipe.latent, CPU.kind)
             # G's own forward of this step's last batch comes in its own step, below.
             maker = copy.deepcopy(G) if step == recipe.critic_steps - 1 else G
             real = seen(x, random)

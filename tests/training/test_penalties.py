@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from kit.training.penalties import PENALTIES
+from kit.training.streams import Stream
 
 
 class Curved(nn.Module):
@@ -40,8 +41,8 @@ def setting():
     return Curved(), real, fake, torch.tensor([0, 1, 2])
 
 
-def random(seed: int = 7) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def random(seed: int = 7) -> Stream:
+    return Stream(torch.Generator().manual_seed(seed))
 
 
 def squared_slopes(D, x, y, step=1e-5):
@@ -56,7 +57,7 @@ def squared_slopes(D, x, y, step=1e-5):
 
 
 def between(real, fake):
-    share = torch.rand(len(real), 1, 1, 1, generator=random(), dtype=real.dtype)
+    share = torch.rand(len(real), 1, 1, 1, generator=torch.Generator().manual_seed(7), dtype=real.dtype)
     return share * real + (1 - share) * fake
 
 

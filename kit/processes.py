@@ -1,0 +1,83 @@
+"""A training run in this process, or in several that this one starts and waits for."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from kit import pipeline
+from kit.clock import Stopwatch
+from kit.console import TrainingScreen
+from kit.errors import KitError
+from kit.runs import RECORD, read_run
+from kit.training import launch, parallel
+
+
+def train(job: pipeline.Job, *, gpus: str | None, clock: Stopwatch, arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Trains, and ends the run in order even if one of its processes dies.
+
+    Args:
+        job: what to train.
+        gpus: "all", a number, or None: one process.
+        clock: the run's.
+        arguments: of the command line that asked for it: what other processes are started with.
+
+    Returns:
+        The run's `run.json`; None in one of several processes, as the one that started them has the last word.
+
+    Raises:
+        KitError: what `kit.pipeline.train` raises, in the process that has to say it.
+        SystemExit: the processes could not begin, and have said why; or this is one of them and has to end.
+    """
+    if launch.inside():
+        _take_part(job, clock)
+        return None
+    count = launch.processes(gpus)
+    if count > 1:
+        return _launch(job, count, clock, arguments)
+    with TrainingScreen(clock) as screen:
+        return pipeline.train(job, clock=clock, listener=screen).record
+
+
+def _take_part(job: pipeline.Job, clock: Stopwatch) -> None:
+    """One of several processes."""
+    crew = parallel.join()
+    try:
+        if crew.leads:
+            with TrainingScreen(clock) as screen:
+                pipeline.train(job, clock=clock, listener=screen, crew=crew)
+        else:
+            pipeline.follow(job, crew=crew)
+    except parallel.LostError:
+        sys.exit(launch.LOST)
+    except (MemoryError, torch.OutOfMemoryError):
+        sys.exit(launch.OUT_OF_MEMORY)
+    except KitError:
+        if crew.leads:
+            raise
+        sys.exit(1)  # the first process says the same
+
+
+def _launch(job: pipeline.Job, count: int, clock: Stopwatch, arguments: Sequence[str]) -> dict[str, Any]:
+    """Several processes; should they leave the run unfinished, this one ends it."""
+    before = _record(job)
+    began = clock.started_at
+    ended = launch.launch([*arguments, "--out", str(job.out), "--started-at", repr(began)], count)
+    record = _record(job)
+    if record is None or (ended.early and record == before) or record["state"] == "failed":
+        sys.exit(130 if ended.signal == signal.SIGINT else 1)
+    if record["state"] != "running":
+        return record
+    # The parts of these processes count already, up to their last checkpoint.
+    used = sum(part["seconds"] for part in record["parts"][len(before["parts"]) if before else 0 :])
+    clock = Stopwatch(began + used)
+    with TrainingScreen(clock) as screen:
+        return pipeline.conclude(job, ended.why, clock=clock, listener=screen).record
+
+
+def _record(job: pipeline.Job) -> dict[str, Any] | None:
+    return read_run(job.out) if (job.out / RECORD).is_file() else None

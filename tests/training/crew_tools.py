@@ -1,0 +1,78 @@
+"""What a process of a crew does in the tests; a module of its own, as new processes import it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from kit.data import packed
+from kit.models.zoo import ZOO
+from kit.training import loop, parallel, players
+from kit.training.device import Device
+
+STEPS = 2
+BATCH = 8
+CPU = Device(torch.device("cpu"), "CPU", torch.float32)
+
+CASES: dict[str, tuple[str, list[str]]] = {
+    "batch norm in both": ("dcgan", []),
+    "means over the batch": ("ralsgan", []),
+    "a penalty": ("wgan-gp", []),
+    "a penalty through batch norm": ("dcgan", ["penalty=r1", "penalty_weight=0.5"]),
+    "pairs and two penalties": ("r3gan", ["schedule=constant"]),
+    "conditions, attention, dense layers": ("biggan", []),
+    "dense layers": ("gan", []),
+    "everything that is random": (
+        "dcgan",
+        ["augment=color,translation,cutout", "instance_noise=0.1", "grad_clip=0.5"],
+    ),
+}
+"""A name, a row of the zoo and what is changed in it."""
+
+
+class Doubled(packed.Batches):
+    """Batches in float64."""
+
+    def draw(self, position, count):
+        x, y = super().draw(position, count)
+        return x.double(), y
+
+
+def trained(case: str, data: Path, crew: parallel.Crew) -> dict[str, torch.Tensor]:
+    """Weights, buffers and the last gradients after some steps in float64."""
+    torch.set_default_dtype(torch.float64)
+    model, settings = CASES[case]
+    recipe = ZOO[model].recipe.override(["width=4", "latent=8", f"batch={BATCH}", "critic_steps=1", *settings])
+    state = players.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU.kind)
+    if crew.size > 1:
+        parallel.synchronise(state.G)
+        parallel.synchronise(state.D)
+    batches = Doubled(packed.load(data), seed=0, device=CPU.kind, flip=True)
+    for _ in loop.train(
+        state,
+        batches,
+        recipe,
+        seed=0,
+        device=CPU,
+        tick_due=lambda _: False,
+        done=lambda n: n >= STEPS * BATCH if crew.leads else False,
+        plan=100,
+        crew=crew,
+    ):
+        pass
+    found: dict[str, torch.Tensor] = {}
+    for name, network in {"G": state.G, "D": state.D, "ema": state.ema.module}.items():
+        found |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        found |= {f"{name}.{key}'": p.grad for key, p in network.named_parameters() if p.grad is not None}
+    return found
+
+
+def work(rank: int, size: int, store: str, data: Path, out: Path) -> None:
+    """One process of a crew: all cases, one after the other."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "TORCHELASTIC_RUN_ID": "test", "LOCAL_RANK": str(rank)}
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    crew = parallel.Crew(rank, size)
+    torch.save({case: trained(case, data, crew) for case in CASES}, out / f"{rank}.pt")
+    parallel.leave()
