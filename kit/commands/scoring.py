@@ -17,7 +17,8 @@ def score(
     target: Annotated[Path, typer.Argument(metavar="RUN|images.zip|DIR")],
     data: DataOption = None,
     features: Annotated[
-        str, typer.Option(help="timm, timm:NAME, kaggle, nasnet or random: the network that looks at the pictures.")
+        str,
+        typer.Option(help="The network that looks on: timm, timm:NAME, kaggle, nasnet, own or random."),
     ] = "timm",
     weights: Annotated[
         Path | None,
@@ -46,7 +47,8 @@ def score(
 
     found = find_target(target)
     prepared = load(data or found.data or latest())
-    network = feature_sets.build(features, weights=weights, dtype=dtype)
+    with bar("training features", unit="pictures") as progress:
+        network = feature_sets.build(features, weights=weights, dtype=dtype, prepared=prepared, progress=progress)
     with bar("scoring", unit="pictures") as progress:
         result = scoring.score(
             found.pictures,

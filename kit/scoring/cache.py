@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.data.dataset import PreparedSet
 from kit.errors import KitError
 from kit.files import atomic_folder, read_json, sha256, write_json
 
@@ -61,21 +63,23 @@ class Cache:
         if kept is not None:
             return kept
         arrays = build()
-        if self.folder is None:
-            return arrays
-        try:
-            self._put(identity, arrays)
-        except (KitError, OSError):
-            return arrays
+        self.put(identity, arrays)
         return self.get(identity) or arrays
 
-    def _put(self, identity: Mapping[str, Any], arrays: Arrays) -> None:
-        assert self.folder is not None
-        with atomic_folder(self.folder / _key(identity)) as part:
+    def put(self, identity: Mapping[str, Any], arrays: Arrays) -> None:
+        """Keeps the arrays of an entry, in place of one that stands there; where it cannot, it keeps nothing."""
+        if self.folder is None:
+            return
+        with contextlib.suppress(KitError, OSError), atomic_folder(self.folder / _key(identity)) as part:
             for name, array in arrays.items():
                 np.save(part / f"{name}.npy", array, allow_pickle=False)
             digests = {name: sha256(part / f"{name}.npy") for name in arrays}
             write_json(part / "entry.json", {"identity": _full(identity), "sha256": digests})
+
+
+def default_cache(prepared: PreparedSet) -> Path:
+    """Where what was computed about a set is kept: inside the set, so that it goes when the set goes."""
+    return prepared.path / ".cache"
 
 
 def _full(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kit.data.dataset import PreparedSet, Split
 from kit.errors import KitError
 from kit.files import sha256
 from kit.generation.pictures import picture_names, read_pictures
-from kit.scoring.cache import Cache
+from kit.scoring.cache import Cache, default_cache
 from kit.scoring.estimate import Estimate, arithmetic_seconds
 from kit.scoring.extract import Features, FeatureSet, Progress, no_progress
 from kit.scoring.frechet import frechet, gaussian
@@ -116,11 +116,6 @@ def score(
         seconds=time.perf_counter() - began,
         archive=None if pictures.is_dir() else sha256(pictures),
     )
-
-
-def default_cache(prepared: PreparedSet) -> Path:
-    """Where a set's reference features are kept: inside the set, so that they go when it goes."""
-    return prepared.path / ".cache"
 
 
 _TRIAL = 32

@@ -74,7 +74,7 @@ def timm_features(
         std=_triple(cfg.std),
         num_classes=cfg.num_classes,
     )
-    network = _untrained(lambda: timm.create_model(architecture, num_classes=description.num_classes))
+    network = untrained(lambda: timm.create_model(architecture, num_classes=description.num_classes))
     if weights is None:
         state, source = pretrained_weights(cfg)
     else:
@@ -103,7 +103,7 @@ def random_features(*, device: torch.device, dtype: str) -> FeatureSet:
     those of a trained network do; an untrained Inception costs twenty times as much, and its 2048 dimensions need
     more pictures than a trial has.
     """
-    network = _untrained(lambda: timm.create_model(RANDOM, num_classes=0, zero_init_last=False))
+    network = untrained(lambda: timm.create_model(RANDOM, num_classes=0, zero_init_last=False))
     return feature_set(
         network,
         name="random",
@@ -117,10 +117,10 @@ def random_features(*, device: torch.device, dtype: str) -> FeatureSet:
     )
 
 
-def _untrained(create: Callable[[], Any]) -> Any:
+def untrained(create: Callable[[], Any], *, seed: int = RANDOM_SEED) -> Any:
     """A timm network with its initial weights, without touching the random state of whoever calls."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(RANDOM_SEED)  # the CPU's alone: torch.manual_seed would seed GPUs too
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would seed GPUs too
         return create()
 
 
