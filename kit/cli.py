@@ -36,6 +36,7 @@ for command in (
     looking.report,
     looking.models,
     looking.runs,
+    looking.doctor,
 ):
     app.command()(command)
 app.add_typer(kernel.app, name="kernel")

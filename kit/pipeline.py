@@ -69,6 +69,7 @@ class Job:
     images: int | None = None  # real pictures to train on
     count: int | None = None  # pictures in images.zip; None: as the competition asks
     resume: bool = False  # go on with the run in `out` where there is one
+    deterministic: bool = False  # only algorithms that give the same bits every time, on a GPU too
     plans: tuple[tuple[int, int], ...] = ()  # to replay a budgeted run: from which picture on which plan, in pictures
     rates: tuple[tuple[int, float], ...] = ()  # to replay a rolled-back run: from which picture on which step sizes, ×
 
@@ -111,7 +112,9 @@ def train(job: Job, *, clock: Stopwatch, listener: Listener, crew: Crew = ALONE)
 
 def follow(job: Job, *, crew: Crew) -> None:
     """Trains along in every process of a crew but the first; see `kit.training.session.Session.follow`."""
-    Session(job.recipe, packed.load(job.data), seed=job.seed, device=device.choose(), crew=crew).follow()
+    where = device.choose(deterministic=job.deterministic)
+    with where.algorithms():
+        Session(job.recipe, packed.load(job.data), seed=job.seed, device=where, crew=crew).follow()
 
 
 def conclude(job: Job, why: str, *, clock: Stopwatch, listener: Listener) -> Run:
@@ -148,6 +151,7 @@ def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, l
         seed=record["seed"],
         images=record["result"]["pictures"],
         count=record["count"],
+        deterministic=record["device"].get("deterministic", False),
         plans=tuple((plan["at"], plan["pictures"]) for plan in record["plans"]),
         rates=tuple((back["to"], back["steps"]) for back in record.get("rollbacks", [])),
     )
@@ -163,7 +167,7 @@ class _Conductor:
         self.prepared = packed.load(job.data)
         self.rules: Competition = competition.get(self.prepared.competition)
         self.count = self.rules.count if job.count is None else job.count
-        self.device = device.choose()
+        self.device = device.choose(deterministic=job.deterministic)
         self.session = Session(self.recipe, self.prepared, seed=job.seed, device=self.device, crew=crew)
         self.state, self.shape = self.session.state, self.session.shape
         self.run = Run(job.out)
@@ -181,7 +185,7 @@ class _Conductor:
         if self.job.resume and self._take_up():
             self.session.dismiss()
             return self.run
-        with self.stop:
+        with self.stop, self.device.algorithms():
             self._make_plan()
             self._open()
             try:

@@ -92,6 +92,18 @@ def test_the_main_job_from_a_set_to_a_submission(kit, workplace):
     assert [(row["name"], row["pictures"], row["state"]) for row in rows] == [("dcgan-tiny-1", 32, "finished")]
 
 
+def test_the_doctor_says_what_it_finds_and_keeps_secrets(kit, workplace, monkeypatch):
+    monkeypatch.setenv("KAGGLE_USERNAME", "someone")
+    monkeypatch.setenv("KAGGLE_KEY", "very-secret")
+    monkeypatch.delenv("KAGGLE_API_TOKEN", raising=False)
+    said = json.loads(kit("doctor", "--json").stdout)
+    assert said["problems"] == []
+    assert "data/tiny" in said["facts"]["set"]
+    assert "KAGGLE_USERNAME" in said["facts"]["Kaggle"]
+    assert "very-secret" not in str(said)
+    assert "cores" in said["facts"]["processor"]
+
+
 def test_results_go_to_stdout_and_talk_to_stderr(kit, workplace):
     done = kit("train", "--model", "dcgan", "--images", 8, *TINY)
     assert done.stdout == "runs/dcgan-tiny-1\n"

@@ -1,4 +1,4 @@
-"""`kit models`, `runs` and `report`: what there is to look at."""
+"""`kit models`, `runs`, `report` and `doctor`: what there is to look at."""
 
 from __future__ import annotations
 
@@ -78,3 +78,24 @@ def report(
     with bar("filming", unit="frames") as progress:
         film(runs[0], progress=progress)
     typer.echo(write_report(runs[0]))
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine has, what the kit would choose on it, and what would stop it.
+
+    Exits with 1 if something would.
+
+    Example: kit doctor
+    """
+    from kit.doctor import examine
+
+    found = examine(Path())
+    if as_json:
+        print_json({"facts": found.facts, "problems": found.problems})
+    else:
+        for name, value in found.facts.items():
+            typer.echo(f"{name:10} {value}")
+        for problem in found.problems:
+            typer.echo(f"problem    {problem}")
+    if found.problems:
+        raise typer.Exit(1)

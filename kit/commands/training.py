@@ -46,6 +46,12 @@ def train(
             metavar="all|N", help="Share each batch by so many processes, one a GPU; without a GPU, on the CPU."
         ),
     ] = None,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic", help="On a GPU, too, the same bits every time; slower. A CPU always gives them."
+        ),
+    ] = False,
     started_at: Annotated[
         str | None,
         typer.Option(
@@ -78,6 +84,7 @@ def train(
         budget_s=budget_s,
         images=images,
         count=count,
+        deterministic=deterministic,
     )
     record = processes.train(job, gpus=gpus, clock=clock, arguments=sys.argv[1:])
     if record is None:

@@ -210,9 +210,10 @@ def _input(x: Tensor, lessons: Lessons) -> Tensor:
 
 
 def _device(device: torch.device) -> Device:
-    """The device with its own precision, whichever of the machine's devices it is."""
+    """The device with its own precision, whichever of the machine's devices it is; fp16 would need a scaler."""
     best = choose()
-    return best if best.kind.type == device.type else Device(device, device.type, torch.float32)
+    usable = best.kind.type == device.type and best.precision != torch.float16
+    return best if usable else Device(device, device.type, torch.float32)
 
 
 def _identity(prepared: PreparedSet, lessons: Lessons, *, full: bool) -> dict[str, Any]:

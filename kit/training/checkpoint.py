@@ -47,6 +47,8 @@ def save(path: Path, players: Players, recipe: Recipe, shape: Shape) -> None:
         "ema": players.ema.module.state_dict(),
         "opt_G": players.opt_G.state_dict(),
         "opt_D": players.opt_D.state_dict(),
+        "scaler_G": players.scaler_G.state_dict(),
+        "scaler_D": players.scaler_D.state_dict(),
     }
     with atomic(path) as file:
         torch.save(record, file)
@@ -111,6 +113,9 @@ def load_players(path: Path, players: Players, recipe: Recipe, shape: Shape) -> 
         players.ema.module.load_state_dict(record["ema"])
         players.opt_G.load_state_dict(record["opt_G"])
         players.opt_D.load_state_dict(record["opt_D"])
+        for key in ("scaler_G", "scaler_D"):
+            if scale := record.get(key):  # empty where the run comes from a device that needs none
+                getattr(players, key).load_state_dict(scale)
         players.pictures = int(record["pictures"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KitError(f"{path}: damaged checkpoint ({error})", "start a new run") from error

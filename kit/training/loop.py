@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
@@ -100,7 +101,7 @@ def train(
                     )
                 loss_D = loss.critic(real_logits, fake_logits, recipe.real_label)
                 loss_D = loss_D + penalty_weight * own.weight * penalty(D, real_seen, fake_seen, y, random)
-            descend(loss_D, D, opt_D, recipe.grad_clip, crew)
+            descend(loss_D, D, opt_D, players.scaler_D, recipe.grad_clip, crew)
             if recipe.weight_clip:
                 clip_weights(D, recipe.weight_clip)
 
@@ -112,7 +113,7 @@ def train(
                 real_logits = crew.gather(exact(D(real_seen, y)), own, whole)
             judged = crew.gather(exact(D(disguise(fake, recipe, noise, random), y)), own, whole)
         loss_G = loss.generator(judged, real_logits.detach())
-        descend(loss_G, G, opt_G, recipe.grad_clip, crew)
+        descend(loss_G, G, opt_G, players.scaler_G, recipe.grad_clip, crew)
 
         players.pictures += recipe.pictures_per_iteration
         players.ema.update(G, step=players.pictures)
@@ -143,14 +144,21 @@ def set_rates(*rates: tuple[Optimizer, float]) -> None:
             group["lr"] = lr
 
 
-def descend(loss: Tensor, network: nn.Module, optimizer: Optimizer, grad_clip: float, crew: Crew) -> None:
-    """One step down the loss, with the gradient shortened to `grad_clip` if it is longer (0: never)."""
+def descend(
+    loss: Tensor, network: nn.Module, optimizer: Optimizer, scaler: GradScaler, grad_clip: float, crew: Crew
+) -> None:
+    """One step down the loss, with the gradient shortened to `grad_clip` if it is longer (0: never).
+
+    In fp16 the scaler leaves a step out whose gradient is too large for it; in other precisions it does nothing.
+    """
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    scaler.scale(loss).backward()
     crew.add_gradients(network)
     if grad_clip:
+        scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.parameters(), grad_clip)
-    optimizer.step()
+    scaler.step(optimizer)
+    scaler.update()
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from torch.optim import Adam, Optimizer, RMSprop
 from kit.models import zoo
 from kit.models.recipe import OptimizerName, Recipe
 from kit.seeds import derive
+from kit.training.device import Device
 from kit.training.ema import PictureEma
 
 
@@ -24,6 +25,8 @@ class Players:
     ema: PictureEma
     opt_G: Optimizer
     opt_D: Optimizer
+    scaler_G: torch.amp.GradScaler
+    scaler_D: torch.amp.GradScaler
     pictures: int = 0  # real pictures seen by D
 
 
@@ -33,7 +36,7 @@ OPTIMIZERS: dict[OptimizerName, Callable[[Iterable[nn.Parameter], float, Recipe]
 }
 
 
-def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, device: torch.device) -> Players:
+def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, device: Device) -> Players:
     """Untrained players, a pure function of their arguments.
 
     Args:
@@ -42,7 +45,7 @@ def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, 
         channels: 1 or 3.
         classes: classes of the set.
         seed: the run's seed.
-        device: where they train.
+        device: where they train, and in which precision.
 
     Raises:
         KitError: there is no network of that size, or the recipe needs classes and the set has none.
@@ -52,7 +55,7 @@ def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, 
         torch.manual_seed(derive(seed, "weights"))
         G, D = zoo.build(recipe, size=size, channels=channels, classes=classes)
     # Convolutions are faster on channels-last memory on every device that matters.
-    G, D = (network.to(device).to(memory_format=torch.channels_last) for network in (G, D))
+    G, D = (network.to(device.kind).to(memory_format=torch.channels_last) for network in (G, D))
     optimizer = OPTIMIZERS[recipe.optimizer]
     return Players(
         G=G,
@@ -60,4 +63,6 @@ def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, 
         ema=PictureEma(G, half_life=recipe.ema_half_life, ramp=recipe.ema_ramp, batch=recipe.pictures_per_iteration),
         opt_G=optimizer(G.parameters(), recipe.lr_g, recipe),
         opt_D=optimizer(D.parameters(), recipe.lr_d, recipe),
+        scaler_G=device.scaler(),
+        scaler_D=device.scaler(),
     )

@@ -48,7 +48,7 @@ class Session:
             channels=prepared.channels,
             classes=len(prepared.classes),
             seed=seed,
-            device=device.kind,
+            device=device,
         )
         if crew.size > 1:
             for network in (self.state.G, self.state.D):

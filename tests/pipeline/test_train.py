@@ -219,3 +219,9 @@ def test_a_setting_of_sampling_changes_the_pictures_but_not_the_weights(run_tiny
     plain, changed = run_tiny(images=16, name="plain"), run_tiny(images=16, name="changed", settings=[setting])
     assert changed.record["result"]["weights_sha256"] == plain.record["result"]["weights_sha256"]
     assert changed.record["result"]["pixels_sha256"] != plain.record["result"]["pixels_sha256"]
+
+
+def test_deterministic_training_gives_the_bytes_that_a_cpu_gives_anyway(run_tiny):
+    plain, strict = run_tiny(images=16, name="plain"), run_tiny(images=16, name="strict", deterministic=True)
+    assert strict.record["device"]["deterministic"] is True
+    assert strict.record["result"]["sha256"] == plain.record["result"]["sha256"]

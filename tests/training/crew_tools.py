@@ -45,7 +45,7 @@ def trained(case: str, data: Path, crew: parallel.Crew) -> dict[str, torch.Tenso
     torch.set_default_dtype(torch.float64)
     model, settings = CASES[case]
     recipe = ZOO[model].recipe.override(["width=4", "latent=8", f"batch={BATCH}", "critic_steps=1", *settings])
-    state = players.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU.kind)
+    state = players.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
     if crew.size > 1:
         parallel.synchronise(state.G)
         parallel.synchronise(state.D)

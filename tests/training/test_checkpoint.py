@@ -10,6 +10,9 @@ import torch
 from kit.errors import KitError
 from kit.models.zoo import ZOO
 from kit.training import checkpoint, players
+from kit.training.device import Device
+
+CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 
 SHAPE = checkpoint.Shape(size=16, channels=3, classes=("beagle", "pug"))
 
@@ -18,7 +21,7 @@ SHAPE = checkpoint.Shape(size=16, channels=3, classes=("beagle", "pug"))
 def saved(tmp_path):
     def save(name="dcgan"):
         recipe = ZOO[name].recipe.override(["width=4", "latent=8"])
-        state = players.build(recipe, size=16, channels=3, classes=2, seed=3, device=torch.device("cpu"))
+        state = players.build(recipe, size=16, channels=3, classes=2, seed=3, device=CPU)
         state.pictures = 1234
         path = tmp_path / "checkpoint.pt"
         checkpoint.save(path, state, recipe, SHAPE)

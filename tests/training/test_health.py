@@ -8,7 +8,10 @@ import torch
 
 from kit.models.zoo import ZOO
 from kit.training import health, players
+from kit.training.device import Device
 from kit.training.loop import Tick
+
+CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 
 TICK = Tick(pictures=100, loss_d=0.5, loss_g=1.0, d_real=0.6, d_fake=0.4)
 
@@ -46,7 +49,7 @@ def test_pictures_that_are_alike_are_said_and_are_a_collapse_only_after_they_dif
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_one_weight_that_is_no_number_is_found_wherever_it_is(where, value):
     recipe = ZOO["dcgan"].recipe.override(["width=4", "latent=8"])
-    made = players.build(recipe, size=16, channels=3, classes=0, seed=0, device=torch.device("cpu"))
+    made = players.build(recipe, size=16, channels=3, classes=0, seed=0, device=CPU)
     assert health.finite(made)
     network = {"G": made.G, "D": made.D, "ema": made.ema.module}[where]
     weight = list(network.parameters())[-1].data

@@ -29,7 +29,7 @@ def prepared(make_set, tmp_path):
 
 def start(name, prepared, *, seed=0, settings=()):
     recipe = ZOO[name].recipe.override(["width=4", "latent=8", f"batch={BATCH}", *settings])
-    state = players.build(recipe, size=16, channels=3, classes=2, seed=seed, device=CPU.kind)
+    state = players.build(recipe, size=16, channels=3, classes=2, seed=seed, device=CPU)
     batches = Batches(prepared, seed=seed, device=CPU.kind, flip=recipe.flip)
     return recipe, state, batches
 
