@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from kit import __version__, competition, provenance
 from kit.clock import Stopwatch
@@ -31,6 +32,8 @@ from kit.generation.pack import Packed, pack
 from kit.generation.standing import draw
 from kit.models.recipe import Recipe
 from kit.runs import CHECKPOINT, IMAGES, VERSION, Run, read_run
+from kit.scoring import during
+from kit.selection import Selection
 from kit.submission.source import write_source
 from kit.training import budget, checkpoint, device, health
 from kit.training.losses import LOSSES
@@ -68,6 +71,7 @@ class Job:
     budget_s: float | None = None  # seconds for the whole run, or
     images: int | None = None  # real pictures to train on
     count: int | None = None  # pictures in images.zip; None: as the competition asks
+    scores: during.Asked | None = None  # score candidates on the way; never changes what is trained
     resume: bool = False  # go on with the run in `out` where there is one
     deterministic: bool = False  # only algorithms that give the same bits every time, on a GPU too
     plans: tuple[tuple[int, int], ...] = ()  # to replay a budgeted run: from which picture on which plan, in pictures
@@ -152,7 +156,8 @@ def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, l
         images=record["result"]["pictures"],
         count=record["count"],
         deterministic=record["device"].get("deterministic", False),
-        plans=tuple((plan["at"], plan["pictures"]) for plan in record["plans"]),
+        # A run without a budget has one plan: the pictures it was to see, be its zip of an earlier state.
+        plans=tuple((plan["at"], plan["pictures"]) for plan in record["plans"]) or ((0, record["images"]),),
         rates=tuple((back["to"], back["steps"]) for back in record.get("rollbacks", [])),
     )
     return train(job, clock=clock, listener=listener)
@@ -178,6 +183,7 @@ class _Conductor:
             bounded=LOSSES[self.recipe.loss].bounded,
         )
         self.alarms: list[str] = []  # to be said with the next tick
+        self.selection = self._selection(watch=None)
         self.used_s = 0.0  # by earlier processes
         self.stop = Stop()
 
@@ -186,6 +192,7 @@ class _Conductor:
             self.session.dismiss()
             return self.run
         with self.stop, self.device.algorithms():
+            self._prepare_scores()
             self._make_plan()
             self._open()
             try:
@@ -227,6 +234,7 @@ class _Conductor:
         else:
             self.listener.happened(f"{self.job.out}: no checkpoint yet, so training starts anew")
         self.run.forget_after(self.state.pictures)
+        self.selection.forget_after(self.state.pictures)
         self.used_s = sum(part["seconds"] for part in record["parts"])
         self.clock.add(self.used_s)
         return False
@@ -266,6 +274,26 @@ class _Conductor:
             "versions": provenance.versions(),
         }
 
+    def _selection(self, watch: during.Watch | None) -> Selection:
+        return Selection(
+            self.run, self.state, self.recipe, self.shape, watch=watch, say=lambda text: self.listener.happened(text)
+        )
+
+    def _prepare_scores(self) -> None:
+        """Makes ready to score candidates where that was asked for; leaves training as it is."""
+        if self.job.scores is None:
+            return
+        watch = during.Watch(
+            self.job.scores,
+            self.prepared,
+            self.recipe,
+            seed=self.job.seed,
+            device=self.device,
+            budget_s=self.job.budget_s,
+        )
+        watch.prepare(self.state.ema.module)
+        self.selection = self._selection(watch)
+
     def _make_plan(self) -> None:
         """Measures this machine and divides the budget; leaves training as it is."""
         if self.job.budget_s is None:
@@ -292,7 +320,8 @@ class _Conductor:
         ready = self.clock.seconds()
         with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
             self._write_images(batches, Path(folder) / IMAGES, trial)
-        return budget.reserve(self.clock.seconds() - ready, trial=trial, count=self.count, once_s=ready - began)
+        once_s = ready - began + self.selection.reserve_s
+        return budget.reserve(self.clock.seconds() - ready, trial=trial, count=self.count, once_s=once_s)
 
     def _open(self) -> None:
         """Makes the run folder, or the next part of one, and sets room aside for its end."""
@@ -319,6 +348,7 @@ class _Conductor:
             plans=self.run.record.get("plans", []),
             rescues=self.run.record.get("rescues", []),
             rollbacks=self.run.record.get("rollbacks", []),
+            candidates=self.run.record.get("candidates", []),
             pictures=self.state.pictures,
             parts=[*parts, self._part()],
             result=self.run.record.get("result"),
@@ -363,6 +393,7 @@ class _Conductor:
         self.session.load(self._checkpoint)
         back_to = self.state.pictures
         self.run.forget_after(back_to)
+        self.selection.forget_after(back_to)
         steps = self._steps_scale() * health.SMALLER
         self.run.update(
             rollbacks=[*self.run.record["rollbacks"], {"from": reached, "to": back_to, "steps": steps, "why": why}],
@@ -418,6 +449,7 @@ class _Conductor:
                 self.listener.ticked(line)
                 if save.due(now):
                     self._save()
+                self.selection.ticked(now, self._share())
                 self._rescue_if_due()
                 seconds, pictures = clock.seconds(), tick.pictures
                 if self.plan and corrections and now >= corrections[0]:
@@ -439,6 +471,12 @@ class _Conductor:
         begun = [plan for at, plan in self.job.plans if at <= self.state.pictures]
         to_come = [at for at, _ in (*self.job.plans, *self.job.rates) if at > self.state.pictures]
         return begun[-1] if begun else self.job.images, min(to_come, default=None)
+
+    def _share(self) -> float:
+        """Of the training, how much is done: 0 to 1."""
+        if self.job.images is not None:
+            return self.state.pictures / max(self.job.images, 1)
+        return self.clock.seconds() / self.plan.deadline_s if self.plan else 0.0
 
     def _steps_scale(self) -> float:
         """The factor on the recipe's step sizes now: 1 until training has been rolled back."""
@@ -490,6 +528,8 @@ class _Conductor:
         stopped = self.clock.seconds()
         kept = self.stop.signal and (self.run.path / IMAGES).exists()
         if not kept:
+            if why in ENDS:
+                self.selection.ended(stopped)
             with contextlib.suppress(_AbandonedError):
                 self._deliver()
         self._note_part()
@@ -503,19 +543,20 @@ class _Conductor:
         )
 
     def _deliver(self) -> None:
-        """`images.zip` from the players as they are, replaced whole, and its record."""
-        batches = self._sample(self.count, self.rules.size)
+        """`images.zip` from the best average there is, replaced whole, and its record."""
+        generator, pictures = self.selection.best()
+        batches = self._sample(self.count, self.rules.size, generator=generator)
         made = self._write_images(batches, self.run.path / IMAGES, self.count, told=True)
         self.run.update(
             result={
                 "file": IMAGES,
-                "pictures": self.state.pictures,
+                "pictures": pictures,
                 "resize": self._resize(),
                 "count": made.count,
                 "bytes": made.bytes,
                 "sha256": made.sha256,
                 "pixels_sha256": made.pixels_sha256,
-                "weights_sha256": checkpoint.weights_digest(self.state.ema.module),
+                "weights_sha256": checkpoint.weights_digest(generator),
             }
         )
 
@@ -540,10 +581,12 @@ class _Conductor:
             raise KitError(f"{path}: {report.errors[0]}", "this is a fault of the kit: please report it")
         return made
 
-    def _sample(self, count: int, size: int, *, standing_batches: int | None = None) -> Iterator[NDArray[np.uint8]]:
+    def _sample(
+        self, count: int, size: int, *, generator: nn.Module | None = None, standing_batches: int | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
         standing = self.recipe.standing_batches if standing_batches is None else standing_batches
         return draw(
-            self.state.ema.module,
+            generator or self.state.ema.module,
             dataclasses.replace(self.recipe, standing_batches=standing),
             count=count,
             size=size,

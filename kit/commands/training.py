@@ -36,6 +36,18 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out; default: the last one that was cut short.")
     ] = False,
+    score_every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE|INTERVAL",
+            help="Score candidates on the way, in at most this share of the time (5%), or so often (10m, within 5%).",
+        ),
+    ] = None,
+    score_features: Annotated[str, typer.Option(help="For those scores: own, random or timm:NAME.")] = "own",
+    score_weights: Annotated[
+        Path | None, typer.Option(help="For those scores: file with that network's weights.")
+    ] = None,
+    score_count: Annotated[int, typer.Option(help="For those scores: pictures.", min=2)] = 1000,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the model; see `kit models NAME`."),
@@ -73,7 +85,18 @@ def train(
     recipe = zoo.get(model).override(settings or [])
     from kit import pipeline, processes, runs
     from kit.data.dataset import latest
+    from kit.scoring import during
 
+    scores = None
+    if score_every is not None:
+        share, interval_s = during.parse_every(score_every)
+        scores = during.Asked(
+            share=share,
+            interval_s=interval_s,
+            features=score_features,
+            weights=score_weights,
+            count=score_count,
+        )
     data = data or latest()
     job = pipeline.Job(
         recipe=recipe,
@@ -85,6 +108,7 @@ def train(
         images=images,
         count=count,
         deterministic=deterministic,
+        scores=scores,
     )
     record = processes.train(job, gpus=gpus, clock=clock, arguments=sys.argv[1:])
     if record is None:

@@ -22,13 +22,35 @@ from kit.scoring.record import Against, Flag, Kind, Score, comparable, load, sav
 from kit.scoring.reference import References
 from kit.scoring.resize import Pixels
 
-__all__ = ["Against", "Score", "comparable", "default_cache", "load", "save", "score"]
+__all__ = ["Against", "Score", "comparable", "default_cache", "judge", "load", "save", "score"]
 
 Announce = Callable[[Estimate], None]
 
 
 def no_announcement(estimate: Estimate) -> None:
     """Tells nobody."""
+
+
+class Phases:
+    """One progress over several stretches of work, each of which counts from 0.
+
+    Args:
+        progress: called with (pictures done in all, total).
+        total: pictures in all.
+    """
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._before = self._now = 0
+
+    def __call__(self, done: int, _: int) -> None:
+        """Tells how far the present stretch has come."""
+        self._now = done
+        self._progress(self._before + done, self._total)
+
+    def next(self) -> None:
+        """Begins the next stretch."""
+        self._before, self._now = self._before + self._now, 0
 
 
 def score(
@@ -81,19 +103,51 @@ def score(
         )
     )
 
-    done = 0
-
-    def advance(step: int, _: int) -> None:
-        progress(done + step, todo)
-
+    phases = Phases(progress, todo)
     # The generated ones first: what is wrong with them shows before the reference is worked through.
-    generated = features.extract(_checked(pictures, prepared, limit=len(names)), progress=advance)
-    done = len(names)
-    real = references.gaussian(reference, split, progress=advance)
-    real_features = references.chosen(reference, split, progress=advance)
-    done += references.count(reference) if reference in pending else 0
-    epsilon = references.epsilon(progress=advance)
+    generated = features.extract(_checked(pictures, prepared, limit=len(names)), progress=phases)
+    return judge(
+        generated,
+        references,
+        reference=reference,
+        split=split,
+        began=began,
+        archive=None if pictures.is_dir() else sha256(pictures),
+        phases=phases,
+    )
 
+
+def judge(
+    generated: Features,
+    references: References,
+    *,
+    reference: Kind = "whole",
+    split: Split = "all",
+    began: float,
+    archive: str | None = None,
+    phases: Phases | None = None,
+) -> Score:
+    """The score of features that were extracted already.
+
+    Args:
+        generated: float32 (N, dim), by the same feature set as the references.
+        references: the prepared set, seen through it.
+        reference: what of the set to score against.
+        split: which side of its hold-out.
+        began: `time.perf_counter()` when the work on this score began.
+        archive: SHA-256 of the zip that the pictures are from.
+        phases: told of the real pictures that are worked through because they are not known already.
+
+    Raises:
+        KitError: features that are zero throughout.
+    """
+    prepared, features = references.prepared, references.features
+    phases = phases or Phases(no_progress, 0)
+    phases.next()
+    real = references.gaussian(reference, split, progress=phases)
+    real_features = references.chosen(reference, split, progress=phases)
+    phases.next()
+    epsilon = references.epsilon(progress=phases)
     fitted = gaussian(generated)
     result = frechet(fitted.mean, fitted.covariance, real.mean, real.covariance)
     distance = _distance(generated, real_features, features.name)
@@ -109,12 +163,12 @@ def score(
         epsilon=epsilon.value,
         epsilon_origin=epsilon.origin,
         features=features.record(),
-        reference=Against(name=prepared.name, digest=prepared.digest, kind=reference, split=split, count=len(rows)),
-        count=len(names),
+        reference=Against(name=prepared.name, digest=prepared.digest, kind=reference, split=split, count=real.count),
+        count=len(generated),
         size=prepared.size,
         flags=tuple(flags),
         seconds=time.perf_counter() - began,
-        archive=None if pictures.is_dir() else sha256(pictures),
+        archive=archive,
     )
 
 

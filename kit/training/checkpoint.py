@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import pickle
@@ -68,6 +69,41 @@ def save_generator(checkpoint: Path, out: Path) -> None:
     kept = {key: record.get(key) for key in ("version", "recipe", "shape", "pictures", "ema")}
     with atomic(out) as file:
         torch.save(kept, file)
+
+
+def save_average(path: Path, players: Players, recipe: Recipe, shape: Shape) -> None:
+    """Writes the averaged G of players in the middle of their training, as `save_generator` does of a checkpoint.
+
+    Raises:
+        KitError: the disk is full.
+    """
+    record = {
+        "version": VERSION,
+        "recipe": dataclasses.asdict(recipe),
+        "shape": dataclasses.asdict(shape),
+        "pictures": players.pictures,
+        "ema": players.ema.module.state_dict(),
+    }
+    with atomic(path) as file:
+        torch.save(record, file)
+
+
+def load_average(path: Path, like: nn.Module) -> nn.Module:
+    """The averaged G of a file that this run wrote, on the device of its present average.
+
+    Args:
+        path: what `save`, `save_generator` or `save_average` wrote.
+        like: the present average; it is copied, and stays as it is.
+
+    Raises:
+        KitError: no such file, or a damaged one.
+    """
+    generator = copy.deepcopy(like)
+    try:
+        generator.load_state_dict(_read(path)["ema"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise KitError(f"{path}: damaged checkpoint ({error})", "take another candidate") from error
+    return generator
 
 
 def load_generator(path: Path, *, trust: bool = False) -> tuple[nn.Module, Recipe, Shape, int]:
