@@ -1,0 +1,132 @@
+"""Does every row of the zoo learn? Each one gets the same CPU time, on MNIST or on dogs, and is judged by one network.
+
+    python bench/learning.py mnist [--minutes 10] [--rows dcgan,wgan-gp] [--out FOLDER]
+    python bench/learning.py dogs  [--minutes 16] [--rows dcgan,sn-dcgan,sagan,biggan,r3gan]
+
+The distance is Fréchet's on the judge's features, to pictures that were not trained on; `untrained` is the same
+row's before its first step. Time is CPU time of all threads, so that a busy machine is no excuse. Widths are small, see
+SMALL; everything else is the row's default. With --out, a grid and the losses of each row are kept there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from judges import Digits, Dogs, Verdict, digits_set, dogs_set
+
+from kit.data.contact import mosaic
+from kit.data.packed import Batches
+from kit.generation.standing import draw
+from kit.models import zoo
+from kit.models.recipe import Recipe
+from kit.training import device, loop, players
+
+SETS = {"mnist": (digits_set, Digits), "dogs": (dogs_set, Dogs)}
+SMALL = {"gan": 256, "cgan": 256, "sagan": 16, "biggan": 16, "r3gan": 16}
+WIDTH = 32
+PICTURES, GRID, COLUMNS, CURVE = 5000, 60, 10, 60
+
+
+def learn(
+    recipe: Recipe, batches: Batches, state: players.Players, *, seconds: float, where: device.Device
+) -> list[loop.Tick]:
+    """Trains for so much CPU time, schedules running over it, and returns the ticks."""
+    began = time.process_time()
+    first = state.pictures
+    passed = 0.0
+
+    def steps(plan: int, until: float) -> list[loop.Tick]:
+        nonlocal passed
+
+        def tick_due(_: int) -> bool:
+            nonlocal passed
+            due = time.process_time() - began >= passed + seconds / CURVE
+            passed += seconds / CURVE * due
+            return due
+
+        return list(
+            loop.train(
+                state,
+                batches,
+                recipe,
+                seed=0,
+                device=where,
+                tick_due=tick_due,
+                done=lambda _: time.process_time() - began >= until,
+                plan=plan,
+            )
+        )
+
+    ticks = steps(10**9, seconds / 20)  # a twentieth tells the speed, and so the plan
+    return ticks + steps(20 * (state.pictures - first), seconds)
+
+
+def pictures_of(
+    recipe: Recipe, state: players.Players, *, count: int, size: int, where: device.Device
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """So many of a row's pictures as its recipe draws them, and their classes; no classes for unconditional rows."""
+    made = draw(state.ema.module, recipe, count=count, size=size, seed=1, device=where.kind, precision=where.precision)
+    classes = int(state.G.classes)
+    return np.concatenate(list(made)), np.arange(count) % classes if classes else None
+
+
+def main() -> None:
+    """Trains every row and prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("set", choices=SETS)
+    parser.add_argument("--minutes", type=float, default=10.0, help="CPU time of each row")
+    parser.add_argument("--rows", default="")
+    parser.add_argument("--set-key", action="append", default=[], metavar="KEY=VALUE", help="as kit train --set")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    rows = options.rows.split(",") if options.rows else list(zoo.ZOO)
+    make, Judge = SETS[options.set]
+    where = device.choose()
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = make(Path(folder) / options.set)
+        judge = Judge(prepared)
+        if options.set == "mnist":
+            print(f"the judge names {100 * judge.accuracy:.2f} % of the test digits right\n")
+        print("| row | pictures | untrained | distance | ratio | classes | accuracy |\n|---|---|---|---|---|---|---|")
+        for name in rows:
+            width = f"width={SMALL.get(name, WIDTH)}"
+            recipe = zoo.get(name).override([width, *options.set_key])
+            batches = Batches(prepared, seed=0, device=where.kind, flip=recipe.flip and prepared.mirror)
+            size, channels, classes = prepared.size, prepared.channels, len(prepared.classes)
+            state = players.build(recipe, size=size, channels=channels, classes=classes, seed=0, device=where.kind)
+
+            def judged(recipe: Recipe = recipe, state: players.Players = state) -> tuple[Verdict, np.ndarray]:
+                made, asked = pictures_of(recipe, state, count=PICTURES, size=prepared.size, where=where)
+                return judge.judge(made, asked), made[:GRID]
+
+            before, _ = judged()
+            ticks = learn(recipe, batches, state, seconds=60 * options.minutes, where=where)
+            after, tiles = judged()
+            print(
+                f"| {name} | {state.pictures:,} | {before.distance:.1f} | {after.distance:.1f} | "
+                f"{before.distance / after.distance:.1f} | {after.classes or '–'} | "
+                f"{'–' if np.isnan(after.accuracy) else f'{100 * after.accuracy:.0f} %'} |",
+                flush=True,
+            )
+            if options.out:
+                keep(options.out, f"{options.set}-{name}", ticks, tiles, before, after)
+
+
+def keep(folder: Path, name: str, ticks: list[loop.Tick], tiles: np.ndarray, before: Verdict, after: Verdict) -> None:
+    """A grid, and the losses with the verdicts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mosaic(tiles, columns=COLUMNS).save(folder / f"{name}.png", optimize=True)
+    record = {"before": before._asdict(), "after": after._asdict(), "ticks": [asdict(tick) for tick in ticks]}
+    (folder / f"{name}.json").write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    main()

@@ -1,0 +1,186 @@
+"""How fast is a training step, against the loop that tutorials show?
+
+    python bench/step.py [--threads 2] [--steps 10] [--rounds 7] [--width 64] [--batch 64]
+
+DCGAN against PyTorch's DCGAN tutorial, WGAN-GP against the plain loop of its public ports: the same networks from the
+same weights, the same pictures, batch and optimizer; fp32, channels first, one backward pass for real and one for
+generated pictures, D's gradients taken in G's step as well, losses read each step. The kit's own step has EMA and its
+meter with it, and the precision that it would choose on this machine, and float32 beside it. The two take turns in
+rounds of so many steps of G, after a warm-up; the medians of the rounds are shown, by wall and by CPU time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kit.models import zoo
+from kit.models.recipe import Recipe
+from kit.training import device, loop, players
+
+SIZE = 64
+
+
+class Pictures:
+    """Random pictures in memory: loading is another question (bench/data.py)."""
+
+    def __init__(self, count: int = 512) -> None:
+        self.x = torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def draw(self, position: int, count: int) -> tuple[Tensor, Tensor]:
+        """As `kit.data.packed.Batches` does."""
+        rows = (torch.arange(count) + position) % len(self.x)
+        return self.x[rows], torch.zeros(count, dtype=torch.int64)
+
+
+def kit_steps(recipe: Recipe, state: players.Players, batches: Pictures, where: device.Device, steps: int) -> None:
+    """The kit's loop, for so many steps of G."""
+    until = state.pictures + steps * recipe.pictures_per_iteration
+    for _ in loop.train(
+        state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until
+    ):
+        pass
+
+
+def tutorial_dcgan(recipe: Recipe, G: nn.Module, D: nn.Module, batches: Pictures) -> Iterator[None]:
+    """PyTorch's DCGAN tutorial; one step of G at a time."""
+    criterion = nn.BCEWithLogitsLoss()
+    opt_D = torch.optim.Adam(D.parameters(), lr=recipe.lr_d, betas=(recipe.beta1, recipe.beta2))
+    opt_G = torch.optim.Adam(G.parameters(), lr=recipe.lr_g, betas=(recipe.beta1, recipe.beta2))
+    seen = 0
+    while True:
+        real, y = batches.draw(seen, recipe.batch)
+        seen += recipe.batch
+        D.zero_grad()
+        label = torch.full((recipe.batch,), 1.0)
+        loss_real = criterion(D(real, y), label)
+        loss_real.backward()
+        fake = G(torch.randn(recipe.batch, recipe.latent), y)
+        label.fill_(0.0)
+        loss_fake = criterion(D(fake.detach(), y), label)
+        loss_fake.backward()
+        opt_D.step()
+        G.zero_grad()
+        label.fill_(1.0)
+        loss_G = criterion(D(fake, y), label)
+        loss_G.backward()
+        opt_G.step()
+        loss_real.item(), loss_fake.item(), loss_G.item()
+        yield
+
+
+def plain_wgan_gp(recipe: Recipe, G: nn.Module, D: nn.Module, batches: Pictures) -> Iterator[None]:
+    """WGAN-GP as its public ports write it; one step of G, with its critic steps, at a time."""
+    opt_D = torch.optim.Adam(D.parameters(), lr=recipe.lr_d, betas=(recipe.beta1, recipe.beta2))
+    opt_G = torch.optim.Adam(G.parameters(), lr=recipe.lr_g, betas=(recipe.beta1, recipe.beta2))
+    seen = 0
+    while True:
+        for _ in range(recipe.critic_steps):
+            real, y = batches.draw(seen, recipe.batch)
+            seen += recipe.batch
+            opt_D.zero_grad()
+            fake = G(torch.randn(recipe.batch, recipe.latent), y)
+            share = torch.rand(recipe.batch, 1, 1, 1)
+            between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
+            judged = D(between, y)
+            (gradient,) = torch.autograd.grad(judged, between, torch.ones_like(judged), create_graph=True)
+            penalty = ((gradient.view(recipe.batch, -1).norm(2, dim=1) - 1) ** 2).mean()
+            loss_D = D(fake, y).mean() - D(real, y).mean() + recipe.penalty_weight * penalty
+            loss_D.backward()
+            opt_D.step()
+        opt_G.zero_grad()
+        loss_G = -D(G(torch.randn(recipe.batch, recipe.latent), y), y).mean()
+        loss_G.backward()
+        opt_G.step()
+        loss_D.item(), loss_G.item()
+        yield
+
+
+PEERS = {"dcgan": tutorial_dcgan, "wgan-gp": plain_wgan_gp}
+
+
+@dataclass
+class Way:
+    """One way to train and how long its rounds took, seconds (wall, CPU)."""
+
+    name: str
+    run: Callable[[], None]
+    rounds: list[tuple[float, float]] = field(default_factory=list)
+
+    def time(self) -> None:
+        """One more round."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.run()
+        self.rounds.append((time.perf_counter() - wall, time.process_time() - cpu))
+
+    def median(self, clock: int) -> float:
+        """Seconds of a round by wall (0) or CPU time (1)."""
+        return statistics.median(round[clock] for round in self.rounds)
+
+
+def ways(name: str, *, width: int, batch: int, steps: int) -> list[Way]:
+    """The tutorial's way first, then the kit's in each precision."""
+    recipe = zoo.get(name).override([f"width={width}", f"batch={batch}"])
+    batches = Pictures()
+    chosen = device.choose()
+    precisions = {chosen.precision, torch.float32}
+
+    def built() -> players.Players:
+        return players.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=torch.device("cpu"))
+
+    plain = built()
+    G, D = (copy.deepcopy(net).to(memory_format=torch.contiguous_format) for net in (plain.G, plain.D))
+    peer = PEERS[name](recipe, G, D, batches)
+
+    def kits(precision: torch.dtype) -> Callable[[], None]:
+        state, where = built(), device.Device(torch.device("cpu"), precision)
+        return lambda: kit_steps(recipe, state, batches, where, steps)
+
+    return [Way("tutorial", lambda: [next(peer) for _ in range(steps)] and None)] + [
+        Way(str(precision).removeprefix("torch."), kits(precision)) for precision in sorted(precisions, key=str)
+    ]
+
+
+def main() -> None:
+    """Runs the rounds and prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=64)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{options.threads} threads, width {options.width}, batch {options.batch}, torch {torch.__version__}\n")
+    print("| row | kit | pictures/s | ratio, wall | ratio, CPU | spread |\n|---|---|---|---|---|---|")
+    for name in PEERS:
+        steps = max(1, options.steps // zoo.get(name).recipe.critic_steps)
+        tried = ways(name, width=options.width, batch=options.batch, steps=steps)
+        for round_ in range(options.rounds + 1):
+            for way in tried:
+                way.time()
+                if round_ == 0:
+                    way.rounds.clear()  # the warm-up
+        tutorial, *kits = tried
+        pictures = steps * options.batch * zoo.get(name).recipe.critic_steps
+        for way in kits:
+            ratios = [theirs[0] / ours[0] for theirs, ours in zip(tutorial.rounds, way.rounds, strict=True)]
+            low, high = np.quantile(ratios, (0.25, 0.75))
+            print(
+                f"| {name} | {way.name} | {pictures / way.median(0):.0f} | "
+                f"{tutorial.median(0) / way.median(0):.2f}× | {tutorial.median(1) / way.median(1):.2f}× | "
+                f"{low:.2f}–{high:.2f}× |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Makes the pictures of docs/models.md from what `bench/learning.py mnist --out FOLDER` kept: digits beside losses.
+
+python docs/make_models.py FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from PIL import Image
+
+from kit.models.zoo import ZOO
+
+IMAGES = Path(__file__).parent / "images" / "models"
+D, G = "#0072b2", "#c85000"  # as on the pages of kit report
+
+
+def draw(name: str, folder: Path) -> None:
+    """One row's picture."""
+    ticks = json.loads((folder / f"mnist-{name}.json").read_text())["ticks"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8), dpi=80, width_ratios=(5, 4), layout="constrained")
+    left.imshow(Image.open(folder / f"mnist-{name}.png"), cmap="gray")
+    left.axis("off")
+    pictures = [tick["pictures"] / 1000 for tick in ticks]
+    right.plot(pictures, [tick["loss_d"] for tick in ticks], color=D, label="D")
+    right.plot(pictures, [tick["loss_g"] for tick in ticks], color=G, label="G")
+    right.set_xlabel("pictures seen, thousands")
+    right.set_ylabel("loss")
+    right.legend(frameon=False)
+    right.spines[["top", "right"]].set_visible(False)
+    figure.savefig(IMAGES / f"{name}.png", pil_kwargs={"optimize": True})
+    plt.close(figure)
+
+
+def main() -> None:
+    """Draws every row that the folder has."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    for name in ZOO:
+        if (folder / f"mnist-{name}.json").exists():
+            draw(name, folder)
+
+
+if __name__ == "__main__":
+    main()
