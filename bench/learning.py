@@ -100,7 +100,7 @@ def main() -> None:
             recipe = zoo.get(name).override([width, *options.set_key])
             batches = Batches(prepared, seed=0, device=where.kind, flip=recipe.flip and prepared.mirror)
             size, channels, classes = prepared.size, prepared.channels, len(prepared.classes)
-            state = players.build(recipe, size=size, channels=channels, classes=classes, seed=0, device=where.kind)
+            state = players.build(recipe, size=size, channels=channels, classes=classes, seed=0, device=where)
 
             def judged(recipe: Recipe = recipe, state: players.Players = state) -> tuple[Verdict, np.ndarray]:
                 made, asked = pictures_of(recipe, state, count=PICTURES, size=prepared.size, where=where)

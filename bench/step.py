@@ -130,18 +130,18 @@ def ways(name: str, *, width: int, batch: int, steps: int) -> list[Way]:
     """The tutorial's way first, then the kit's in each precision."""
     recipe = zoo.get(name).override([f"width={width}", f"batch={batch}"])
     batches = Pictures()
-    chosen = device.choose()
-    precisions = {chosen.precision, torch.float32}
+    precisions = {device.choose().precision, torch.float32}
 
-    def built() -> players.Players:
-        return players.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=torch.device("cpu"))
+    def built(precision: torch.dtype) -> tuple[players.Players, device.Device]:
+        where = device.Device(torch.device("cpu"), "CPU", precision)
+        return players.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where), where
 
-    plain = built()
+    plain, _ = built(torch.float32)
     G, D = (copy.deepcopy(net).to(memory_format=torch.contiguous_format) for net in (plain.G, plain.D))
     peer = PEERS[name](recipe, G, D, batches)
 
     def kits(precision: torch.dtype) -> Callable[[], None]:
-        state, where = built(), device.Device(torch.device("cpu"), precision)
+        state, where = built(precision)
         return lambda: kit_steps(recipe, state, batches, where, steps)
 
     return [Way("tutorial", lambda: [next(peer) for _ in range(steps)] and None)] + [
