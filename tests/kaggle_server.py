@@ -23,32 +23,19 @@ import sys
 import threading
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-USER, KEY, TOKEN = "dog-lover", "key-0123456789abcdef", "KGAT_0123456789abcdef"
+from kaggle_answers import Answer
+from kaggle_desk import USER, Kernels, Submissions
+
+KEY, TOKEN = "key-0123456789abcdef", "KGAT_0123456789abcdef"
 SIGNATURE = "5ecret5ignature"  # in the address of each download, and worth as much as a password while it lasts
 RULES = "You must accept this competition's rules before you'll be able to download files."
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Answers with this instead. `{authorization}` in the message becomes the header that the request came with."""
-
-    status: int
-    message: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    shape: str = "error"  # Kaggle has two: {"error": {"code", "message"}} and {"code", "message"}; a proxy sends "html"
-
-    def body(self) -> tuple[str, bytes]:
-        if self.shape == "html":
-            return "text/html", f"<html><head><title>{self.message}</title></head></html>".encode()
-        inner = {"code": self.status, "message": self.message}
-        return "application/json", json.dumps({"error": inner} if self.shape == "error" else inner).encode()
 
 
 @dataclass(frozen=True)
@@ -85,7 +72,14 @@ class Helping:
     most: int
 
 
-Fault = Answer | Cut | Slow | Hang | Endless | Helping
+@dataclass(frozen=True)
+class Lost:
+    """Does what it is asked, and then this instead of the answer that says so."""
+
+    instead: Answer | Hang
+
+
+Fault = Answer | Cut | Slow | Hang | Endless | Helping | Lost
 
 
 @dataclass(frozen=True)
@@ -107,6 +101,7 @@ class KaggleServer(ThreadingHTTPServer):
         validators, ranges: whether storage sends ETags, and follows Range.
         compresses: whether storage sends gzip to those who take it.
         accepted: the Authorization headers that are let in.
+        kernels, submissions: what is done with them, and what was.
         seen: every request, in order.
     """
 
@@ -115,6 +110,8 @@ class KaggleServer(ThreadingHTTPServer):
     def __init__(self, files: dict[str, bytes], datasets: dict[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files, self.datasets = files, datasets
+        self.kernels = Kernels()
+        self.submissions = Submissions(self.kernels)
         self.page = 20
         self.validators, self.ranges, self.compresses = True, True, False
         self.accepted = {f"Bearer {TOKEN}", f"Basic {base64.b64encode(f'{USER}:{KEY}'.encode()).decode()}"}
@@ -172,8 +169,10 @@ class KaggleServer(ThreadingHTTPServer):
             self.errors.append(error)
 
     def stored(self, path: str) -> bytes | None:
-        """What storage has at a path: `file/NAME`, `bundle/SLUG.zip` or `dataset/OWNER/NAME`."""
+        """What storage has at a path: `file/NAME`, `bundle/SLUG.zip`, `dataset/OWNER/NAME`, `output/SLUG/N/NAME`."""
         kind, _, name = path.partition("/")
+        if kind == "output":
+            return self.kernels.stored(*name.split("/", 2))
         if kind == "bundle":
             return self.bundle()
         return (self.files if kind == "file" else self.datasets).get(name)
@@ -190,16 +189,44 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(raw)
         self.server.seen.append(Seen(name, dict(self.headers), body))
         fault = self.server.next_fault(name)
-        if fault is not None:
+        if isinstance(fault, Lost):
+            _DESK[name](self.server)(body)
+            self._meet(fault.instead)
+        elif fault is not None:
             self._meet(fault)
         elif self.headers.get("Authorization") not in self.server.accepted:
             self._answer(Answer(401, "Unauthenticated"))
-        elif name not in _METHODS:
-            self._answer(Answer(404, f"no method {name}"))
-        else:
+        elif name in _METHODS:
             _METHODS[name](self, body)
+        elif name in _DESK:
+            self._reply(_DESK[name](self.server)(body))
+        else:
+            self._answer(Answer(404, f"no method {name}"))
+
+    def do_PUT(self) -> None:
+        self.server.seen.append(Seen("upload", dict(self.headers), {}))
+        fault = self.server.next_fault("upload")
+        if isinstance(fault, Cut):
+            self.rfile.read(fault.after)
+            self.close_connection = True
+            return
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        address = urlsplit(self.path)
+        token = address.path.rsplit("/", 1)[-1]
+        if isinstance(fault, (Answer, Hang)):
+            self._meet(fault)
+        elif self.headers.get("Authorization") or SIGNATURE not in address.query:
+            self._answer(Answer(403, "Access denied."))
+        elif token not in self.server.submissions.uploads:
+            self._answer(Answer(404, "No such upload"))
+        else:
+            self.server.submissions.uploads[token] = body
+            self._finish_empty()
 
     def do_GET(self) -> None:
+        if "/v1/kernels/logs/stream/" in self.path:
+            self._log()
+            return
         self.server.seen.append(Seen("storage", dict(self.headers), {}))
         address = urlsplit(self.path)
         fault = self.server.next_fault("storage")
@@ -239,6 +266,33 @@ class _Handler(BaseHTTPRequestHandler):
     def introspect(self, request: dict[str, Any]) -> None:
         known = f"Bearer {request['token']}" in self.server.accepted
         self._json({"active": known, "username": USER if known else ""})
+
+    def _log(self) -> None:
+        """A running version's log as events, one that has ended as the list that is kept of them."""
+        self.server.seen.append(Seen("log", dict(self.headers), {}))
+        fault = self.server.next_fault("log")
+        version = self.server.kernels.newest(self.path.rsplit("/", 1)[-1])
+        if fault is not None:
+            self._meet(fault)
+        elif version is None or self.headers.get("Authorization") not in self.server.accepted:
+            self._answer(Answer(404, "Not found"))
+        else:
+            events = [{"stream_name": "stderr", "time": 0.5, "data": piece} for piece in version.run.log]
+            live = version.state == "RUNNING"
+            lines = [*(f"data: {json.dumps(event)}\n\n" for event in events), "data: END_OF_LOG\n\n"]
+            self.send_response(200)
+            kind = "text/event-stream" if live else "application/octet-stream"
+            self._finish(kind, ("".join(lines) if live else json.dumps(events)).encode())
+
+    def _reply(self, result: dict[str, Any] | Answer) -> None:
+        if isinstance(result, Answer):
+            self._answer(result)
+        else:
+            self._json(_signed(result))
+
+    def _finish_empty(self) -> None:
+        self.send_response(200)
+        self._finish("text/plain", b"")
 
     def _redirect(self, path: str) -> None:
         if self.server.stored(path) is None:
@@ -329,6 +383,31 @@ _METHODS = {
     "DownloadDataset": _Handler.download_dataset,
     "IntrospectToken": _Handler.introspect,
 }
+
+
+_DESK: dict[str, Callable[[KaggleServer], Callable[[dict[str, Any]], dict[str, Any] | Answer]]] = {
+    "SaveKernel": lambda server: server.kernels.save,
+    "GetKernel": lambda server: server.kernels.get,
+    "GetKernelSessionStatus": lambda server: server.kernels.status,
+    "ListKernelSessionOutput": lambda server: server.kernels.output,
+    "GetCompetition": lambda server: server.submissions.competition,
+    "GetSubmissionLimits": lambda server: server.submissions.limits,
+    "StartSubmissionUpload": lambda server: server.submissions.start_upload,
+    "CreateSubmission": lambda server: server.submissions.create,
+    "CreateCodeSubmission": lambda server: server.submissions.create_code,
+    "ListSubmissions": lambda server: server.submissions.list,
+}
+
+
+def _signed(value: Any) -> Any:
+    """The same with a signature in each address of storage."""
+    if isinstance(value, dict):
+        return {key: _signed(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_signed(part) for part in value]
+    if isinstance(value, str) and value.startswith("http://storage.example/"):
+        return f"{value}?X-Goog-Signature={SIGNATURE}"
+    return value
 
 
 def noise(seed: int, size: int) -> bytes:

@@ -53,12 +53,25 @@ def kaggle_api(patience: Patience) -> Any:
         kaggle = build()
         http = kaggle.http_client()
         http._init_session()
-        for scheme in ("https://", "http://"):
-            http._session.mount(scheme, _TimeoutAdapter(patience))
+        _mount(http._session, patience)
         return kaggle
 
     api.build_kaggle_client = build_with_timeouts
     return api
+
+
+def plain_session(patience: Patience) -> requests.Session:
+    """A session with timeouts and without credentials, for signed addresses: storage refuses who brings both."""
+    session = requests.Session()
+    _mount(session, patience)
+    # Sizes and offsets count bytes of the file, not of a compressed transfer.
+    session.headers["Accept-Encoding"] = "identity"
+    return session
+
+
+def _mount(session: requests.Session, patience: Patience) -> None:
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _TimeoutAdapter(patience))
 
 
 def _api_class() -> Any:

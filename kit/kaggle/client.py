@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 import requests
 
 from kit.competition import Competition
+from kit.errors import KitError
 from kit.kaggle import credentials as ways
-from kit.kaggle.api import kaggle_api
+from kit.kaggle.api import kaggle_api, plain_session
 from kit.kaggle.credentials import Credentials
-from kit.kaggle.failures import Subject, brief, explain, may_pass, retry_after
+from kit.kaggle.failures import Subject, brief, busy, explain, may_pass, retry_after
 from kit.kaggle.patience import PATIENCE, Patience
 from kit.kaggle.stream import Stream
 
@@ -44,7 +45,7 @@ class Client:
     """Kaggle's calls, one method each."""
 
     def __init__(self, api: Any, credentials: Credentials, *, patience: Patience, say: Callable[[str], None]) -> None:
-        self._api = api
+        self.api = api
         self._credentials = credentials
         self.patience = patience
         self.say = say
@@ -56,7 +57,7 @@ class Client:
             KitError: Kaggle refuses them, or cannot be reached.
         """
         account = Subject("account", "this account", ways.TOKEN_PAGE)
-        self._call(account, self._api.authenticate)
+        self.call(account, self.api.authenticate)
 
     def competition_files(self, competition: Competition) -> Iterator[list[RemoteFile]]:
         """The competition's files, a page at a time, each asked for when it is wanted.
@@ -64,17 +65,17 @@ class Client:
         Raises:
             KitError: Kaggle refuses, keeps failing, or cannot be reached. So do the methods below.
         """
-        about = _of_competition(competition)
+        about = of_competition(competition)
         token = ""
         while True:
-            page = self._call(about, partial(self._list_files, competition.slug, token))
+            page = self.call(about, partial(self._list_files, competition.slug, token))
             yield [RemoteFile(file.name, file.total_bytes) for file in page.files]
             token = page.next_page_token
             if not token:
                 return
 
     def _list_files(self, slug: str, token: str) -> Any:
-        return self._api.competition_list_files(slug, page_token=token, page_size=_PAGE)
+        return self.api.competition_list_files(slug, page_token=token, page_size=_PAGE)
 
     def competition_file(self, competition: Competition, name: str) -> Stream:
         """One file of a competition, by its name in the listing."""
@@ -84,7 +85,7 @@ class Client:
         request.competition_name = competition.slug
         request.file_name = name
         return self._open(
-            _of_competition(competition),
+            of_competition(competition),
             lambda kaggle: kaggle.competitions.competition_api_client.download_data_file(request),
         )
 
@@ -95,7 +96,7 @@ class Client:
         request = ApiDownloadDataFilesRequest()
         request.competition_name = competition.slug
         return self._open(
-            _of_competition(competition),
+            of_competition(competition),
             lambda kaggle: kaggle.competitions.competition_api_client.download_data_files(request),
         )
 
@@ -113,7 +114,7 @@ class Client:
 
     def _open(self, about: Subject, call: Callable[[Any], requests.Response]) -> Stream:
         def attempt() -> Stream:
-            kaggle = self._api.build_kaggle_client()
+            kaggle = self.api.build_kaggle_client()
             session = kaggle.http_client()._session
             # Sizes and offsets count bytes of the file, not of a compressed transfer.
             session.headers["Accept-Encoding"] = "identity"
@@ -123,19 +124,20 @@ class Client:
                 session.close()
                 raise
 
-        return self._call(about, attempt)
+        return self.call(about, attempt)
 
-    def _call(self, about: Subject, call: Callable[[], T]) -> T:
+    def call(self, about: Subject, call: Callable[[], T], *, once: bool = False) -> T:
         """Makes a call: the one place where Kaggle's failures are waited out or told.
 
-        For calls that may be made twice: one that fails in passing is tried again.
+        A call that fails in passing is tried again.
 
         Args:
             about: what the call is about.
             call: makes it through the kaggle client.
+            once: it must not be done twice: it is tried again only where Kaggle says that it did nothing.
 
         Raises:
-            KitError: Kaggle refuses, keeps failing, or cannot be reached.
+            KaggleError: Kaggle refuses, keeps failing, or cannot be reached.
         """
         failures = 0
         while True:
@@ -144,12 +146,46 @@ class Client:
                     return call()
             except (Exception, SystemExit) as error:  # the client raises anything, down to `exit(1)`
                 failures += 1
-                wait = self._wait(error, failures)
+                wait = self._wait(error, failures) if busy(error) or not once else None
                 if wait is None:
                     # Without its cause: that one's text may hold a signed address.
                     raise explain(error, about, self._credentials) from None
                 self.say(f"{brief(error)}; trying again in {wait:.0f} s")
             self.patience.sleep(wait)
+
+    def rpc(self, about: Subject, call: Callable[[Any], T], *, once: bool = False) -> T:
+        """Makes a call of the client's own SDK, on a connection of its own; see `call`.
+
+        Args:
+            about: what the call is about.
+            call: is given a `KaggleClient`.
+            once: see `call`.
+
+        Raises:
+            KaggleError: see `call`.
+        """
+
+        def attempt() -> T:
+            with self.api.build_kaggle_client() as kaggle:
+                return call(kaggle)
+
+        return self.call(about, attempt, once=once)
+
+    def storage(self) -> requests.Session:
+        """A session for addresses that carry a signature of their own."""
+        return plain_session(self.patience)
+
+    @property
+    def user(self) -> str:
+        """The account's name, as it stands in the addresses of its kernels.
+
+        Raises:
+            KitError: the client did not learn it.
+        """
+        name = self.api.get_config_value(self.api.CONFIG_NAME_USER)
+        if not name:
+            raise KitError("the kaggle client does not know the name of this account", "run `kaggle auth login`")
+        return str(name)
 
     def _wait(self, error: BaseException, failures: int) -> float | None:
         """Seconds until the next try; None to give up."""
@@ -178,6 +214,7 @@ def connect(*, patience: Patience = PATIENCE, say: Callable[[str], None] = quiet
     return client
 
 
-def _of_competition(competition: Competition) -> Subject:
+def of_competition(competition: Competition) -> Subject:
+    """What a call about a competition is about."""
     page = f"https://www.kaggle.com/competitions/{competition.slug}"
     return Subject("competition", competition.slug, page, competition.rules_url)

@@ -22,7 +22,7 @@ from kit.files import disk_error, read_json, require_space, sha256, write_json
 from kit.kaggle.client import Client, RemoteFile, connect, quiet
 from kit.kaggle.patience import PATIENCE, Patience
 from kit.kaggle.stream import Stream
-from kit.kaggle.transfer import Partial, download
+from kit.kaggle.transfer import Partial, check_zip, download
 
 RECORD = ".fetched.json"
 
@@ -197,7 +197,7 @@ def _fetch(
                 progress(before + done, before + total + after if total else 0)
 
             path = folder / file.name
-            download(file.open_stream, path, patience=client.patience, say=client.say, progress=count)
+            download(file.open_stream, path, patience=client.patience, say=client.say, progress=count, verify=check_zip)
             record.add(file.name)
             before += path.stat().st_size
         record.close([file.name for file in wanted])

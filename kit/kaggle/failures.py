@@ -24,17 +24,40 @@ from kit.kaggle.credentials import TOKEN_PAGE, Credentials
 _LONGEST_REASON = 300  # characters; an error page of a proxy is longer than anyone reads
 
 
+class KaggleError(KitError):
+    """What Kaggle, or the way to it, did not do.
+
+    Attributes:
+        status: of the HTTP answer; None where none came.
+        passing: whether the same call may succeed later: a busy or failing server, no network.
+        doubtful: whether the server may have done what was asked all the same: the answer got lost, or it failed
+            on the way.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        remedy: str = "",
+        *,
+        status: int | None = None,
+        passing: bool = False,
+        doubtful: bool = False,
+    ) -> None:
+        super().__init__(problem, remedy)
+        self.status, self.passing, self.doubtful = status, passing, doubtful
+
+
 @dataclass(frozen=True)
 class Subject:
     """What a call is about, so that a refusal can name it and its page.
 
     Attributes:
-        name: slug of a competition, `owner/name` of a dataset.
+        name: slug of a competition, `owner/name` of a dataset or a kernel.
         page: its address.
         rules: where an account accepts its rules; empty where there are none.
     """
 
-    kind: Literal["account", "competition", "dataset"]
+    kind: Literal["account", "competition", "dataset", "kernel"]
     name: str
     page: str
     rules: str = ""
@@ -84,8 +107,23 @@ def brief(error: BaseException) -> str:
     return f"the kaggle client fails ({type(error).__name__})"
 
 
-def explain(error: BaseException, about: Subject, credentials: Credentials) -> KitError:
+def busy(error: BaseException) -> bool:
+    """Whether Kaggle did nothing because it has had too many requests: what was asked may be asked again."""
+    return isinstance(error, requests.HTTPError) and error.response is not None and error.response.status_code == 429
+
+
+def explain(error: BaseException, about: Subject, credentials: Credentials) -> KaggleError:
     """The error for the user, once there is no more to try."""
+    told = _told(error, about, credentials)
+    response = error.response if isinstance(error, requests.HTTPError) else None
+    passing = may_pass(error)
+    # An answer that cannot be read is an answer all the same: the work behind it may be done.
+    lost = (passing and not busy(error)) or isinstance(error, json.JSONDecodeError)
+    status = response.status_code if response is not None else None
+    return KaggleError(told.problem, told.remedy, status=status, passing=passing, doubtful=lost)
+
+
+def _told(error: BaseException, about: Subject, credentials: Credentials) -> KitError:
     if isinstance(error, SystemExit):
         return _refused(f"Kaggle does not accept the {_used(credentials)}", credentials)
     if isinstance(error, requests.HTTPError) and error.response is not None:
@@ -151,8 +189,8 @@ def _refused(problem: str, credentials: Credentials) -> KitError:
 
 
 def _from_storage(response: requests.Response) -> bool:
-    # Every call is a POST; its redirect to the file is followed by a GET.
-    return response.request.method == "GET"
+    # Every call is a POST; its redirect to the file is followed by a GET, and an upload is a PUT.
+    return response.request.method in ("GET", "PUT")
 
 
 def _host(error: requests.RequestException) -> str:

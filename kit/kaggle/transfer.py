@@ -68,8 +68,9 @@ def download(
     patience: Patience,
     say: Callable[[str], None],
     progress: Callable[[int, int], None],
+    verify: Callable[[Path, str], None],
 ) -> None:
-    """Fetches a zip, going on where an earlier try, or an earlier command, was cut off.
+    """Fetches a file, going on where an earlier try, or an earlier command, was cut off.
 
     Args:
         open_stream: asks for the file; called once a try, as its address expires.
@@ -77,9 +78,10 @@ def download(
         patience: how often it is tried without a new byte, and the waits between.
         say: is told, in a line, of each resume.
         progress: bytes here, bytes in all (0 where the server does not say).
+        verify: is given what came, and its name, before it takes that name; raises where it is no such file.
 
     Raises:
-        KitError: it keeps being cut, is no whole zip, or the disk is too small.
+        KitError: it keeps being cut, does not pass `verify`, or the disk is too small.
     """
     partial = Partial(path)
     failures, furthest = 0, partial.bytes
@@ -101,7 +103,7 @@ def download(
         say(f"{problem}; going on in {wait:.0f} s")
         patience.sleep(wait)
     try:
-        _check_zip(partial.path, path.name)
+        verify(partial.path, path.name)
     except KitError:
         partial.discard()
         raise
@@ -134,7 +136,7 @@ def _receive(stream: Stream, partial: Partial, progress: Callable[[int, int], No
         raise CutError("the body ended")
 
 
-def _check_zip(path: Path, name: str) -> None:
+def check_zip(path: Path, name: str) -> None:
     """Reads the directory at a zip's end, and sees that each entry it names begins and ends within the file."""
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:

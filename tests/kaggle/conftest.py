@@ -1,53 +1,5 @@
-"""A Kaggle of the tests' own, and a user who can reach nothing else."""
+"""The tests of this room talk to a Kaggle of the tests' own."""
 
-from __future__ import annotations
+from kaggle_user import clock, home, patience, server, waits
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from kaggle_server import KaggleServer, kaggle_server, make_zip, noise
-
-from kit.kaggle.patience import Patience
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
-    """The dog competition as two zips, and a dataset; this process is a user with a key."""
-    files = {
-        "all-dogs.zip": make_zip({f"all-dogs/{number}.jpg": noise(number, 30_000) for number in range(10)}),
-        "Annotation.zip": make_zip({"Annotation/n02085620-Chihuahua/n02085620_7": noise(99, 5_000)}),
-    }
-    with kaggle_server(files=files, datasets={"someone/anime-faces": make_zip({"1.jpg": noise(7, 9_000)})}) as server:
-        environment = server.environment(home)
-        for name in set(os.environ) - set(environment):
-            monkeypatch.delenv(name)
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        yield server
-
-
-class Waits(list[float]):
-    """Takes the place of `time.sleep`: remembers, and does not wait."""
-
-    def __call__(self, seconds: float) -> None:
-        self.append(seconds)
-
-
-@pytest.fixture
-def waits() -> Waits:
-    return Waits()
-
-
-@pytest.fixture
-def patience(waits: Waits) -> Patience:
-    """Timeouts for a server next door."""
-    return Patience(connect=2.0, read=2.0, sleep=waits)
+__all__ = ["clock", "home", "patience", "server", "waits"]

@@ -1,0 +1,246 @@
+"""Kernel versions on Kaggle: pushed, asked how they are, read back, and their output listed.
+
+A push that Kaggle answers is not yet one that it took: errors and inputs that it does not know come in the answer's
+body, under a 200. Everything here is one call; what to do about its answer is decided in `push`, `watch`, `output`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+
+from kit.errors import KitError
+from kit.kaggle.client import Client
+from kit.kaggle.failures import KaggleError, Subject
+from kit.kaggle.stream import Stream
+
+T = TypeVar("T")
+
+_PAGE = 100  # files of a listing
+
+ENDED = ("COMPLETE", "ERROR", "CANCEL_ACKNOWLEDGED")
+"""States after which nothing more happens to a version."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A kernel's version: what Kaggle runs, and what is submitted where only kernels are taken."""
+
+    owner: str
+    slug: str
+    number: int
+
+    @property
+    def kernel(self) -> str:
+        """`owner/slug`, as Kaggle's calls name it."""
+        return f"{self.owner}/{self.slug}"
+
+    @property
+    def page(self) -> str:
+        """Where it can be looked at."""
+        return f"https://www.kaggle.com/code/{self.kernel}"
+
+    def __str__(self) -> str:
+        return f"{self.kernel}/{self.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pushed:
+    """What Kaggle answered to a push, all of it."""
+
+    version: int | None  # None where it does not say
+    url: str
+    error: str  # in Kaggle's words; then there is no version
+    unknown: tuple[str, ...]  # inputs that it does not know, and left out
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a version is: QUEUED, RUNNING, COMPLETE, ERROR, CANCEL_REQUESTED, CANCEL_ACKNOWLEDGED or NEW_SCRIPT."""
+
+    name: str
+    failure: str  # in Kaggle's words
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.name in ENDED
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file of a version's output. Its address holds a signature: never shown, and good for some minutes only."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest version of a kernel, as Kaggle has it."""
+
+    number: int
+    source: str
+
+
+def about(owner: str, slug: str) -> Subject:
+    """What a call about a kernel is about."""
+    return Subject("kernel", f"{owner}/{slug}", f"https://www.kaggle.com/code/{owner}/{slug}")
+
+
+def push(client: Client, folder: Path, *, owner: str, slug: str) -> Pushed:
+    """Sends a folder's script and metadata, which makes a version and queues it.
+
+    Args:
+        client: from `client.connect`.
+        folder: holds `kernel-metadata.json` and the code file that it names.
+        owner: of the kernel.
+        slug: of the kernel.
+
+    Raises:
+        KaggleError: refused, or not answered; then `doubtful` says whether it may have arrived.
+    """
+    answer = client.call(about(owner, slug), lambda: client.api.kernels_push(str(folder)), once=True)
+    unknown = (
+        *(answer.invalid_competition_sources or ()),
+        *(answer.invalid_dataset_sources or ()),
+        *(answer.invalid_kernel_sources or ()),
+        *(answer.invalid_model_sources or ()),
+    )
+    return Pushed(
+        version=answer.version_number or None,
+        url=answer.url or about(owner, slug).page,
+        error=" ".join((answer.error or "").split()),
+        unknown=unknown,
+    )
+
+
+def newest(client: Client, owner: str, slug: str) -> Newest | None:
+    """The newest version's number and source; None where Kaggle shows no such kernel.
+
+    Raises:
+        KaggleError: it cannot be asked.
+    """
+    from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
+
+    request = ApiGetKernelRequest()
+    request.user_name, request.kernel_slug = owner, slug
+    try:
+        found = client.rpc(about(owner, slug), lambda kaggle: kaggle.kernels.kernels_api_client.get_kernel(request))
+    except KaggleError as error:
+        if error.status in (403, 404):  # of a private kernel that is not there, Kaggle says that one may not see it
+            return None
+        raise
+    return Newest(number=found.metadata.current_version_number or 0, source=found.blob.source or "")
+
+
+def status(client: Client, version: Version) -> Status:
+    """How a version is.
+
+    Raises:
+        KaggleError: not found (so too for a moment after a push), refused, or not answered.
+    """
+    from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionStatusRequest
+
+    def ask(label: str | None) -> Any:
+        request = ApiGetKernelSessionStatusRequest()
+        request.user_name, request.kernel_slug = version.owner, version.slug
+        if label is not None:
+            request.version_label = label
+        return client.rpc(
+            about(version.owner, version.slug),
+            lambda kaggle: kaggle.kernels.kernels_api_client.get_kernel_session_status(request),
+        )
+
+    answer = _of_version(client, version, ask)
+    return Status(name=answer.status.name, failure=" ".join((answer.failure_message or "").split()))
+
+
+def output(client: Client, version: Version) -> Iterator[OutputFile]:
+    """The files that a version left, page after page, each page asked for when it is wanted.
+
+    Raises:
+        KaggleError: refused, or not answered.
+    """
+    token = ""
+    while True:
+        page = _output_page(client, version, token)
+        for file in page.files or ():
+            yield OutputFile(name=file.file_name, url=file.url)
+        token = page.next_page_token or ""
+        if not token:
+            return
+
+
+def log(client: Client, version: Version) -> str:
+    """What a version wrote to its log, as Kaggle keeps it: JSON, or plain text.
+
+    Raises:
+        KaggleError: refused, or not answered.
+    """
+    return _output_page(client, version, "").log or ""
+
+
+def _output_page(client: Client, version: Version, token: str) -> Any:
+    from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
+
+    def ask(label: str | None) -> Any:
+        request = ApiListKernelSessionOutputRequest()
+        request.user_name, request.kernel_slug = version.owner, version.slug
+        request.page_size, request.page_token = _PAGE, token
+        if label is not None:
+            request.version_label = label
+        return client.rpc(
+            about(version.owner, version.slug),
+            lambda kaggle: kaggle.kernels.kernels_api_client.list_kernel_session_output(request),
+        )
+
+    return _of_version(client, version, ask)
+
+
+def _of_version(client: Client, version: Version, ask: Callable[[str | None], T]) -> T:
+    """Asks about this very version; of the kernel, where Kaggle does not take the number and this is its newest."""
+    try:
+        return ask(str(version.number))
+    except KaggleError as refused:
+        if refused.status not in (400, 404):
+            raise
+        latest = newest(client, version.owner, version.slug)
+        if latest is None or latest.number < version.number:
+            raise  # not there yet
+        if latest.number > version.number:
+            raise KitError(
+                f"Kaggle says nothing of version {version.number} of {version.kernel}, and its newest is "
+                f"{latest.number} ({refused.problem})",
+                f"look at {version.page}",
+            ) from None
+        return ask(None)
+
+
+def open_output(client: Client, version: Version, name: str) -> Stream:
+    """A file of the output, from a fresh address.
+
+    Raises:
+        KaggleError: refused, or not answered.
+        KitError: the version left no such file.
+    """
+    file = next((file for file in output(client, version) if file.name == name), None)
+    if file is None:
+        raise KitError(f"{version}: no {name} among what it left", f"look at {version.page}")
+    url = file.url
+
+    def attempt() -> Stream:
+        session = client.storage()
+        try:
+            response = session.get(url, stream=True)
+            response.raise_for_status()
+            return Stream(session, response)
+        except requests.RequestException:
+            session.close()
+            raise
+
+    return client.call(about(version.owner, version.slug), attempt)

@@ -1,0 +1,219 @@
+"""A kernel is pushed once, whatever happens between the push and its answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from kaggle_answers import Answer
+from kaggle_desk import FULL
+from kaggle_server import KEY, USER, Fault, Hang, KaggleServer, Lost
+from kernel_tools import SLUG, build_little
+
+from kit.errors import KitError
+from kit.kaggle import pushes
+from kit.kaggle.client import connect
+from kit.kaggle.kernel import RECEIPT_PLACEHOLDER, Built, read_kernel
+from kit.kaggle.patience import Patience
+from kit.kaggle.push import push
+from kit.kaggle.pushes import Push
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Built:
+    return build_little(tmp_path)
+
+
+def push_it(built: Built, patience: Patience, said: list[str] | None = None, *, again: bool = False) -> Push:
+    say = [].append if said is None else said.append
+    return push(connect(patience=patience), built, again=again, say=say)
+
+
+def test_what_is_pushed(server: KaggleServer, built: Built, clock: Patience) -> None:
+    pushed = push_it(built, clock)
+    assert str(pushed.version) == f"{USER}/{SLUG}/1"
+    sent = server.kernels.versions[SLUG][0].request
+    assert sent["slug"] == f"{USER}/{SLUG}"
+    assert (sent["enableInternet"], sent["isPrivate"], sent["enableGpu"]) == (False, True, True)
+    assert sent["competitionDataSources"] == ["generative-dog-images"]
+    assert pushed.receipt in sent["text"]
+    assert RECEIPT_PLACEHOLDER not in sent["text"]
+    assert KEY not in json.dumps(sent)
+    assert RECEIPT_PLACEHOLDER in built.code.read_text()  # the placeholders are filled in a copy
+    kept = read_kernel(pushed.folder / pushed.code)
+    assert (kept.receipt, kept.digest) == (pushed.receipt, built.digest)
+    assert pushes.load(pushed.folder) == pushed
+
+
+def test_the_receipt_is_on_the_disk_before_anything_is_sent(
+    server: KaggleServer, built: Built, clock: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Push] = []
+
+    def save(request):
+        seen.extend(pushes.pushes(built.folder))
+        return {"versionNumber": 1, "url": "", "ref": ""}
+
+    monkeypatch.setattr(server.kernels, "save", save)
+    push_it(built, clock)
+    assert [push.open for push in seen] == [True]
+
+
+def test_the_same_kernel_is_pushed_once(server: KaggleServer, built: Built, clock: Patience) -> None:
+    first = push_it(built, clock)
+    said: list[str] = []
+    assert push_it(built, clock, said) == first
+    assert "going on with dog-lover/little-dogs/1" in said[0]
+    done = first.update(status="COMPLETE", submission="little-dogs-v1")
+    assert push_it(built, clock, said) == done
+    assert "is this very kernel" in said[1]
+    assert server.calls.count("SaveKernel") == 1
+    assert push_it(built, clock, again=True).version.number == 2
+
+
+@pytest.mark.parametrize(("status", "number"), [("RUNNING", 1), ("ERROR", 2), ("CANCEL_ACKNOWLEDGED", 2)])
+def test_a_failed_version_is_no_hindrance_and_a_running_one_goes_on(
+    status: str, number: int, server: KaggleServer, built: Built, clock: Patience
+) -> None:
+    push_it(built, clock).update(status=status)
+    assert push_it(built, clock).version.number == number
+
+
+def test_a_changed_kernel(server: KaggleServer, built: Built, clock: Patience, tmp_path: Path) -> None:
+    first = push_it(built, clock)
+    changed = build_little(tmp_path, seed=1)
+    said: list[str] = []
+    assert push_it(changed, clock, said) == first
+    assert "the kernel has been changed since, which --again would push" in said[0]
+    first.update(status="COMPLETE")
+    assert push_it(changed, clock).version.number == 2
+
+
+@pytest.mark.parametrize("instead", [Hang(), Answer(500, "Oops"), Answer(502, "Bad gateway", shape="html")])
+def test_an_answer_that_gets_lost_is_read_back(
+    instead: Answer | Hang, server: KaggleServer, built: Built, clock: Patience
+) -> None:
+    server.fail("SaveKernel", Lost(instead))
+    said: list[str] = []
+    pushed = push_it(built, dataclasses.replace(clock, read=0.4), said)
+    assert pushed.version.number == 1
+    assert server.calls.count("SaveKernel") == 1
+    assert any("arrived: it is version 1" in line for line in said)
+
+
+def test_a_push_that_did_not_arrive_is_not_repeated_in_the_same_command(
+    server: KaggleServer, built: Built, clock: Patience
+) -> None:
+    server.fail("SaveKernel", Answer(503, "Backend is sleeping"))
+    with pytest.raises(KitError, match=r"503.*Backend is sleeping.*nothing was pushed"):
+        push_it(built, clock)
+    assert server.calls.count("SaveKernel") == 1
+    assert server.calls.count("GetKernel") == 2  # its absence proves nothing before it has had time to show
+    assert push_it(built, clock).version.number == 1
+
+
+def test_when_nothing_can_be_found_out_the_next_command_does(
+    server: KaggleServer, built: Built, clock: Patience
+) -> None:
+    server.fail("SaveKernel", Lost(Answer(500, "Oops")))
+    server.fail("GetKernel", *[Answer(500, "Oops")] * clock.tries)
+    with pytest.raises(KitError, match=r"not known whether the push arrived.*kit kernel push little-dogs. again"):
+        push_it(built, clock)
+    assert push_it(built, clock).version.number == 1
+    assert server.calls.count("SaveKernel") == 1
+
+
+def test_a_busy_kaggle_has_done_nothing_and_is_asked_again(
+    server: KaggleServer, built: Built, clock: Patience, waits: list[float]
+) -> None:
+    server.fail("SaveKernel", Answer(429, "Slow down", {"Retry-After": "7"}))
+    assert push_it(built, clock).version.number == 1
+    assert waits == [7]
+    assert len(server.kernels.versions[SLUG]) == 1
+
+
+def test_the_session_limit_is_waited_out(
+    server: KaggleServer, built: Built, clock: Patience, waits: list[float]
+) -> None:
+    server.kernels.full = 3
+    said: list[str] = []
+    assert push_it(built, clock, said).version.number == 1
+    assert said[0] == f"Kaggle: {FULL}; trying again in 25s"
+    assert len(waits) == 3
+    assert waits == sorted(waits)
+    assert len(pushes.pushes(built.folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        ("Notebook not found", "mend what it names"),
+        ("You must verify your phone number to use a GPU", "verify your phone number at https"),
+        ("Your weekly GPU quota of 30 hours is used up", "the GPU hours come back weekly"),
+    ],
+)
+def test_an_error_in_band_is_told_in_kaggles_words(
+    words: str, step: str, server: KaggleServer, built: Built, clock: Patience
+) -> None:
+    server.kernels.error = words
+    with pytest.raises(KitError) as caught:
+        push_it(built, clock)
+    assert words in caught.value.problem
+    assert step in caught.value.remedy
+    assert [push.refused for push in pushes.pushes(built.folder)] == [words]
+    assert push_it(built, clock).version.number == 1
+
+
+def test_an_input_that_kaggle_does_not_know(server: KaggleServer, built: Built, clock: Patience) -> None:
+    server.kernels.known = set()
+    with pytest.raises(KitError) as caught:
+        push_it(built, clock)
+    assert "dog-lover/little-dogs/1 was pushed" in caught.value.problem
+    assert "generative-dog-images" in caught.value.problem
+    assert "https://www.kaggle.com/code/dog-lover/little-dogs" in caught.value.remedy
+    server.kernels.known = {"generative-dog-images"}
+    assert push_it(built, clock).version.number == 2  # the first has nothing to train on
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Answer(401, "Unauthenticated"), r"does not accept the key from KAGGLE_USERNAME.*new token"),
+        (Answer(403, "Permission 'kernels.update' was denied"), "Permission 'kernels.update' was denied"),
+        (Answer(409, "The title is already in use"), "The title is already in use.*another --slug"),
+        (Answer(400, "Kernel source is too large", shape="message"), "Kernel source is too large"),
+    ],
+)
+def test_a_refusal_is_told_and_is_no_push(
+    fault: Fault, words: str, server: KaggleServer, built: Built, clock: Patience
+) -> None:
+    server.fail("SaveKernel", fault)
+    with pytest.raises(KitError, match=words):
+        push_it(built, clock)
+    assert server.calls == ["SaveKernel"]
+    assert [push.open for push in pushes.pushes(built.folder)] == [False]
+    assert push_it(built, clock).version.number == 1
+
+
+def test_two_commands_at_once(server: KaggleServer, built: Built, clock: Patience) -> None:
+    said: list[str] = []
+
+    def meanwhile(seconds: float) -> None:
+        with pytest.raises(KitError, match="another command is pushing it"):
+            push_it(built, clock)
+        said.append("tried")
+
+    server.fail("SaveKernel", Answer(429, "Slow down"))
+    push_it(built, dataclasses.replace(clock, sleep=meanwhile))
+    assert said == ["tried"]
+    assert len(server.kernels.versions[SLUG]) == 1
+
+
+def test_a_damaged_record_is_not_guessed_over(server: KaggleServer, built: Built, clock: Patience) -> None:
+    pushed = push_it(built, clock)
+    (pushed.folder / "push.json").write_text("{")
+    with pytest.raises(KitError, match="damaged"):
+        push_it(built, clock)
+    assert server.calls.count("SaveKernel") == 1
