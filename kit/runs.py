@@ -137,6 +137,18 @@ class Target(NamedTuple):
     record: Path | None  # where a run keeps its score
 
 
+def newest_finished(root: Path = Path("runs")) -> Path:
+    """The run that came to its end last.
+
+    Raises:
+        KitError: there is none.
+    """
+    for record in sorted(root.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        if read_run(record.parent)["state"] == "finished":
+            return record.parent
+    raise KitError(f"{root}: no finished run there", "run `kit train` first")
+
+
 def target(path: Path) -> Target:
     """The pictures of a run folder, or the zip or folder of pictures itself.
 

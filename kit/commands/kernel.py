@@ -1,13 +1,17 @@
-"""`kit kernel`: a run on Kaggle's machines, built here."""
+"""`kit kernel`: a run on Kaggle's machines, built here, pushed, watched, fetched and submitted from here."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.commands.common import say
+from kit.commands.common import JsonOption, print_json, say
 from kit.errors import KitError
+
+if TYPE_CHECKING:
+    from kit.kaggle.kernel import Built
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -80,3 +84,110 @@ def build(
         + (" with changes that are not committed" if built.source.dirty else "")
     )
     typer.echo(built.folder)
+
+
+KernelArgument = Annotated[
+    str | None, typer.Argument(metavar="[SLUG|FOLDER]", help="Default: the kernel that was pushed last.")
+]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Push it although this very kernel has run, or another version still runs.")
+]
+
+
+@app.command()
+def push(kernel: KernelArgument = None, again: AgainOption = False) -> None:
+    """Build a kernel and push it to Kaggle, where it is queued and run. The same kernel is not pushed twice.
+
+    Example: kit kernel push my-biggan
+    """
+    from kit.commands.round import connection
+    from kit.kaggle.push import push as push_once
+
+    built = _build(kernel)
+    typer.echo(push_once(connection(), built, again=again, say=say).version)
+
+
+@app.command()
+def status(kernel: KernelArgument = None, as_json: JsonOption = False) -> None:
+    """Ask Kaggle how the newest push of a kernel is.
+
+    Example: kit kernel status my-biggan
+    """
+    from kit.commands.round import connection
+    from kit.kaggle import pushes, versions
+
+    push = pushes.newest(_folder(kernel))
+    now = versions.status(connection(), push.version)
+    push = push.update(status=now.name, failure=now.failure)
+    if as_json:
+        print_json(
+            {"version": str(push.version), "status": now.name, "failure": now.failure, "submission": push.submission}
+        )
+    else:
+        typer.echo(f"{push.version}  {now.name}{f'  {now.failure}' if now.failure else ''}")
+
+
+@app.command()
+def pull(kernel: KernelArgument = None) -> None:
+    """Make a submission of what the newest push of a kernel left: fetched, checked, packed.
+
+    Example: kit kernel pull my-biggan
+    """
+    from kit.commands.round import connection, pulled
+
+    typer.echo(pulled(connection(), _folder(kernel)).folder)
+
+
+@app.command()
+def submit(
+    kernel: KernelArgument = None,
+    message: Annotated[str | None, typer.Option(help="What Kaggle shows beside the score.")] = None,
+) -> None:
+    """Submit the newest version of a kernel, fetched and checked first, and wait for its score.
+
+    Example: kit kernel submit my-biggan
+    """
+    from kit.commands.round import connection, pulled, send_version
+
+    client = connection()
+    send_version(client, pulled(client, _folder(kernel)), message=message)
+
+
+@app.command()
+def run(
+    kernel: KernelArgument = None,
+    again: AgainOption = False,
+    send: Annotated[bool, typer.Option("--submit/--no-submit", help="Submit what it makes.")] = True,
+    message: Annotated[str | None, typer.Option(help="What Kaggle shows beside the score.")] = None,
+) -> None:
+    """Build, push, watch, pull, submit: all of it, going on where an earlier call was cut off.
+
+    Example: kit kernel run my-biggan
+    """
+    from kit.commands.round import connection, send_version, train_on_kaggle
+
+    built, client = _build(kernel), connection()
+    submission = train_on_kaggle(client, built, again=again)
+    if send:
+        send_version(client, submission, message=message)
+    else:
+        typer.echo(submission.folder)
+
+
+def _build(words: str | None) -> Built:
+    from kit.kaggle.kernel import build
+    from kit.kaggle.spec import find_spec
+
+    spec, root = find_spec(words or str(_folder(None)))
+    return build(spec, root)
+
+
+def _folder(words: str | None) -> Path:
+    """The folder of the kernel that is meant."""
+    from kit.kaggle import pushes
+    from kit.kaggle.spec import KERNELS, find_spec
+
+    if words is None:
+        return pushes.last_kernel(KERNELS)
+    spec, root = find_spec(words)
+    return root / spec.slug

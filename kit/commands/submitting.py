@@ -34,43 +34,62 @@ def pack(
 def submit(
     target: Annotated[
         Path | None,
-        typer.Argument(metavar="[SUBMISSION|RUN]", help="Default: the newest submission."),
+        typer.Argument(metavar="[SUBMISSION|RUN]", help="Default: the newest submission, else the newest run."),
     ] = None,
     message: Annotated[str | None, typer.Option(help="What Kaggle shows beside the score.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Train it again in a Kaggle kernel, where only kernels are taken.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and say what would be sent.")] = False,
 ) -> None:
-    """Check a submission and say what would be sent. (Sending is not built yet: --dry-run is required.)
+    """Send a submission the way its competition takes it, and wait for its score. Nothing is sent twice.
 
     Example: kit submit --dry-run
     """
-    if not dry_run:
-        raise KitError("this version of the kit cannot send a submission yet", "add --dry-run to check it")
+    from kit.commands.round import send, send_kernel_of
     from kit.console import bar
     from kit.submission import ledger
+    from kit.submission.make import make_submission
+    from kit.submission.submit import LOCAL
     from kit.submission.submit import dry_run as plan_submission
 
-    submission = ledger.find(target) if target else ledger.newest()
     with bar("checking", unit="pictures") as progress:
+        submission = ledger.chosen(target, pack=lambda run: make_submission(run, progress=progress), say=say)
         plan = plan_submission(submission, message=message, progress=progress)
-    for line in plan.lines():
-        typer.echo(line)
-    raise typer.Exit(0 if plan.ok else 1)
+    if dry_run:
+        for line in plan.lines():
+            typer.echo(line)
+        raise typer.Exit(0 if plan.ok else 1)
+    if submission.sent is None and plan.competition.kernels_only and submission.kernel is None:
+        if not yes:
+            raise KitError(f"{submission.name}: {LOCAL}", plan.remedy)
+        send_kernel_of(submission, message=message)
+    else:
+        send(plan)
 
 
-def submissions(as_json: JsonOption = False) -> None:
-    """List the submissions with their scores.
+def submissions(
+    as_json: JsonOption = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask Kaggle for the scores first.")] = False,
+) -> None:
+    """List the submissions with their local scores beside Kaggle's, and how well these agree.
 
     Example: kit submissions
     """
+    from kit.commands.round import refreshed
     from kit.console import print_table
     from kit.submission import ledger, table
+    from kit.submission.agreement import agreements
 
     found = ledger.all_submissions()
-    rows = [table.row(submission) for submission in found.submissions]
+    listed = refreshed(found.submissions) if refresh else found.submissions
+    rows = [table.row(submission) for submission in listed]
     if as_json:
         print_json([dataclasses.asdict(row) for row in rows])
     else:
         print_table(table.COLUMNS, [row.cells() for row in rows])
+        for agreement in agreements(listed):
+            typer.echo(agreement.line())
     for error in found.damaged:
         say(f"warning: {error}")
 
@@ -82,15 +101,26 @@ def reproduce(
         Path | None, typer.Option(help="New folder for the run that is made; default: thrown away.")
     ] = None,
     trust: TrustOption = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Of a kernel's submission: run the kernel again, which costs GPU hours.")
+    ] = False,
 ) -> None:
     """Make a submission again from its stored code, recipe and data, and compare; exit code 1 if anything differs.
+
+    Of a kernel's submission the code that Kaggle ran is written again and compared.
 
     Example: kit reproduce submissions/dcgan-demo-1
     """
     from kit.submission import ledger
     from kit.submission.reproduce import reproduce as make_again
 
-    verdict = make_again(ledger.find(target), data=data, keep=keep, trust=trust, say=say)
+    submission = ledger.find(target)
+    if submission.kernel is None:
+        verdict = make_again(submission, data=data, keep=keep, trust=trust, say=say)
+    else:
+        from kit.commands.round import rebuilt
+
+        verdict = rebuilt(submission, run_again=yes)
     for line in verdict.lines:
         typer.echo(line)
     raise typer.Exit(0 if verdict.identical else 1)

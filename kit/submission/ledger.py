@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 from kit.errors import KitError
 from kit.files import read_json, write_json
-from kit.runs import read_run
+from kit.runs import newest_finished, read_run
 
 VERSION = 1
 
@@ -53,6 +54,20 @@ class Receipt:
     when: str  # ISO 8601, UTC
     message: str  # what Kaggle is told; it carries the id
     kernel: str | None  # owner/slug/version of a code submission; None: sent as a file
+    refused: str | None = None  # why it is no submission, in Kaggle's words; None: it is one, or may be
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """The kernel version on Kaggle that made the pictures."""
+
+    version: str  # owner/slug/number
+    receipt: str  # of its push; stands in its code's head
+    pushed: str  # ISO 8601, UTC
+    code: str  # name of its code file
+    code_sha256: str  # of the code with its placeholders, as `kit kernel build` writes it
+    recipe: str  # the content of its kernel.toml
+    status: str  # Kaggle's last word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +97,12 @@ class Submission:
     scores: list[dict[str, Any]]  # local ones, each as `kit score` recorded it
     receipts: list[Receipt]
     answer: Answer | None
+    kernel: Kernel | None = None  # None: made by `kit train` on some machine
+
+    @property
+    def sent(self) -> Receipt | None:
+        """The receipt of what was sent, or may have been: it is never sent again."""
+        return next((receipt for receipt in reversed(self.receipts) if receipt.refused is None), None)
 
     @property
     def state(self) -> State:
@@ -90,7 +111,7 @@ class Submission:
             return "rejected"
         if self.answer and self.answer.status == "COMPLETE":
             return "scored"
-        return "sent" if self.receipts or self.answer else "packed"
+        return "sent" if self.sent or self.answer else "packed"
 
     def save(self, folder: Path | None = None) -> None:
         """Writes `submission.json`, by default into the submission's own folder."""
@@ -130,6 +151,7 @@ def load(folder: Path) -> Submission:
         values["source"] = _typed(Source, values["source"])
         values["images"] = _typed(Images, values["images"])
         values["receipts"] = [_typed(Receipt, receipt) for receipt in values["receipts"]]
+        values["kernel"] = None if values.get("kernel") is None else _typed(Kernel, values["kernel"])
         values["answer"] = None if values["answer"] is None else _typed(Answer, values["answer"])
         submission = _typed(Submission, {"folder": folder, **values})
         if not all(isinstance(score, dict) and score.keys() >= SCORE_NEEDS for score in submission.scores):
@@ -186,6 +208,34 @@ def find(target: Path, root: Path = Path("submissions")) -> Submission:
     raise KitError(f"{target}: this run has not been packed", f"run `kit pack {target}` first")
 
 
+def chosen(target: Path | None, *, pack: Callable[[Path], Submission], say: Callable[[str], None]) -> Submission:
+    """The submission that a user means, packed first where it is a run that has not been; says which one it takes.
+
+    Args:
+        target: see `find`; None: the newest submission, or where there is none the newest finished run.
+        pack: makes a submission of a run folder.
+        say: is told what is taken.
+
+    Raises:
+        KitError: there is nothing of that kind.
+    """
+    if target is None:
+        submissions = all_submissions().submissions
+        if submissions:
+            say(f"taking {submissions[0].folder}, the newest submission")
+            return submissions[0]
+        run = newest_finished()
+        say(f"packing {run}, the newest run: nothing has been packed yet")
+        return pack(run)
+    try:
+        return find(target)
+    except KitError:
+        if not (target / "run.json").is_file():
+            raise
+    say(f"packing {target}")
+    return pack(target)
+
+
 def require_run(record: Any) -> None:
     """Makes sure that a `run.json` has what a submission reads of it.
 
@@ -203,11 +253,11 @@ def require_run(record: Any) -> None:
 
 _AGAIN = "pack its run again with `kit pack`"
 
-Record = TypeVar("Record", Submission, Source, Images, Receipt, Answer)
+Record = TypeVar("Record", Submission, Source, Images, Receipt, Kernel, Answer)
 
 
 def _typed(kind: type[Record], values: Any) -> Record:
-    """A record from JSON, every field there, none too many, each of its type.
+    """A record from JSON: none too many, each of its type, and all there but those with a default.
 
     Raises:
         TypeError: it is not so.
@@ -216,6 +266,8 @@ def _typed(kind: type[Record], values: Any) -> Record:
         raise TypeError(f"{kind.__name__.lower()} is no object")
     hints = get_type_hints(kind)
     for field in fields(kind):
+        if field.name not in values and field.default is not MISSING:
+            continue  # written by a kit that did not know it yet
         if field.name not in values:
             raise TypeError(f"no {field.name!r}")
         value, hint = values[field.name], hints[field.name]

@@ -22,7 +22,7 @@ from kit.provenance import tree_digest
 from kit.runs import read_run
 from kit.scoring import score
 from kit.submission import ledger
-from kit.submission.ledger import Images, Source, Submission
+from kit.submission.ledger import Images, Kernel, Source, Submission
 from kit.submission.source import read_source, write_source
 
 # The grid of preview.png.
@@ -35,6 +35,7 @@ def make_submission(
     *,
     out: Path | None = None,
     root: Path = Path("submissions"),
+    kernel: Kernel | None = None,
     progress: Callable[[int, int], None] = no_progress,
 ) -> Submission:
     """Packs a run: `submission.json`, `source.zip`, `preview.png`, `images.zip`, all or nothing.
@@ -45,6 +46,7 @@ def make_submission(
         run: a run folder with its `images.zip`; where it holds a `source.zip`, that is the code that ran.
         out: the folder to write; default: the run's name under `root`.
         root: where submissions lie.
+        kernel: the version on Kaggle that this run is the output of; None: it was made by `kit train`.
         progress: called with (pictures checked, pictures in all).
 
     Raises:
@@ -82,6 +84,7 @@ def make_submission(
             scores=_scores(run),
             receipts=old.receipts if old else [],
             answer=old.answer if old else None,
+            kernel=kernel or (old.kernel if old else None),
         )
         submission.save(part)
     return submission

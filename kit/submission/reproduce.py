@@ -95,14 +95,20 @@ def reproduce(
         if code:
             raise KitError(f"{submission.folder}: the stored code did not come to its end (exit code {code})")
         again = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    return _compare(record, again, prepared.digest)
+    return compare(record, again)
 
 
-def _compare(record: dict[str, Any], again: dict[str, Any], digest: str) -> Verdict:
-    lines = [f"set      identical  {digest[:16]}"]
-    identical = True
-    for link, key in CHAIN:
-        then, now = record["result"][key], again["result"][key]
+def compare(record: dict[str, Any], again: dict[str, Any]) -> Verdict:
+    """Compares two runs link by link: set, weights, pixels, zip.
+
+    Args:
+        record: the first run's `run.json`.
+        again: the second's.
+    """
+    lines, identical = [], True
+    links = [("set", record["data"]["digest"], again["data"]["digest"])]
+    links += [(link, record["result"][key], again["result"][key]) for link, key in CHAIN]
+    for link, then, now in links:
         identical &= then == now
         same = f"identical  {now[:16]}" if then == now else f"differs: {now[:16]} now, {then[:16]} then"
         lines.append(f"{link:8} {same}")

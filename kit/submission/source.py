@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from kit import provenance
@@ -31,6 +32,21 @@ def write_source(out: Path) -> Source:
     root = provenance.PACKAGE.parent
     if (root / "setup.py").is_file():  # an installed package lies among strangers' files
         files |= {name: (root / name).read_bytes() for name in BESIDE if (root / name).is_file()}
+    write_files(files, out)
+    state = provenance.source_tree()
+    return Source(sha256=sha256(out), tree=provenance.tree_digest(files), commit=state.commit, dirty=state.dirty)
+
+
+def write_files(files: Mapping[str, bytes], out: Path) -> None:
+    """Writes files into a zip, sorted, with fixed times and attributes.
+
+    Args:
+        files: contents by path, with "/".
+        out: the zip.
+
+    Raises:
+        KitError: the disk is full, or the place cannot be written.
+    """
     with atomic(out) as file, zipfile.ZipFile(file, "w") as archive:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, date_time=TIMESTAMP)
@@ -38,8 +54,6 @@ def write_source(out: Path) -> Source:
             info.external_attr = PERMISSIONS
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, files[name], compresslevel=9)
-    state = provenance.source_tree()
-    return Source(sha256=sha256(out), tree=provenance.tree_digest(files), commit=state.commit, dirty=state.dirty)
 
 
 def read_source(path: Path) -> dict[str, bytes]:

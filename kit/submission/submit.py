@@ -1,4 +1,4 @@
-"""`kit submit`: what would be sent, and whether the competition would take it."""
+"""What `kit submit` would send, and whether the competition would take it; nothing leaves the machine here."""
 
 from __future__ import annotations
 
@@ -47,11 +47,21 @@ class Plan:
     def _way(self) -> str:
         if not self.competition.kernels_only:
             return f"{self.file.name} would be uploaded as a file"
+        if self.submission.kernel:
+            return f"code submission: {ledger.IMAGES} of the kernel's version {self.submission.kernel.version}"
+        return f"none for this zip: {LOCAL}; {self.remedy}"
+
+    @property
+    def remedy(self) -> str:
+        """How a zip that was made on this machine comes to a score where only kernels are taken."""
         return (
-            "code submission: this competition takes only what a Kaggle kernel has made, so this zip, made on this "
-            "machine, cannot be sent as a file; a kernel would have to train and generate with the same recipe and "
-            "seed, and its version would be submitted (this version of the kit builds no kernels yet)"
+            f"`kit submit {self.submission.name} --yes` builds a kernel with the same recipe and seed, pushes it, "
+            "watches it train, and submits its version"
         )
+
+
+LOCAL = "the competition takes only what a Kaggle kernel has made, and this was made on another machine"
+"""Why a zip of `kit train` cannot be sent as it is."""
 
 
 def dry_run(

@@ -64,7 +64,7 @@ def test_an_own_message(pack_run: Callable[..., Submission]) -> None:
 
 @pytest.mark.parametrize(
     ("kernels_only", "words", "others"),
-    [(True, "cannot be sent as a file", "uploaded as a file"), (False, "uploaded as a file", "kernel")],
+    [(True, "dcgan-demo-1 --yes", "uploaded as a file"), (False, "uploaded as a file", "kernel")],
 )
 def test_the_way_is_the_competitions(
     pack_run: Callable[..., Submission], kernels_only: bool, words: str, others: str

@@ -1,0 +1,87 @@
+"""`kit reproduce` of a kernel's submission: the same code, written again by the kit that wrote it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from kit import provenance
+from kit.errors import KitError
+from kit.kaggle.kernel import METADATA, Built
+from kit.kaggle.spec import parse_spec
+from kit.provenance import Source
+from kit.submission import ledger
+from kit.submission.ledger import Submission
+from kit.submission.reproduce import Verdict
+from kit.submission.source import read_source
+
+BUILD = """
+import json, sys
+from pathlib import Path
+from kit.errors import KitError
+from kit.kaggle.kernel import build
+from kit.kaggle.spec import parse_spec
+from kit.provenance import Source
+recipe, slug, source, root = sys.argv[1:]
+try:
+    built = build(parse_spec(recipe, slug=slug), Path(root), source=Source(**json.loads(source)))
+except KitError as error:
+    sys.exit(f"error: {error}")
+print(json.dumps({"code": str(built.code), "bytes": built.bytes, "digest": built.digest}))
+"""
+"""Run by the stored kit, not by this one."""
+
+
+def rebuild(submission: Submission, root: Path) -> tuple[Verdict, Built]:
+    """Writes a kernel submission's code again from its stored kit and recipe, and compares it with what was pushed.
+
+    Args:
+        submission: one with a `kernel`.
+        root: the folder of kernels to write into.
+
+    Raises:
+        KitError: the stored code is damaged, or does not run.
+    """
+    kernel = submission.kernel
+    if kernel is None:
+        raise KitError(f"{submission.name} was not made by a kernel", f"run `kit reproduce {submission.name}`")
+    slug = kernel.version.split("/")[1]
+    files = read_source(submission.folder / ledger.SOURCE)
+    tree = provenance.tree_digest(files)
+    if tree != submission.source.tree:
+        raise KitError(f"{submission.folder / ledger.SOURCE}: damaged (not the code that ran)", "restore it from git")
+    source = Source(commit=submission.source.commit, dirty=submission.source.dirty, digest=tree)
+    arguments = [kernel.recipe, slug, json.dumps(asdict(source)), str(root.absolute())]
+    with tempfile.TemporaryDirectory(prefix="kit-rebuild-") as home:
+        for path, content in files.items():
+            target = Path(home) / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        done = subprocess.run(
+            [sys.executable, "-c", BUILD, *arguments],
+            cwd=home,
+            env={**os.environ, "PYTHONPATH": home},
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        raise KitError(f"{submission.folder}: the stored kit did not write the kernel ({done.stderr.strip()[-300:]})")
+    made = json.loads(done.stdout.splitlines()[-1])
+    identical = made["digest"] == kernel.code_sha256
+    same = "identical" if identical else f"differs: {made['digest'][:16]} now, {kernel.code_sha256[:16]} then"
+    code = Path(made["code"])
+    built = Built(
+        folder=code.parent,
+        spec=parse_spec(kernel.recipe, slug=slug),
+        code=code,
+        metadata=code.parent / METADATA,
+        bytes=made["bytes"],
+        source=source,
+        digest=made["digest"],
+    )
+    return Verdict(identical=identical, lines=(f"kit      {tree[:16]}", f"kernel   {same}")), built

@@ -1,0 +1,211 @@
+"""From a recipe to a score and from a run to a score, by the commands themselves, through the unmodified client.
+
+Where a process is killed it is a real one, with SIGKILL; what was sent is counted on the other side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kaggle_desk import Run
+from kaggle_server import KEY, SIGNATURE, Hang, KaggleServer, Lost
+from kernel_tools import SLUG, output_of
+from typer.testing import CliRunner, Result
+
+from kit.cli import app
+from kit.competition import COMPETITIONS, DEFAULT
+from kit.errors import KitError
+from kit.files import read_json
+from kit.kaggle import patience as patience_module
+from kit.kaggle.patience import Patience
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+RECIPE = 'model = "dcgan"\nbudget = "1h"\ncount = 12\n'
+
+
+@pytest.fixture
+def place(
+    server: KaggleServer, clock: Patience, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A user's folder with one recipe, for a competition that takes 12 pictures, and a Kaggle that would run it."""
+    rules = dataclasses.replace(COMPETITIONS[DEFAULT], count=12, count_min=12, count_max=12)
+    monkeypatch.setitem(COMPETITIONS, DEFAULT, rules)
+    # The processes that are killed live in the real time, so this one begins there and goes on by its waits.
+    today = dataclasses.replace(clock, now=lambda: time.time() + sum(waits))
+    monkeypatch.setattr(patience_module, "PATIENCE", today)
+    folder = tmp_path / "place"
+    (folder / "kernels" / SLUG).mkdir(parents=True)
+    (folder / "kernels" / SLUG / "kernel.toml").write_text(RECIPE)
+    monkeypatch.chdir(folder)
+    log = ["[1s] dcgan, seed 0\n", "[40s] 64,000 pictures  640/s  D 1.0  G 1.0  D(x) 0.5  D(G(z)) 0.5  left 50m\n"]
+    server.kernels.next_run = Run(log=log, leaves=lambda version: output_of(version, tmp_path / "on-kaggle"))
+    return folder
+
+
+@pytest.fixture
+def kit(place: Path) -> Callable[..., Result]:
+    """Runs `kit …` in this process; what it does to time is in `clock`."""
+
+    def run(*words: str, code: int = 0) -> Result:
+        done = CliRunner().invoke(app, words)
+        if isinstance(done.exception, KitError):
+            assert code == 1, done.exception
+        else:
+            assert done.exit_code == code, done.output
+        return done
+
+    return run
+
+
+def creates(server: KaggleServer) -> int:
+    return sum(call in ("CreateSubmission", "CreateCodeSubmission") for call in server.calls)
+
+
+def test_the_whole_round(kit: Callable[..., Result], server: KaggleServer, place: Path) -> None:
+    done = kit("kernel", "run", SLUG)
+    assert done.stdout == "public   61.25000\nprivate  98.50000\n"
+    for words in ("is queued", "is running", "is complete", "64,000 pictures", "warning: the deadline", "sent little"):
+        assert words in done.stderr
+    [taken] = server.submissions.taken
+    assert (taken.request["kernelSlug"], taken.request["kernelVersion"]) == (SLUG, 1)
+    record = read_json(place / "submissions" / f"{SLUG}-v1" / "submission.json")
+    assert (record["answer"]["public"], record["answer"]["private"]) == (61.25, 98.5)
+    assert record["kernel"]["version"] == f"dog-lover/{SLUG}/1"
+    assert record["receipts"][0]["id"] in taken.request["submissionDescription"]
+    written = "".join(path.read_bytes().decode("latin-1") for path in place.rglob("*") if path.is_file())
+    for secret in (KEY, SIGNATURE):
+        assert secret not in written + done.output
+    again = kit("kernel", "run", SLUG)
+    assert again.stdout == done.stdout
+    assert (server.calls.count("SaveKernel"), creates(server)) == (1, 1)
+    assert "98.50" in kit("submissions").stdout
+
+
+def test_step_by_step(kit: Callable[..., Result], server: KaggleServer) -> None:
+    assert kit("kernel", "push").stdout == f"dog-lover/{SLUG}/1\n"  # the only recipe there is
+    assert kit("kernel", "status").stdout == f"dog-lover/{SLUG}/1  QUEUED\n"
+    assert "has not come to its end" in str(kit("kernel", "pull", code=1).exception)
+    assert json.loads(kit("kernel", "status", SLUG, "--json").stdout)["status"] == "COMPLETE"
+    assert kit("kernel", "pull").stdout == f"submissions/{SLUG}-v1\n"
+    assert "code submission: images.zip of the kernel's version" in kit("submit", "--dry-run").stdout
+    assert creates(server) == 0
+    assert "public   61.25" in kit("kernel", "submit").stdout
+    assert "public   61.25" in kit("submit").stdout  # the newest submission, which was sent
+    assert creates(server) == 1
+
+
+def test_a_local_run_is_trained_again_in_a_kernel(
+    kit: Callable[..., Result], server: KaggleServer, place: Path, make_run: Callable[..., Path]
+) -> None:
+    from kit.models import zoo
+
+    recipe = zoo.get("dcgan").override(["width=8", "flip=false"])
+    made = make_run("dcgan-dogs-1", recipe=dataclasses.asdict(recipe), budget_s=5400.0, seed=3)
+    (place / "runs").mkdir()
+    made.rename(place / "runs" / made.name)
+    error = kit("submit", code=1).exception
+    assert "takes only what a Kaggle kernel has made" in str(error)
+    assert "kit submit dcgan-dogs-1 --yes" in str(error)
+    assert server.calls == []
+    done = kit("submit", "dcgan-dogs-1", "--yes")
+    assert done.stdout == "public   61.25000\nprivate  98.50000\n"
+    toml = (place / "kernels" / "dcgan-dogs-1" / "kernel.toml").read_text()
+    assert toml == 'model = "dcgan"\nbudget = "1h30m"\nseed = 3\n\n[set]\nwidth = 8\nflip = false\n'
+    assert [entry.request["kernelSlug"] for entry in server.submissions.taken] == ["dcgan-dogs-1"]
+
+
+def test_a_file_where_files_are_taken(
+    kit: Callable[..., Result],
+    server: KaggleServer,
+    place: Path,
+    make_run: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rules = dataclasses.replace(COMPETITIONS[DEFAULT], kernels_only=False)
+    monkeypatch.setitem(COMPETITIONS, DEFAULT, rules)
+    server.submissions.kernels_only = False
+    made = make_run("dcgan-dogs-1")
+    (place / "runs").mkdir()
+    made.rename(place / "runs" / made.name)
+    done = kit("submit")
+    assert "packing runs/dcgan-dogs-1, the newest run" in done.stderr
+    assert "public   61.25" in done.stdout
+    assert "taking submissions/dcgan-dogs-1, the newest submission" in kit("submit").stderr
+    assert creates(server) == 1
+
+
+def test_scores_that_came_later_are_read(kit: Callable[..., Result], server: KaggleServer) -> None:
+    server.submissions.pending = 10_000
+    kit("kernel", "run", SLUG, code=1)
+    assert "sent" in kit("submissions").stdout
+    server.submissions.pending = 0
+    assert "98.50" not in kit("submissions").stdout
+    assert "98.50" in kit("submissions", "--refresh").stdout
+
+
+def killed(place: Path, words: list[str], when: Callable[[], bool], *, kernels_only: bool = True) -> None:
+    """Runs `kit …` as a process of its own, and kills it at once when something has happened on Kaggle's side."""
+    code = (
+        "import dataclasses; from kit import competition as c; from kit.cli import main\n"
+        "rules = c.COMPETITIONS[c.DEFAULT]\n"
+        f"rules = dataclasses.replace(rules, count=12, count_min=12, count_max=12, kernels_only={kernels_only})\n"
+        "c.COMPETITIONS[c.DEFAULT] = rules\n"
+        "main()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, *words], cwd=place, stderr=subprocess.PIPE) as process:
+        while not when():
+            assert process.poll() is None, process.stderr and process.stderr.read().decode()
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def test_killed_between_push_and_record(kit: Callable[..., Result], server: KaggleServer, place: Path) -> None:
+    server.fail("SaveKernel", Lost(Hang()))
+    killed(place, ["kernel", "run", SLUG], lambda: SLUG in server.kernels.versions)
+    done = kit("kernel", "run", SLUG)
+    assert "arrived: it is version 1" in done.stderr
+    assert "public   61.25" in done.stdout
+    assert (server.calls.count("SaveKernel"), creates(server)) == (1, 1)
+
+
+def test_killed_between_submission_and_record(kit: Callable[..., Result], server: KaggleServer, place: Path) -> None:
+    kit("kernel", "run", SLUG, "--no-submit")
+    server.fail("CreateCodeSubmission", Lost(Hang()))
+    killed(place, ["submit"], lambda: len(server.submissions.taken) == 1)
+    done = kit("submit")
+    assert "arrived as submission" in done.stderr
+    assert "public   61.25" in done.stdout
+    assert creates(server) == 1
+
+
+def test_killed_between_upload_and_submit(
+    kit: Callable[..., Result],
+    server: KaggleServer,
+    place: Path,
+    make_run: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(COMPETITIONS, DEFAULT, dataclasses.replace(COMPETITIONS[DEFAULT], kernels_only=False))
+    server.submissions.kernels_only = False
+    (place / "runs").mkdir()
+    made = make_run("dcgan-dogs-1")
+    made.rename(place / "runs" / made.name)
+    kit("pack", "runs/dcgan-dogs-1")
+    server.fail("CreateSubmission", Hang())
+    killed(place, ["submit"], lambda: "CreateSubmission" in server.calls, kernels_only=False)
+    assert "upload" in server.calls
+    assert server.submissions.taken == []
+    done = kit("submit")
+    assert "never arrived" in done.stderr
+    assert "public   61.25" in done.stdout
+    assert len(server.submissions.taken) == 1

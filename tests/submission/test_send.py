@@ -1,0 +1,347 @@
+"""A submission is sent once and the way its competition takes it, whatever happens between sending and the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kaggle_answers import Answer
+from kaggle_desk import Run, Version
+from kaggle_server import KEY, USER, Cut, Fault, Hang, KaggleServer, Lost
+
+from kit.competition import COMPETITIONS, DEFAULT
+from kit.errors import KitError
+from kit.kaggle.client import connect
+from kit.kaggle.patience import Patience
+from kit.submission import ledger
+from kit.submission.ledger import Kernel, Submission
+from kit.submission.make import make_submission
+from kit.submission.send import SCORE_WAIT_S, follow, refresh, send, settle
+from kit.submission.submit import dry_run
+
+KERNEL = Kernel(
+    version=f"{USER}/little-dogs/1",
+    receipt="0123456789ab",
+    pushed="2026-01-01T00:00:00+00:00",
+    code="little-dogs.py",
+    code_sha256="c" * 64,
+    recipe='model = "dcgan"\n',
+    status="COMPLETE",
+)
+
+
+@pytest.fixture
+def packed(
+    make_run: Callable[..., Path], server: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Submission]:
+    """Packs a run of 12 pictures for a competition that takes 12: `packed(kernels_only=False)`."""
+
+    def make(*, kernels_only: bool, takes: int = 12) -> Submission:
+        rules = dataclasses.replace(COMPETITIONS[DEFAULT], count_min=takes, count_max=takes, kernels_only=kernels_only)
+        monkeypatch.setitem(COMPETITIONS, DEFAULT, rules)
+        server.submissions.kernels_only = kernels_only
+        server.kernels.versions["little-dogs"] = [Version({}, Run(states=["COMPLETE"]))]
+        kernel = KERNEL if kernels_only else None
+        return make_submission(make_run(), root=tmp_path / "submissions", kernel=kernel)
+
+    return make
+
+
+@pytest.fixture(params=[True, False], ids=["kernels only", "files"])
+def submission(request: pytest.FixtureRequest, packed: Callable[..., Submission]) -> Submission:
+    return packed(kernels_only=request.param)
+
+
+def creates(server: KaggleServer) -> int:
+    """How often a submission was asked for."""
+    return sum(call in ("CreateSubmission", "CreateCodeSubmission") for call in server.calls)
+
+
+def the_call(submission: Submission) -> str:
+    return "CreateCodeSubmission" if submission.kernel else "CreateSubmission"
+
+
+def send_it(submission: Submission, patience: Patience, said: list[str] | None = None) -> Submission:
+    say = [].append if said is None else said.append
+    return send(connect(patience=patience), dry_run(submission), say=say, progress=lambda done, total: None)
+
+
+def score_it(submission: Submission, patience: Patience, said: list[str] | None = None) -> Submission:
+    say = [].append if said is None else said.append
+    return follow(connect(patience=patience), submission, COMPETITIONS[submission.competition], say=say)
+
+
+def test_from_the_receipt_to_the_score(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+    sent = send_it(submission, clock)
+    assert sent.state == "sent"
+    [taken] = server.submissions.taken
+    [receipt] = sent.receipts
+    assert taken.request["submissionDescription"] == receipt.message
+    assert receipt.message == f"{dry_run(submission).message} [{receipt.id}]"
+    assert receipt.kernel == (KERNEL.version if submission.kernel else None)
+    if submission.kernel:
+        assert taken.request["kernelOwner"] == USER
+        assert (taken.request["kernelSlug"], taken.request["kernelVersion"]) == ("little-dogs", 1)
+        assert taken.request["fileName"] == "images.zip"
+        assert "upload" not in server.calls
+    else:
+        uploaded = server.submissions.uploads[taken.request["blobFileTokens"]]
+        assert uploaded == (submission.folder / "images.zip").read_bytes()
+    scored = score_it(sent, clock)
+    assert scored.answer
+    assert (scored.answer.public, scored.answer.private) == (61.25, 98.5)
+    assert ledger.load(submission.folder) == scored
+    assert scored.state == "scored"
+    assert KEY not in (submission.folder / "submission.json").read_text()
+
+
+def test_the_receipt_is_on_the_disk_before_anything_is_sent(
+    submission: Submission, server: KaggleServer, clock: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def note(request):
+        seen.append(len(ledger.load(submission.folder).receipts))
+        return Answer(400, "No")
+
+    for name in ("start_upload", "create_code"):
+        monkeypatch.setattr(server.submissions, name, note)
+    with pytest.raises(KitError, match="No"):
+        send_it(submission, clock)
+    assert seen == [1]
+
+
+def test_nothing_is_sent_twice(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+    send_it(submission, clock)
+    said: list[str] = []
+    again = send_it(submission, clock, said)  # with the record of before the first time
+    assert "not again" in said[-1]
+    assert creates(server) == 1
+    assert score_it(again, clock).state == "scored"
+    assert send_it(ledger.load(submission.folder), clock).state == "scored"
+    assert creates(server) == 1
+
+
+def test_the_receipt_is_found_among_many(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+    sent = send_it(submission, clock)
+    [ours] = server.submissions.taken
+    for number in range(7):
+        other = dataclasses.replace(ours, ref=number, request={**ours.request, "submissionDescription": "another"})
+        server.submissions.taken.append(other)
+    scored = score_it(sent, clock)
+    assert scored.answer
+    assert scored.answer.ref == ours.ref
+
+
+@pytest.mark.parametrize("instead", [Hang(), Answer(500, "Oops"), Answer(502, "Bad gateway", shape="html")])
+def test_an_answer_that_gets_lost_is_read_back(
+    instead: Answer | Hang, submission: Submission, server: KaggleServer, clock: Patience
+) -> None:
+    server.fail(the_call(submission), Lost(instead))
+    said: list[str] = []
+    sent = send_it(submission, dataclasses.replace(clock, read=0.4), said)
+    assert sent.answer
+    assert sent.answer.ref == server.submissions.taken[0].ref
+    assert creates(server) == 1
+    assert any("looking whether the submission arrived" in line for line in said)
+
+
+def test_one_that_did_not_arrive_is_not_repeated_in_the_same_command(
+    submission: Submission, server: KaggleServer, clock: Patience
+) -> None:
+    server.fail(the_call(submission), Answer(503, "Backend is sleeping"))
+    with pytest.raises(KitError, match=r"503.*Backend is sleeping.*nothing was submitted"):
+        send_it(submission, clock)
+    assert creates(server) == 1
+    assert ledger.load(submission.folder).state == "packed"
+    assert send_it(submission, clock).state == "sent"
+    assert len(server.submissions.taken) == 1
+
+
+def test_when_nothing_can_be_found_out_the_next_command_does(
+    submission: Submission, server: KaggleServer, clock: Patience
+) -> None:
+    server.fail(the_call(submission), Lost(Answer(500, "Oops")))
+    server.fail("ListSubmissions", *[Answer(500, "Oops")] * clock.tries)
+    with pytest.raises(KitError, match=r"not known whether dcgan-demo-1 arrived.*kit submit dcgan-demo-1. again"):
+        send_it(submission, clock)
+    assert send_it(submission, clock).answer
+    assert creates(server) == 1
+
+
+def test_a_busy_kaggle_has_done_nothing_and_is_asked_again(
+    submission: Submission, server: KaggleServer, clock: Patience, waits: list[float]
+) -> None:
+    server.fail(the_call(submission), Answer(429, "Slow down", {"Retry-After": "7"}))
+    assert send_it(submission, clock).state == "sent"
+    assert waits == [7]
+    assert len(server.submissions.taken) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Answer(401, "Unauthenticated"), "does not accept the key"),
+        (Answer(403, "You cannot submit until you accept the competition rules"), "accept the rules at https"),
+        (Answer(400, "Submission not allowed: the competition is over"), "the competition is over"),
+    ],
+)
+def test_a_refusal_is_told_and_is_no_submission(
+    fault: Fault, words: str, submission: Submission, server: KaggleServer, clock: Patience
+) -> None:
+    server.fail(the_call(submission), fault)
+    with pytest.raises(KitError, match=words):
+        send_it(submission, clock)
+    kept = ledger.load(submission.folder)
+    assert kept.state == "packed"
+    assert kept.receipts[0].refused
+    assert send_it(kept, clock).state == "sent"
+    assert len(server.submissions.taken) == 1
+
+
+def test_a_refusal_in_band(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+    server.submissions.refusal = "Could not submit to competition"
+    with pytest.raises(KitError, match=r"did not take the submission .Could not submit to competition."):
+        send_it(submission, clock)
+    assert ledger.load(submission.folder).state == "packed"
+
+
+@pytest.mark.parametrize(
+    ("faults", "uploads"), [([Cut(1000)], 2), ([Answer(503, "Busy")], 2), ([Answer(403, "Expired")], None)]
+)
+def test_an_upload_that_is_cut_is_made_again_and_a_refused_one_told(
+    faults: list[Fault],
+    uploads: int | None,
+    packed: Callable[..., Submission],
+    server: KaggleServer,
+    clock: Patience,
+) -> None:
+    submission = packed(kernels_only=False)
+    server.fail("upload", *faults)
+    if uploads:
+        assert send_it(submission, clock).state == "sent"
+        assert server.calls.count("upload") == server.calls.count("StartSubmissionUpload") == uploads
+    else:
+        with pytest.raises(KitError, match=r"images\.zip was not uploaded: Kaggle's storage answers 403.*Expired"):
+            send_it(submission, clock)
+        assert ledger.load(submission.folder).state == "packed"
+        assert creates(server) == 0
+
+
+@pytest.mark.parametrize("call", ["GetCompetition", "GetSubmissionLimits", "StartSubmissionUpload", "upload"])
+def test_a_server_that_hangs_is_left(
+    call: str, packed: Callable[..., Submission], server: KaggleServer, clock: Patience
+) -> None:
+    submission = packed(kernels_only=False)
+    server.fail_always(call, Hang())
+    with pytest.raises(KitError, match="does not answer in time"):
+        send_it(submission, dataclasses.replace(clock, read=0.3, tries=2))
+    assert ledger.load(submission.folder).state == "packed"
+
+
+def test_the_rules_come_first(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+    server.submissions.entered = False
+    with pytest.raises(KitError, match=f"not accepted the rules of {DEFAULT}; accept them at https://www.kaggle.com"):
+        send_it(submission, clock)
+    assert ledger.load(submission.folder).receipts == []
+
+
+def test_the_daily_limit(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+    server.submissions.left = 0
+    with pytest.raises(KitError, match=r"5 submissions were sent today, and Kaggle allows none now.*midnight UTC"):
+        send_it(submission, clock)
+    assert ledger.load(submission.folder).receipts == []
+    assert creates(server) == 0
+
+
+@pytest.mark.parametrize(("deadline", "warned"), [("2019-08-12T23:59:00Z", True), ("2099-01-01T00:00:00Z", False)])
+def test_a_passed_deadline_is_a_warning(
+    deadline: str, warned: bool, submission: Submission, server: KaggleServer, clock: Patience
+) -> None:
+    server.submissions.deadline = deadline
+    said: list[str] = []
+    assert score_it(send_it(submission, clock, said), clock).state == "scored"
+    assert any("the deadline" in line and "2019-08-12" in line for line in said) == warned
+
+
+def test_pictures_that_would_be_rejected_are_not_sent(
+    packed: Callable[..., Submission], server: KaggleServer, clock: Patience
+) -> None:
+    with pytest.raises(KitError, match=r"would be rejected: images\.zip: 12 pictures.*kit check"):
+        send_it(packed(kernels_only=True, takes=10_000), clock)
+    assert creates(server) == 0
+
+
+def test_a_local_zip_where_kaggle_takes_only_kernels(
+    packed: Callable[..., Submission], server: KaggleServer, clock: Patience
+) -> None:
+    submission = packed(kernels_only=False)
+    server.submissions.kernels_only = True  # whatever the kit believes
+    with pytest.raises(KitError, match=r"only what a Kaggle kernel has made.*kit submit dcgan-demo-1 --yes"):
+        send_it(submission, clock)
+    assert server.calls == ["GetCompetition"]
+
+
+def test_a_score_that_is_an_error(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+    server.submissions.error = "Only PNG images should be submitted."
+    sent = send_it(submission, clock)
+    with pytest.raises(KitError, match=r"could not score dcgan-demo-1.*Only PNG images should be submitted\."):
+        score_it(sent, clock)
+    kept = ledger.load(submission.folder)
+    assert kept.state == "rejected"
+    assert kept.answer
+    assert kept.answer.error == "Only PNG images should be submitted."
+
+
+def test_a_score_that_does_not_come(
+    submission: Submission, server: KaggleServer, clock: Patience, waits: list[float]
+) -> None:
+    server.submissions.pending = 10_000
+    sent = send_it(submission, clock)
+    with pytest.raises(KitError, match=r"no score yet after 2 h.*kit submissions --refresh"):
+        score_it(sent, dataclasses.replace(clock, first_poll=600.0, longest_poll=600.0))
+    assert SCORE_WAIT_S <= sum(waits) < SCORE_WAIT_S + 1300
+    server.submissions.pending = 0
+    assert refresh(connect(patience=clock), sent, COMPETITIONS[DEFAULT]).state == "scored"
+
+
+def test_an_outage_while_the_score_is_awaited(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+    sent = send_it(submission, clock)
+    server.fail("ListSubmissions", *[Answer(502, "Bad gateway")] * 9)
+    assert score_it(sent, clock).state == "scored"
+
+
+def test_what_the_server_says_twice_is_written_once(
+    submission: Submission, server: KaggleServer, clock: Patience
+) -> None:
+    sent = send_it(submission, clock)
+    before = (submission.folder / "submission.json").stat().st_mtime_ns
+    server.submissions.pending = 10
+    client = connect(patience=clock)
+    assert refresh(client, sent, COMPETITIONS[DEFAULT]) == sent
+    assert settle(client, sent, COMPETITIONS[DEFAULT], say=[].append) == sent
+    assert (submission.folder / "submission.json").stat().st_mtime_ns == before
+
+
+def test_two_commands_at_once(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+    tried: list[str] = []
+
+    def meanwhile(seconds: float) -> None:
+        with pytest.raises(KitError, match="another command is sending it"):
+            send_it(submission, clock)
+        tried.append("once")
+
+    server.fail(the_call(submission), Answer(429, "Slow down"))
+    send_it(submission, dataclasses.replace(clock, sleep=meanwhile))
+    assert tried == ["once"]
+    assert len(server.submissions.taken) == 1
+
+
+def test_no_secret_in_what_is_asked_but_in_its_header(
+    submission: Submission, server: KaggleServer, clock: Patience
+) -> None:
+    send_it(submission, clock)
+    assert KEY not in json.dumps([request.json for request in server.seen])
