@@ -1,6 +1,7 @@
 # make demo   the whole thing without an account: draw dogs, train, score, pack
 # make data   fetch the competition's data through the Kaggle API and prepare it
 # make test   the fast tests; `make test-all` the long ones too
+# make bench  how fast, beside what one would use instead; alone on the machine, about half an hour
 # make browser   a headless Chromium for the tests of the report, where Debian's packages can be had
 # make lint   ruff and mypy
 # make venv   the set-up the others share: .venv with requirements.lock and the kit itself
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/.ready
 
-.PHONY: venv demo data test test-all browser lint clean
+.PHONY: venv demo data test test-all bench browser lint clean
 
 venv: $(READY)
 
@@ -35,6 +36,9 @@ test: venv
 
 test-all: venv
 	$(BIN)/python -m pytest
+
+bench: venv
+	$(BIN)/python bench/run.py --write
 
 # Where it fails, the tests of the pages skip; KIT_BROWSER=required makes them fail instead.
 browser:

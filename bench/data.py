@@ -5,8 +5,8 @@
 The plain loop is one process: Pillow opens each file of the extracted folders, the XML is parsed, the box is cropped
 and resized. It makes the same arrays as the kit: the crops, and the whole picture squashed for the score's reference
 (for `mixed` also the whole picture at the target's scale). Both use LANCZOS at 64 px, both are timed with finding the
-files, and neither writes to the disk. They take turns; medians of paired ratios are shown, with the smallest and the
-largest. On a busy machine look at the ratio of CPU times; that of wall times falls with what else is running.
+files, and neither writes to the disk. On a busy machine look at the ratio of CPU times; that of wall times falls with
+what else is running.
 
 Pictures: `$KIT_SHARED/data/dogs-originals`, full-size photographs (default: ../shared beside the project). With
 `--full` the 18,166 pictures of `dogs` are prepared once as `kit data` does, with time and peak memory.
@@ -16,19 +16,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from versus import Line, compare, show
 
 from kit.competition import DEFAULT, get
 from kit.data.archives import open_tree
@@ -75,31 +75,6 @@ def the_kit(source: Path, policy: str, workers: int) -> list[np.ndarray]:
     return [array for result in results for array in (result.images, result.whole, result.canvas) if array is not None]
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds, those of child processes included."""
-    begin, cpu = time.perf_counter(), _cpu_seconds()
-    work()
-    return time.perf_counter() - begin, _cpu_seconds() - cpu
-
-
-def _cpu_seconds() -> float:
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
-
-
-def compare(name: str, plain: Callable[[], object], ours: Callable[[], object], pictures: int, repeats: int) -> None:
-    """Runs both in turns and prints a line."""
-    plain(), ours()
-    rounds = [(timed(plain), timed(ours)) for _ in range(repeats)]
-    walls = [one[0] / other[0] for one, other in rounds]
-    cpus = [one[1] / other[1] for one, other in rounds]
-    milliseconds = [statistics.median(turn[side][0] for turn in rounds) / pictures * 1000 for side in (0, 1)]
-    print(
-        f"{name:<44} {milliseconds[0]:7.2f} {milliseconds[1]:7.2f}   "
-        f"{statistics.median(walls):5.2f} ({min(walls):.2f} to {max(walls):.2f})   {statistics.median(cpus):5.2f}"
-    )
-
-
 def full(source: Path) -> None:
     """Time and peak memory of the whole command on the large set."""
     with tempfile.TemporaryDirectory() as folder:
@@ -121,16 +96,9 @@ def full(source: Path) -> None:
         )
 
 
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--full", action="store_true", help="also prepare the large set, once")
-    options = parser.parse_args()
-    default = Path(__file__).resolve().parents[2] / "shared"
-    shared = Path(os.environ.get("KIT_SHARED", default)) / "data"
-    if not (shared / "dogs-originals").is_dir():
-        sys.exit(f"no photographs at {shared / 'dogs-originals'}: set KIT_SHARED to the folder that holds data/")
+def lines(*, repeats: int) -> Iterator[Line]:
+    """A line for each crop policy and number of processes, and for the box crops without the reference beside them."""
+    shared = photographs()
     import_albumentations()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -138,28 +106,45 @@ def main() -> None:
             with zipfile.ZipFile(shared / "dogs-originals" / f"{archive}.zip") as packed:
                 packed.extractall(folder)
         count = len(list((folder / "all-dogs").iterdir()))
-        print(f"{count} photographs, {cores()} cores; ratios above 1: the kit is faster")
-        print(f"{'':<44} {'plain':>7} {'kit':>7}   {'wall':>5} {'':<16}   {'CPU':>5}\n{'':<44} {'ms a picture':>15}")
         source = shared / "dogs-originals"
-        for policy in CROPS:
+        questions = [(policy, True) for policy in CROPS] + [("box", False)]
+        for policy, reference in questions:
             for workers in dict.fromkeys((1, min(2, cores()))):
-                compare(
-                    f"{policy}, the same arrays, {workers} process{'es'[: 2 * (workers > 1)]}",
-                    partial(plain_loop, folder, policy),
+                yield compare(
+                    f"preparing photographs, {policy}{'' if reference else ', the loop without the reference'}, "
+                    f"{workers} process{'es'[: 2 * (workers > 1)]}",
                     partial(the_kit, source, policy, workers),
-                    count,
-                    options.repeats,
+                    partial(plain_loop, folder, policy, reference=reference),
+                    repeats=repeats,
+                    pictures=count,
                 )
-        for workers in dict.fromkeys((1, min(2, cores()))):
-            compare(
-                f"box, plain without the reference, {workers} process{'es'[: 2 * (workers > 1)]}",
-                partial(plain_loop, folder, "box", reference=False),
-                partial(the_kit, source, "box", workers),
-                count,
-                options.repeats,
-            )
+
+
+def photographs() -> Path:
+    """The folder with `dogs-originals/` in it."""
+    default = Path(__file__).resolve().parents[2] / "shared"
+    return Path(os.environ.get("KIT_SHARED", default)) / "data"
+
+
+def available() -> bool:
+    """Whether there are photographs; says so where there are none."""
+    found = (photographs() / "dogs-originals").is_dir()
+    if not found:
+        print(f"no photographs at {photographs() / 'dogs-originals'}: set KIT_SHARED to the folder that holds data/")
+    return found
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--full", action="store_true", help="also prepare the large set, once")
+    options = parser.parse_args()
+    if not available():
+        sys.exit(1)
+    show(lines(repeats=options.repeats))
     if options.full:
-        full(shared / "dogs")
+        full(photographs() / "dogs")
 
 
 if __name__ == "__main__":

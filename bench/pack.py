@@ -3,25 +3,24 @@
     python bench/pack.py [--count 10000] [--size 64] [--repeats 3]
 
 Both ways start from the same float pictures in [-1, 1], as a generator gives them, and end with a zip of PNGs with
-the same pixels. They take turns, after a warm-up; medians of wall and CPU time (of all threads) are shown.
+the same pixels, which is checked. They take turns, after a warm-up.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import tempfile
-import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torchvision.utils import save_image
+from versus import Line, compare, show
 
 from kit.competition import COMPETITIONS
 from kit.generation.check import check
@@ -63,54 +62,42 @@ def theirs(x: torch.Tensor, out: Path) -> None:
     shutil.rmtree(folder)
 
 
-def timed(way: Callable[[torch.Tensor, Path], None], x: torch.Tensor, out: Path) -> tuple[float, float]:
-    """Seconds of (wall, CPU)."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    way(x, out)
-    return time.perf_counter() - wall, time.process_time() - cpu
+def lines(*, count: int, size: int, repeats: int) -> Iterator[Line]:
+    """The one line: from floats to a zip."""
+    torch.set_num_threads(1)  # float to uint8 is a small part of both; encoding is what is measured
+    with tempfile.TemporaryDirectory() as scratch:
+        zips = {ours: Path(scratch) / "ours.zip", theirs: Path(scratch) / "theirs.zip"}
+        x = pictures(count, size)
+        for way, out in zips.items():
+            way(x[: 4 * BATCH], out)  # the warm-up
+        yield compare(
+            f"packing {count:,} pictures",
+            partial(ours, x, zips[ours]),
+            partial(theirs, x, zips[theirs]),
+            repeats=repeats,
+            pictures=count,
+            warm_up=False,
+        )
+        require_same(zips[ours], zips[theirs], count=count, size=size)
+
+
+def require_same(ours: Path, theirs: Path, *, count: int, size: int) -> None:
+    """Makes sure that both zips hold the same pictures, and ours a valid one."""
+    report = check(ours, competition=replace(COMPETITIONS["generative-dog-images"], size=size), count=count)
+    if report.errors:
+        raise SystemExit(f"{ours}: {report.errors[0]}")
+    for (_, a), (name, b) in zip(read_pictures(ours), read_pictures(theirs), strict=True):
+        if np.abs(a.astype(int) - b).max() > 1:  # save_image rounds its own way
+            raise SystemExit(f"{name} differs")
 
 
 def main() -> None:
-    """Runs the comparison and prints its table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-
-    torch.set_num_threads(1)  # float to uint8 is a small part of both; encoding is what is measured
-    with tempfile.TemporaryDirectory() as scratch:
-        outs = {ours: Path(scratch) / "ours.zip", theirs: Path(scratch) / "theirs.zip"}
-        x = pictures(options.count, options.size)
-        for way, out in outs.items():
-            way(x[: 4 * BATCH], out)
-        times = {way: [] for way in outs}  # type: dict[Callable[[torch.Tensor, Path], None], list[tuple[float, float]]]
-        for _ in range(options.repeats):
-            for way, out in outs.items():
-                times[way].append(timed(way, x, out))
-
-        print(f"{options.count:,} pictures of {options.size}×{options.size}, median of {options.repeats}")
-        print(f"{'':<26}{'wall s':>8}{'CPU s':>8}{'MB':>8}")
-        for name, way in (("kit.generation.pack", ours), ("save_image, make_archive", theirs)):
-            wall, cpu = (statistics.median(column) for column in zip(*times[way], strict=True))
-            print(f"{name:<26}{wall:>8.2f}{cpu:>8.2f}{outs[way].stat().st_size / 1e6:>8.1f}")
-        for index, kind in enumerate(("wall", "CPU")):
-            ratios = [b[index] / a[index] for a, b in zip(times[ours], times[theirs], strict=True)]
-            print(f"{kind} ratio {statistics.median(ratios):.2f} (pairs {min(ratios):.2f} to {max(ratios):.2f})")
-
-        wall, cpu = time.perf_counter(), time.process_time()
-        small = replace(COMPETITIONS["generative-dog-images"], size=options.size)
-        report = check(outs[ours], competition=small, count=options.count)
-        print(f"kit.generation.check: {time.perf_counter() - wall:.2f} s, CPU {time.process_time() - cpu:.2f} s")
-        assert report.ok, report.lines()
-        same = all(
-            np.abs(a.astype(int) - b).max() <= 1  # save_image rounds its own way
-            for (_, a), (_, b) in zip(read_pictures(outs[ours]), read_pictures(outs[theirs]), strict=True)
-        )
-        raw = options.count * 3 * options.size**2
-        with zipfile.ZipFile(outs[ours]) as archive:
-            stored = sum(info.file_size for info in archive.infolist()) / raw
-        print(f"same pictures in both: {same}; PNG takes {stored:.2f} of the raw pixels")
+    show(lines(**vars(parser.parse_args())))
 
 
 if __name__ == "__main__":

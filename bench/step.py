@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from versus import Line, compare, show
 
 from kit.models import zoo
 from kit.models.recipe import Recipe
@@ -107,50 +105,37 @@ def plain_wgan_gp(recipe: Recipe, G: nn.Module, D: nn.Module, batches: Pictures)
 PEERS = {"dcgan": tutorial_dcgan, "wgan-gp": plain_wgan_gp}
 
 
-@dataclass
-class Way:
-    """One way to train and how long its rounds took, seconds (wall, CPU)."""
+def lines(*, threads: int, steps: int, rounds: int, width: int, batch: int) -> Iterator[Line]:
+    """One line a row and precision: the kit in that precision, against the tutorial in float32."""
+    torch.set_num_threads(threads)
+    for name, peer in PEERS.items():
+        recipe = zoo.get(name).override([f"width={width}", f"batch={batch}"])
+        turns = max(1, steps // recipe.critic_steps)
+        batches = Pictures()
+        for precision in dict.fromkeys((device.choose().precision, torch.float32)):
+            where = device.Device(torch.device("cpu"), "CPU", precision)
+            state = players.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where)
+            G, D = (copy.deepcopy(net).to(memory_format=torch.contiguous_format) for net in (state.G, state.D))
+            tutorial = peer(recipe, G, D, batches)
+            kit = partial(kit_steps, recipe, state, batches, where, turns)
+            kind = str(precision).removeprefix("torch.")
+            yield compare(
+                f"a training step of {name} in {kind}, {threads} thread{'s'[: threads - 1]}",
+                kit,
+                partial(take, tutorial, turns),
+                repeats=rounds,
+                pictures=turns * recipe.pictures_per_iteration,
+            )
 
-    name: str
-    run: Callable[[], None]
-    rounds: list[tuple[float, float]] = field(default_factory=list)
 
-    def time(self) -> None:
-        """One more round."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        self.run()
-        self.rounds.append((time.perf_counter() - wall, time.process_time() - cpu))
-
-    def median(self, clock: int) -> float:
-        """Seconds of a round by wall (0) or CPU time (1)."""
-        return statistics.median(round[clock] for round in self.rounds)
-
-
-def ways(name: str, *, width: int, batch: int, steps: int) -> list[Way]:
-    """The tutorial's way first, then the kit's in each precision."""
-    recipe = zoo.get(name).override([f"width={width}", f"batch={batch}"])
-    batches = Pictures()
-    precisions = {device.choose().precision, torch.float32}
-
-    def built(precision: torch.dtype) -> tuple[players.Players, device.Device]:
-        where = device.Device(torch.device("cpu"), "CPU", precision)
-        return players.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where), where
-
-    plain, _ = built(torch.float32)
-    G, D = (copy.deepcopy(net).to(memory_format=torch.contiguous_format) for net in (plain.G, plain.D))
-    peer = PEERS[name](recipe, G, D, batches)
-
-    def kits(precision: torch.dtype) -> Callable[[], None]:
-        state, where = built(precision)
-        return lambda: kit_steps(recipe, state, batches, where, steps)
-
-    return [Way("tutorial", lambda: [next(peer) for _ in range(steps)] and None)] + [
-        Way(str(precision).removeprefix("torch."), kits(precision)) for precision in sorted(precisions, key=str)
-    ]
+def take(steps: Iterator[None], count: int) -> None:
+    """Lets a loop do so many steps."""
+    for _ in range(count):
+        next(steps)
 
 
 def main() -> None:
-    """Runs the rounds and prints the table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10)
@@ -158,28 +143,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"{options.threads} threads, width {options.width}, batch {options.batch}, torch {torch.__version__}\n")
-    print("| row | kit | pictures/s | ratio, wall | ratio, CPU | spread |\n|---|---|---|---|---|---|")
-    for name in PEERS:
-        steps = max(1, options.steps // zoo.get(name).recipe.critic_steps)
-        tried = ways(name, width=options.width, batch=options.batch, steps=steps)
-        for round_ in range(options.rounds + 1):
-            for way in tried:
-                way.time()
-                if round_ == 0:
-                    way.rounds.clear()  # the warm-up
-        tutorial, *kits = tried
-        pictures = steps * options.batch * zoo.get(name).recipe.critic_steps
-        for way in kits:
-            ratios = [theirs[0] / ours[0] for theirs, ours in zip(tutorial.rounds, way.rounds, strict=True)]
-            low, high = np.quantile(ratios, (0.25, 0.75))
-            print(
-                f"| {name} | {way.name} | {pictures / way.median(0):.0f} | "
-                f"{tutorial.median(0) / way.median(0):.2f}× | {tutorial.median(1) / way.median(1):.2f}× | "
-                f"{low:.2f}–{high:.2f}× |",
-                flush=True,
-            )
+    print(f"DCGAN's networks of width {options.width} at 64×64, batch {options.batch}; time a picture\n")
+    show(lines(**vars(options)))
 
 
 if __name__ == "__main__":

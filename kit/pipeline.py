@@ -301,14 +301,15 @@ class _Conductor:
         self._measure_reserve()  # the first trial also warms up threads and caches
         reserve_s = self._measure_reserve()
         now = self.clock.seconds()
-        budget.require_enough(self.job.budget_s, started_s=now, reserve_s=reserve_s, count=self.count)
+        if not self.used_s:  # a run that goes on with no time left to train comes to its end with what it has
+            budget.require_enough(self.job.budget_s, started_s=now, reserve_s=reserve_s, count=self.count)
         rate = self.session.rate(self.clock)
         self._plan_rest(budget.Plan(self.job.budget_s, now, reserve_s, pictures=0), rate)
 
     def _plan_rest(self, plan: budget.Plan, rate: float) -> None:
         """Plans the pictures that the rest of the time allows, and notes it: a replay needs no clock."""
         left = max(plan.deadline_s - self.clock.seconds(), 0.0)
-        self.plan = dataclasses.replace(plan, pictures=self.state.pictures + round(rate * left))
+        self.plan = dataclasses.replace(plan, pictures=self.state.pictures + round(rate * left), rate=rate)
         noted = {"at": self.state.pictures, **_rounded(self.plan)}
         self.run.record["plans"] = [*self.run.record.get("plans", []), noted]
 
@@ -458,6 +459,8 @@ class _Conductor:
                     pace.deadline_s = self.plan.deadline_s
                     going = True
                     break
+                if self.plan:
+                    pace.deadline_s = self.plan.deadline_at(rate)
             going = going or (until is not None and not done(self.state.pictures, None))
         self._save()
         if self.stop.why:
@@ -545,7 +548,7 @@ class _Conductor:
     def _deliver(self) -> None:
         """`images.zip` from the best average there is, replaced whole, and its record."""
         generator, pictures = self.selection.best()
-        batches = self._sample(self.count, self.rules.size, generator=generator)
+        batches = self._while_there_is_time(self._sample(self.count, self.rules.size, generator=generator))
         made = self._write_images(batches, self.run.path / IMAGES, self.count, told=True)
         self.run.update(
             result={
@@ -575,7 +578,7 @@ class _Conductor:
             if told:
                 self.listener.finishing("pictures", done, total)
 
-        made = pack(self._unless_told_to_stop(batches), path, competition=self.rules, count=count, progress=progress)
+        made = pack(batches, path, competition=self.rules, count=count, progress=progress)
         report = check(path, competition=self.rules, count=count)
         if report.errors:
             raise KitError(f"{path}: {report.errors[0]}", "this is a fault of the kit: please report it")
@@ -595,11 +598,12 @@ class _Conductor:
             precision=self.device.precision,
         )
 
-    def _unless_told_to_stop(self, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-        """Gives up as soon as a signal asks for the end and an earlier zip stands there to be kept."""
+    def _while_there_is_time(self, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        """Gives up when a signal asks for the end or the budget is used up, and an earlier zip stands to be kept."""
         asked = self.stop.signal
         for batch in batches:
-            if self.stop.signal is not asked and (self.run.path / IMAGES).exists():
+            late = self.job.budget_s is not None and self.clock.seconds() > self.job.budget_s - budget.LAST_S
+            if (late or self.stop.signal is not asked) and (self.run.path / IMAGES).exists():
                 raise _AbandonedError
             yield batch
 

@@ -112,8 +112,11 @@ def test_results_go_to_stdout_and_talk_to_stderr(kit, workplace):
 
 def test_a_budget_covers_the_whole_command(kit, workplace):
     began = time.monotonic()
-    run = Path(kit("train", "--model", "dcgan", "--budget", "30s", *TINY).stdout.strip())
-    assert time.monotonic() - began < 30  # the promise itself
+    kit("train", "--model", "dcgan", "--images", 0, *TINY)
+    budget_s = round(20 + 2 * (time.monotonic() - began))  # the machine's own measure: only to start may take long
+    began = time.monotonic()
+    run = Path(kit("train", "--model", "dcgan", "--budget", f"{budget_s}s", *TINY).stdout.strip())
+    assert time.monotonic() - began < budget_s  # the promise itself
     record = json.loads((workplace / run / "run.json").read_text())
     assert record["state"] == "finished"
     assert record["pictures"] > 0

@@ -33,9 +33,16 @@ def score(
         int | None,
         typer.Option(help="Score so many of the pictures, the first by name.", min=1),
     ] = None,
+    method: Annotated[
+        Literal["symmetric", "scorer"],
+        typer.Option(help="How the covariances' root is taken; scorer: by sqrtm, as the competition's scorer does."),
+    ] = "symmetric",
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Only MiFID, FID and distance: no intervals, KID, precision and recall.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score generated pictures: MiFID, FID and the memorization distance.
+    """Score generated pictures: MiFID, FID and the memorization distance, and how far they can be trusted.
 
     Example: kit score runs/dcgan-demo-1 --count 1000
     """
@@ -57,6 +64,8 @@ def score(
             reference=reference,
             split=split,
             count=count,
+            method=method,
+            detailed=not brief,
             cache=scoring.default_cache(prepared),
             announce=lambda estimate: say(str(estimate)),
             progress=progress,

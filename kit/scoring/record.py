@@ -20,6 +20,14 @@ _REAL: dict[Kind, str] = {"whole": "whole pictures", "crops": "crops"}
 SCORER = "kaggle"
 """The feature set that the competitions' public scorer uses."""
 
+Method = Literal["symmetric", "scorer"]
+
+METHODS: dict[Method, str] = {
+    "symmetric": "the root's trace from a symmetric eigenproblem",
+    "scorer": "the root by sqrtm with the scorer's own repairs",
+}
+"""How the root of Σ₁Σ₂ is taken."""
+
 Flag = Literal["rank-deficient", "uncalibrated"]
 
 FLAGS: dict[Flag, str] = {
@@ -40,6 +48,63 @@ class Against:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Where a number lies with a given probability, and by which method that was found."""
+
+    low: float
+    high: float
+    level: float  # 0 to 1
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.low:.4f} to {self.high:.4f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """What stands beside the FID. Intervals and extrapolation are None where there are too few pictures for them."""
+
+    fid_interval: Interval | None  # of the FID that endlessly many pictures would have
+    mifid_interval: Interval | None  # None also where the distance may lie on either side of ε
+    fid_infinity: float | None  # the same by extrapolation
+    kid: float
+    kid_std: float
+    kid_subset: int  # pictures of each side in a subset
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    manifold_count: int  # pictures of each side that the last four were taken on, at most
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Details:
+        """The details in a score's JSON.
+
+        Raises:
+            TypeError, KeyError: they are none.
+        """
+        intervals = {
+            name: Interval(**content[name]) if content[name] else None for name in ("fid_interval", "mifid_interval")
+        }
+        return cls(**{**content, **intervals})
+
+    def lines(self) -> list[str]:
+        """The details for a person to read."""
+        lines = []
+        for name, interval in (("FID", self.fid_interval), ("MiFID", self.mifid_interval)):
+            if interval:
+                lines.append(f"{name} of endlessly many pictures: {interval} ({interval.level:.0%}, {interval.method})")
+        if self.fid_infinity is not None:
+            lines.append(f"the same by extrapolation (FID∞): {self.fid_infinity:.4f}")
+        return [
+            *lines,
+            f"KID {self.kid:.6f} ± {self.kid_std:.6f} (subsets of {self.kid_subset:,})",
+            f"precision {self.precision:.3f}, recall {self.recall:.3f}, density {self.density:.3f}, "
+            f"coverage {self.coverage:.3f} (at most {self.manifold_count:,} a side)",
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """A score and what it is a score of. `comparable` says whether two of them may stand in one ranking."""
 
@@ -55,6 +120,13 @@ class Score:
     flags: tuple[Flag, ...]
     seconds: float
     archive: str | None = None  # SHA-256 of the zip that was scored; None for a folder of pictures
+    method: Method = "symmetric"
+    details: Details | None = None
+
+    @property
+    def margin(self) -> float | None:
+        """How far the memorization distance lies above ε, as a share of ε; below 0 it is penalised."""
+        return self.distance / self.epsilon - 1 if self.epsilon else None
 
     def to_json(self) -> dict[str, Any]:
         """The content of score.json."""
@@ -69,21 +141,26 @@ class Score:
         """
         try:
             reference = Against(**content["reference"])
-            return cls(**{**content, "reference": reference, "flags": tuple(content["flags"])})
-        except (TypeError, KeyError) as error:
+            details = Details.from_json(content["details"]) if content.get("details") else None
+            flags = tuple(content["flags"])
+            return cls(**{**content, "reference": reference, "flags": flags, "details": details})
+        except (TypeError, KeyError, AttributeError) as error:
             raise KitError(f"{source}: no score of this version ({error})", "run `kit score` again") from error
 
     def lines(self) -> list[str]:
         """The score for a person to read."""
         against, features = self.reference, self.features
+        margin = "" if self.margin is None else f", margin {self.margin:+.0%}"
         threshold = f"ε {self.epsilon:.4g}, {self.epsilon_origin}" if self.epsilon else f"ε {self.epsilon_origin}"
         tag = f".{features['tag']}" if features.get("tag") else ""
         return [
             f"MiFID {self.mifid:.4f}" if self.mifid is not None else "MiFID none",
             f"FID {self.fid:.4f}",
-            f"memorization distance {self.distance:.4f} ({threshold})",
+            f"memorization distance {self.distance:.4f} ({threshold}){margin}",
             f"{self.count:,} generated pictures against {against.count:,} {_REAL[against.kind]} "
             f"of {against.name} ({against.split})",
+            *(self.details.lines() if self.details else []),
+            *([] if self.method == "symmetric" else [METHODS[self.method]]),
             f"features {features['name']}{tag}, weights {features['weights'][:12]}, {features['input_size']}² by "
             f"{features['resize']}, {features['dtype']}",
             *(FLAGS[flag] for flag in self.flags),
@@ -120,6 +197,7 @@ def comparable(one: Score, other: Score) -> str | None:
         ("real pictures", one.reference.count, other.reference.count),
         ("generated pictures", one.count, other.count),
         ("size", one.size, other.size),
+        ("method", one.method, other.method),
         ("ε", _digits(one.epsilon), _digits(other.epsilon)),
     ]
     differences = [f"{what} ({_short(a)} and {_short(b)})" for what, a, b in facts if a != b]

@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.data.dataset import PreparedSet, Split
 from kit.errors import KitError
 from kit.files import sha256
 from kit.generation.pictures import picture_names, read_pictures
+from kit.scoring import by_the_scorer
 from kit.scoring.cache import Cache, default_cache
+from kit.scoring.details import details
 from kit.scoring.estimate import Estimate, arithmetic_seconds
 from kit.scoring.extract import Features, FeatureSet, Progress, no_progress
-from kit.scoring.frechet import frechet, gaussian
-from kit.scoring.memorization import memorization_distance
+from kit.scoring.frechet import Frechet, Gaussian, frechet, gaussian
+from kit.scoring.memorization import nearest_distances
 from kit.scoring.mifid import mifid
-from kit.scoring.record import Against, Flag, Kind, Score, comparable, load, save
+from kit.scoring.record import Against, Flag, Kind, Method, Score, comparable, load, save
 from kit.scoring.reference import References
 from kit.scoring.resize import Pixels
 
@@ -61,6 +64,8 @@ def score(
     reference: Kind = "whole",
     split: Split = "all",
     count: int | None = None,
+    method: Method = "symmetric",
+    detailed: bool = False,
     cache: Path | None = None,
     announce: Announce = no_announcement,
     progress: Progress = no_progress,
@@ -74,6 +79,8 @@ def score(
         reference: what of the set to score against.
         split: which side of its hold-out.
         count: at most so many of the pictures, the first by name.
+        method: how the covariances' root is taken; "scorer" follows the competition's scorer to the letter.
+        detailed: also everything of `Details`.
         cache: folder for what was computed about the set, usually `default_cache(prepared)`; None keeps nothing.
         announce: called once, before the long work, with how long it will take.
         progress: called with (pictures done, pictures to do), whether generated or real.
@@ -111,6 +118,8 @@ def score(
         references,
         reference=reference,
         split=split,
+        method=method,
+        detailed=detailed,
         began=began,
         archive=None if pictures.is_dir() else sha256(pictures),
         phases=phases,
@@ -123,6 +132,8 @@ def judge(
     *,
     reference: Kind = "whole",
     split: Split = "all",
+    method: Method = "symmetric",
+    detailed: bool = False,
     began: float,
     archive: str | None = None,
     phases: Phases | None = None,
@@ -134,6 +145,8 @@ def judge(
         references: the prepared set, seen through it.
         reference: what of the set to score against.
         split: which side of its hold-out.
+        method: see `score`.
+        detailed: see `score`.
         began: `time.perf_counter()` when the work on this score began.
         archive: SHA-256 of the zip that the pictures are from.
         phases: told of the real pictures that are worked through because they are not known already.
@@ -149,8 +162,9 @@ def judge(
     phases.next()
     epsilon = references.epsilon(progress=phases)
     fitted = gaussian(generated)
-    result = frechet(fitted.mean, fitted.covariance, real.mean, real.covariance)
-    distance = _distance(generated, real_features, features.name)
+    result = _frechet(fitted, real, method)
+    nearest = _nearest(generated, real_features, features.name)
+    distance = float(np.nanmean(nearest))
     flags: list[Flag] = []
     if result.rank_deficient:
         flags.append("rank-deficient")
@@ -169,6 +183,8 @@ def judge(
         flags=tuple(flags),
         seconds=time.perf_counter() - began,
         archive=archive,
+        method=method,
+        details=details(generated, real_features, real, nearest=nearest, epsilon=epsilon.value) if detailed else None,
     )
 
 
@@ -194,8 +210,21 @@ def _require_two(count: int, problem: str, remedy: str) -> None:
         raise KitError(problem, remedy)
 
 
-def _distance(generated: Features, real: Features, name: str) -> float:
+def _frechet(generated: Gaussian, real: Gaussian, method: Method) -> Frechet:
+    if method == "symmetric":
+        return frechet(generated.mean, generated.covariance, real.mean, real.covariance)
     try:
-        return memorization_distance(generated, real)
+        distance = by_the_scorer.frechet_distance(generated.mean, generated.covariance, real.mean, real.covariance)
+    except ValueError as error:
+        raise KitError(
+            f"the scorer's method fails here: {error}", "score more pictures, or leave --method out"
+        ) from error
+    dim = len(real.mean)
+    return Frechet(distance, rank_deficient=min(generated.count, real.count) <= dim)
+
+
+def _nearest(generated: Features, real: Features, name: str) -> NDArray[np.float64]:
+    try:
+        return nearest_distances(generated, real)
     except ValueError as error:
         raise KitError(f"{name}: no memorization distance ({error})") from error

@@ -11,7 +11,13 @@ MARGIN = 1.5
 """The reserve is this many times what a trial of generating, packing and checking took: a shared machine slows."""
 
 SPARE_S = 4.0
-"""Seconds set aside for what no trial measures: the last tick, the checkpoint, and taking the process down."""
+"""Seconds set aside for what no trial measures: the last tick, the checkpoint, the last words of `run.json`."""
+
+SLOWEST = 3.0
+"""The reserve grows with a machine that slows down, up to this many times: one bad tick must not end a run."""
+
+LAST_S = 1.0
+"""A zip that is not done so many seconds before the budget ends is given up, if an earlier one stands."""
 
 CHECKPOINT_SHARE, CHECKPOINT_MOST_S = 0.05, 60.0
 """At most this much of a budget, and so many seconds, are lost when the process is killed."""
@@ -31,11 +37,17 @@ class Plan:
     started_s: float  # when training could begin
     reserve_s: float  # kept back for generating, packing and checking
     pictures: int  # that training is expected to see: what learning-rate schedules run over
+    rate: float = 0.0  # pictures a second that training sees at this speed of the machine; 0: not known
 
     @property
     def deadline_s(self) -> float:
-        """When training must stop."""
+        """When training must stop, if the machine goes on as it was when this plan was made."""
         return self.budget_s - self.reserve_s
+
+    def deadline_at(self, rate: float) -> float:
+        """When training must stop if it sees `rate` pictures a second now: what slows it will slow the finish, too."""
+        slower = min(max(self.rate / max(rate, 1e-9), 1.0), SLOWEST)
+        return self.budget_s - slower * self.reserve_s
 
     @property
     def finish_s(self) -> float:

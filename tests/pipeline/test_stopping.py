@@ -221,3 +221,41 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(train, tmp_path, tick
     record = read(tmp_path / "run")
     assert record["parts"][-1]["from"] > 0
     assert record["result"]["sha256"] == once.record["result"]["sha256"]
+
+
+class Late(Clock):
+    """A clock that jumps to the end of the budget when told."""
+
+    late_s = 0.0
+
+    def seconds(self):
+        return super().seconds() + self.late_s
+
+
+def test_a_finish_that_takes_too_long_leaves_the_zip_that_is_there(run_tiny, monkeypatch):
+    clock = Late()
+    deliver = pipeline._Conductor._deliver
+
+    def slow(self):
+        if self.run.record["rescues"]:
+            clock.late_s = 1000.0  # while the last pictures are made, the machine stops for a quarter of an hour
+        deliver(self)
+
+    monkeypatch.setattr(pipeline._Conductor, "_deliver", slow)
+    monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.2)
+    run = run_tiny(budget_s=12.0, clock=clock)
+    record = read(run.path)
+    assert record["state"] == "finished"
+    assert record["result"]["pictures"] == record["rescues"][0]["at"] < record["pictures"]
+    assert check(run.path / "images.zip", competition=DOGS, count=20).ok
+
+
+def test_a_run_with_its_time_used_up_ends_with_what_it_has(train):
+    run = train(budget_s=15.0, listener=Interrupting(3), name="used")
+    before = read(run.path)["result"]["sha256"]
+    clock = Clock()
+    clock.add(60.0)
+    run = train(budget_s=15.0, name="used", resume=True, clock=clock)
+    record = read(run.path)
+    assert (record["state"], record["why"]) == ("finished", pipeline.ENDS[1])
+    assert record["result"]["sha256"] == before

@@ -81,6 +81,14 @@ def test_what_is_paid_once_does_not_grow_with_the_count():
     assert kept(2000) - kept(1000) == pytest.approx(kept(1000) - 6.0 * budget.MARGIN)
 
 
+def test_a_machine_that_slows_down_stops_earlier_and_only_so_much():
+    plan = budget.Plan(300, started_s=10, reserve_s=30, pictures=1, rate=100)
+    assert plan.deadline_at(100) == plan.deadline_at(1000) == plan.deadline_s == 270
+    assert plan.deadline_at(50) == 240
+    assert plan.deadline_at(1) == plan.deadline_at(0) == 300 - budget.SLOWEST * 30
+    assert budget.Plan(300, started_s=10, reserve_s=30, pictures=1).deadline_at(0) == 270
+
+
 def test_a_budget_too_small_says_what_is_needed():
     with pytest.raises(KitError, match=r"budget of 20s.*10,000 pictures.*about 36s"):
         budget.require_enough(20, started_s=5, reserve_s=30, count=10_000)

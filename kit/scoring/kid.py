@@ -1,0 +1,76 @@
+"""The kernel Inception distance (Bińkowski et al. 2018): an unbiased distance that needs few pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUBSETS = 100
+SUBSET_SIZE = 1000
+"""What the field uses: the mean over 100 random subsets of 1,000 pictures a side."""
+
+
+@dataclass(frozen=True)
+class Kid:
+    """Mean and standard deviation over the subsets, and how many pictures a subset has of each side."""
+
+    mean: float
+    std: float
+    subset_size: int
+
+
+def kid(
+    generated: NDArray[Any],
+    real: NDArray[Any],
+    *,
+    subsets: int = SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+    seed: int = 0,
+) -> Kid:
+    """The squared maximum mean discrepancy under the kernel (x·y / D + 1)³, over random subsets.
+
+    Its expectation does not depend on how many pictures there are, so it may fall below 0 for equal distributions.
+
+    Args:
+        generated: features (N, D), any float type.
+        real: features (M, D).
+        subsets: how many are drawn; 0 standard deviation where each holds all pictures.
+        subset_size: pictures of each side in one; no more than the smaller side has are taken.
+        seed: of the draws.
+
+    Raises:
+        ValueError: fewer than two rows on a side, or another dimension.
+    """
+    size = min(subset_size, len(generated), len(real))
+    if size < 2 or generated.shape[1:] != real.shape[1:]:
+        raise ValueError(f"features of shapes {generated.shape} and {real.shape}; two rows a side are the least")
+    rng = np.random.default_rng(seed)
+    values = np.array(
+        [
+            _discrepancy(
+                generated[rng.choice(len(generated), size, replace=False)],
+                real[np.sort(rng.choice(len(real), size, replace=False))],  # in order: it is mapped from disk
+            )
+            for _ in range(subsets)
+        ]
+    )
+    return Kid(float(values.mean()), float(values.std()), size)
+
+
+def _discrepancy(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """The unbiased estimate of equation 4: pairs of a picture with itself are left out."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    n = len(x)
+    within = 0.0
+    for rows in (x, y):
+        values = _kernel(rows, rows)
+        within += values.sum() - np.trace(values)
+    return float(within / (n * (n - 1)) - 2 * _kernel(x, y).mean())
+
+
+def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = (x @ y.T / x.shape[1] + 1) ** 3
+    return values

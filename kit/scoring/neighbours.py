@@ -1,0 +1,141 @@
+"""Generated pictures beside the real ones they are nearest to: whether a generator repeats what it has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kit.data.contact import mosaic
+from kit.data.dataset import PreparedSet, Split
+from kit.generation.pictures import read_pictures
+from kit.scoring.cache import Cache
+from kit.scoring.extract import FeatureSet, Progress, no_progress
+from kit.scoring.memorization import nearest_distances
+from kit.scoring.record import Kind
+from kit.scoring.reference import References
+from kit.scoring.resize import Pixels
+
+ROWS = 8
+NEIGHBOURS = 4
+
+CHUNK = 2048
+"""Real pictures that are compared at a time."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The generated pictures nearest to the real ones, nearest first, each with its neighbours, nearest first."""
+
+    generated: Pixels  # (R, H, W, C)
+    which: NDArray[np.int64]  # (R,): their places among the generated ones, by name
+    by_features: Pixels  # (R, K, H, W, C)
+    feature_distances: NDArray[np.float64]  # (R, K): 1 − |cos|, as in the memorization distance
+    by_pixels: Pixels  # (R, K, H, W, C)
+    pixel_distances: NDArray[np.float64]  # (R, K): root mean square difference, grey levels
+
+    def picture(self) -> Image.Image:
+        """A row each: the generated picture, its neighbours in features, then those in pixels; 2 pixels between."""
+        rows = np.concatenate([self.generated[:, None], self.by_features, self.by_pixels], axis=1)
+        return mosaic(rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
+
+
+def neighbours(
+    pictures: Path,
+    prepared: PreparedSet,
+    *,
+    features: FeatureSet,
+    reference: Kind = "crops",
+    split: Split = "train",
+    count: int | None = None,
+    rows: int = ROWS,
+    each: int = NEIGHBOURS,
+    cache: Path | None = None,
+    progress: Progress = no_progress,
+) -> Neighbours:
+    """Finds the generated pictures that are nearest to the training set, and what they are near to.
+
+    Args:
+        pictures: a zip or a folder of them, of the set's size and number of channels.
+        prepared: the set.
+        features: see `kit.scoring.features.build`.
+        reference: what of the set to look in.
+        split: which side of its hold-out; "train" is what a generator could have learned by heart.
+        count: at most so many of the pictures, the first by name.
+        rows: how many generated pictures.
+        each: how many neighbours of each.
+        cache: folder for what was computed about the set, usually `default_cache(prepared)`; None keeps nothing.
+        progress: called with (pictures done, pictures in all) while features are extracted.
+
+    Raises:
+        KitError: a picture cannot be read.
+    """
+    read = read_pictures(pictures, mode="RGB" if prepared.channels == 3 else "L", limit=count)
+    generated = np.stack([pixels for _, pixels in read])
+    references = References(prepared, features, Cache(cache))
+    real, places = references.chosen(reference, split, progress=progress), references.rows(reference, split)
+    source = prepared.whole if reference == "whole" else prepared.images
+    found = features.extract(generated, total=len(generated), progress=progress)
+    which = np.argsort(nearest_distances(found, real), kind="stable")[:rows].astype(np.int64)
+    by_features, feature_distances = closest(found[which], real, each=each)
+    by_pixels, pixel_distances = closest_pixels(generated[which], source, places, each=each)
+    return Neighbours(
+        generated=generated[which],
+        which=which,
+        by_features=np.asarray(source[places[by_features]]),
+        feature_distances=feature_distances,
+        by_pixels=np.asarray(source[by_pixels]),
+        pixel_distances=pixel_distances,
+    )
+
+
+def closest(
+    generated: NDArray[np.float32], real: NDArray[np.float32], *, each: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The real rows at the smallest cosine distance 1 − |cos| to each generated one.
+
+    Args:
+        generated: features (R, D).
+        real: features (M, D), M at least `each`.
+        each: neighbours of each.
+
+    Returns:
+        Their indices and distances, (R, each), nearest first.
+    """
+    distances = 1 - np.abs(_unit(generated) @ _unit(np.asarray(real)).T)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :each].astype(np.int64)
+    return nearest, np.take_along_axis(distances, nearest, axis=1)
+
+
+def closest_pixels(
+    generated: Pixels, real: Pixels, places: NDArray[np.int64], *, each: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The real pictures with the smallest root mean square difference to each generated one.
+
+    Args:
+        generated: (R, H, W, C).
+        real: (M, H, W, C), mapped from disk or not: it is read in pieces.
+        places: which of them to look at.
+        each: neighbours of each.
+
+    Returns:
+        Indices into `real` and differences in grey levels, (R, each), nearest first.
+    """
+    flat = generated.reshape(len(generated), -1).astype(np.float32)
+    squares = np.empty((len(flat), len(places)), np.float64)
+    for start in range(0, len(places), CHUNK):
+        piece = real[places[start : start + CHUNK]].reshape(-1, flat.shape[1]).astype(np.float32)
+        for row, picture in enumerate(flat):
+            squares[row, start : start + len(piece)] = np.square(piece - picture).mean(axis=1)
+    nearest = np.argsort(squares, axis=1, kind="stable")[:, :each]
+    return places[nearest], np.sqrt(np.take_along_axis(squares, nearest, axis=1))
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = rows.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit: NDArray[np.float64] = np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 0)
+    return unit

@@ -1,0 +1,35 @@
+"""The benches run, in their smallest form, and fill the table that they promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALLEST = {
+    "step.py": ["--steps", "1", "--rounds", "2", "--width", "4", "--batch", "4", "--threads", "1"],
+    "pack.py": ["--count", "20", "--repeats", "2"],
+    "generation.py": ["--count", "20", "--repeats", "2", "--width", "4"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SMALLEST)
+def test_a_bench_prints_its_table(script, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / script), *SMALLEST[script]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert rows[0] == "| question | the kit | the other way | ratio | spread | CPU ratio |"
+    assert len(rows) > 1
+    for row in rows[1:]:
+        ratio, cpu = (float(row.split(" | ")[column].rstrip(" |×")) for column in (3, 5))
+        assert ratio > 0
+        assert cpu > 0

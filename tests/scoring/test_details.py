@@ -1,0 +1,209 @@
+"""What stands beside the FID, against definitions written out in loops and Gaussians whose distance is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+from scoring_helpers import draw, small_features
+
+from kit.data.dataset import PreparedSet
+from kit.errors import KitError
+from kit.scoring.details import details
+from kit.scoring.frechet import Gaussian, frechet_distance, gaussian
+from kit.scoring.interval import Jackknife, _without, fid_infinity, fid_interval
+from kit.scoring.kid import kid
+from kit.scoring.manifold import manifold
+from kit.scoring.memorization import memorization_distance, nearest_distances
+from kit.scoring.score import Score, score
+
+Features = np.ndarray
+
+
+def cloud(count: int, dim: int, *, seed: int, shift: float = 0.0, scale: float = 1.0) -> Features:
+    return (np.random.default_rng(seed).normal(size=(count, dim)) * scale + shift).astype(np.float32)
+
+
+# KID
+
+
+def test_kid_is_the_unbiased_discrepancy_of_its_paper() -> None:
+    x, y = cloud(12, 5, seed=0).astype(float), cloud(12, 5, seed=1, shift=0.5).astype(float)
+
+    def k(a: Features, b: Features) -> float:
+        return float((a @ b / 5 + 1) ** 3)
+
+    pairs = [(i, j) for i in range(12) for j in range(12)]
+    within = sum(k(x[i], x[j]) + k(y[i], y[j]) for i, j in pairs if i != j) / (12 * 11)
+    between = sum(k(x[i], y[j]) for i, j in pairs) / 144
+    found = kid(x, y, subset_size=12)
+    assert found.mean == pytest.approx(within - 2 * between, rel=1e-9)
+    assert found.std == pytest.approx(0, abs=1e-12)  # each subset is everything
+    assert found.subset_size == 12
+
+
+def test_kid_does_not_depend_on_how_many_pictures_there_are() -> None:
+    real = cloud(3000, 8, seed=0)
+    few = np.mean([kid(cloud(60, 8, seed=s), real, subset_size=60, subsets=20).mean for s in range(1, 30)])
+    assert abs(few) < 0.01  # the same distribution
+    apart = kid(cloud(3000, 8, seed=9, shift=0.3), real, subset_size=300, subsets=20)
+    assert apart.mean > 3 * apart.std > 0
+    with pytest.raises(ValueError, match="two rows"):
+        kid(real[:1], real)
+
+
+# Precision, recall, density, coverage
+
+
+def by_hand(fake: Features, real: Features) -> tuple[float, float, float, float]:
+    """The definitions, pair by pair."""
+
+    def ball(rows: Features, k: int) -> list[float]:
+        return [sorted(float(np.linalg.norm(a - b)) for b in rows)[k] for a in rows]
+
+    def apart(f: Features, r: Features) -> float:
+        return float(np.linalg.norm(f - r))
+
+    real3, real5, fake3 = ball(real, 3), ball(real, 5), ball(fake, 3)
+    precision = np.mean([any(apart(f, r) <= radius for r, radius in zip(real, real3, strict=True)) for f in fake])
+    recall = np.mean([any(apart(f, r) <= radius for f, radius in zip(fake, fake3, strict=True)) for r in real])
+    density = sum(apart(f, r) < radius for f in fake for r, radius in zip(real, real5, strict=True)) / (5 * len(fake))
+    coverage = np.mean([any(apart(f, r) < radius for f in fake) for r, radius in zip(real, real5, strict=True)])
+    return float(precision), float(recall), float(density), float(coverage)
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.8, 1.0), (0.0, 0.3), (0.0, 3.0), (9.0, 1.0)])
+def test_shares_are_as_defined(shift: float, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kit.scoring.manifold.CHUNK", 16)
+    fake, real = cloud(45, 3, seed=1, shift=shift, scale=scale), cloud(60, 3, seed=2)
+    found = manifold(fake, real)
+    assert dataclasses.astuple(found) == pytest.approx(by_hand(fake.astype(float), real.astype(float)))
+
+
+def test_too_few_for_balls() -> None:
+    with pytest.raises(ValueError, match="six rows"):
+        manifold(cloud(5, 3, seed=0), cloud(60, 3, seed=1))
+
+
+# Intervals
+
+
+DIM = 8
+
+
+@pytest.fixture(scope="module")
+def reference() -> Gaussian:
+    mix = np.random.default_rng(7).normal(size=(DIM, DIM)) / 3
+    return Gaussian(np.full(DIM, 0.3), mix @ mix.T + np.eye(DIM) * 0.5, 10**6)
+
+
+@pytest.fixture(scope="module")
+def truth(reference: Gaussian) -> float:
+    """The distance from N(0, I) to the reference, by the formula."""
+    root = scipy.linalg.sqrtm(reference.covariance).real
+    return float(reference.mean @ reference.mean + DIM + np.trace(reference.covariance) - 2 * np.trace(root))
+
+
+COUNT, TRIALS = 200, 150
+
+
+def test_intervals_hold_the_true_distance_as_often_as_they_say(reference: Gaussian, truth: float) -> None:
+    rng = np.random.default_rng(0)
+    jackknife = bootstrap = 0
+    centres, plain = [], []
+    for _ in range(TRIALS):
+        x = rng.normal(size=(COUNT, DIM))
+        interval = fid_interval(x, reference)
+        jackknife += interval.low <= truth <= interval.high
+        centres.append((interval.low + interval.high) / 2)
+        fitted = gaussian(x)
+        plain.append(frechet_distance(fitted.mean, fitted.covariance, reference.mean, reference.covariance))
+        again = []
+        for _ in range(40):
+            drawn = gaussian(x[rng.integers(0, COUNT, COUNT)])
+            again.append(frechet_distance(drawn.mean, drawn.covariance, reference.mean, reference.covariance))
+        bootstrap += np.percentile(again, 2.5) <= truth <= np.percentile(again, 97.5)
+    assert 0.90 <= jackknife / TRIALS <= 0.99  # 95 % is promised; 2.2 % is the error of 150 trials
+    assert bootstrap / TRIALS < 0.6  # what the plain bootstrap's upward bias does
+    assert np.mean(plain) - truth > 4 * abs(np.mean(centres) - truth)
+
+
+def test_the_extrapolation_takes_the_bias_away(reference: Gaussian, truth: float) -> None:
+    rng = np.random.default_rng(1)
+    samples = [rng.normal(size=(COUNT, DIM)) for _ in range(60)]
+    plain = [
+        frechet_distance(g.mean, g.covariance, reference.mean, reference.covariance) for g in map(gaussian, samples)
+    ]
+    endless = [fid_infinity(x, reference) for x in samples]
+    assert np.mean(plain) - truth > 3 * abs(np.mean(endless) - truth)
+
+
+def test_a_group_less_is_the_gaussian_of_the_rest() -> None:
+    x = cloud(90, 4, seed=3)
+    left = _without(gaussian(x), gaussian(x[20:50]))
+    rest = np.concatenate([x[:20], x[50:]]).astype(np.float64)
+    np.testing.assert_allclose(left.mean, rest.mean(axis=0))
+    np.testing.assert_allclose(left.covariance, np.cov(rest.T), atol=1e-12)
+    assert left.count == 60
+    assert sorted(np.concatenate(Jackknife(x).rows).tolist()) == list(range(90))
+
+
+@pytest.mark.parametrize("count", [5, 19, 21])
+def test_too_few_for_an_interval(count: int) -> None:
+    with pytest.raises(ValueError, match="too few"):
+        fid_interval(cloud(count, 20, seed=0), gaussian(cloud(500, 20, seed=1)))
+    with pytest.raises(ValueError, match="too few"):
+        fid_infinity(cloud(count, 20, seed=0), gaussian(cloud(500, 20, seed=1)))
+
+
+def told(generated: Features, real: Features, epsilon: float | None) -> object:
+    nearest = nearest_distances(generated, real)
+    return details(generated, real, gaussian(real), nearest=nearest, epsilon=epsilon)
+
+
+def test_mifid_has_an_interval_unless_the_distance_may_lie_on_either_side_of_the_threshold() -> None:
+    generated, real = cloud(300, 6, seed=0, shift=1), cloud(400, 6, seed=1, shift=1.2)
+    distance = memorization_distance(generated, real)
+    honest, thief = told(generated, real, distance / 2), told(generated, real, distance * 2)
+    assert honest.mifid_interval.low == pytest.approx(honest.fid_interval.low)
+    assert thief.mifid_interval.low == pytest.approx(thief.fid_interval.low / distance, rel=0.2)
+    assert told(generated, real, distance).mifid_interval is None
+    assert told(generated, real, None).mifid_interval is None
+    few = told(generated[:12], real[:40], 0.1)
+    assert few.fid_interval is None
+    assert few.fid_infinity is None
+
+
+def test_rows_that_sum_to_nothing_have_no_distance() -> None:
+    generated, real = cloud(10, 4, seed=0), cloud(20, 4, seed=1)
+    generated[[2, 7]] = 0
+    found = nearest_distances(generated, real)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [2, 7]
+    assert memorization_distance(generated, real) == pytest.approx(np.nanmean(found))
+
+
+# In a score
+
+
+def test_details_come_with_a_score_and_go_through_its_record(
+    make_set: Callable[..., PreparedSet], make_zip: Callable[..., Path]
+) -> None:
+    prepared, archive = make_set(draw(60, seed=1), holdout=range(0, 60, 5)), make_zip(draw(60, seed=3))
+    features = small_features()
+    assert score(archive, prepared, features=features).details is None
+    result = score(archive, prepared, features=features, detailed=True)
+    assert result.details is not None
+    assert result.details.kid_subset == 60
+    assert result.details.fid_interval is not None
+    assert result.details.fid_interval.low < result.details.fid_infinity * 1.5
+    assert Score.from_json(json.loads(json.dumps(result.to_json()))) == result
+    text = "\n".join(result.lines())
+    for part in ("KID", "precision", "recall", "density", "coverage", "FID∞", "jackknife", "margin"):
+        assert part in text
+    with pytest.raises(KitError, match="too few for precision"):
+        score(archive, prepared, features=features, detailed=True, count=5)
