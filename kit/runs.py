@@ -13,6 +13,8 @@ from kit.files import disk_error, read_json, write_json
 VERSION = 1
 RECORD, PROGRESS, CHECKPOINT, IMAGES, SCORE = "run.json", "progress.jsonl", "checkpoint.pt", "images.zip", "score.json"
 
+CANDIDATES = "candidates"
+
 
 @dataclass
 class Run:
@@ -127,6 +129,33 @@ def newest_unfinished(root: Path = Path("runs")) -> Path:
         if read_run(record.parent)["state"] != "finished":
             return record.parent
     raise KitError(f"{root}: no run there that could go on", "`kit runs` lists them; name one with --out")
+
+
+def candidate_files(path: Path) -> dict[int, Path]:
+    """The averages of its generator that a run kept on the way, by the pictures they had seen, ascending."""
+    return {int(file.stem): file for file in sorted((path / CANDIDATES).glob("*.pt")) if file.stem.isdigit()}
+
+
+def generator_file(path: Path, *, pictures: int | None = None) -> Path:
+    """The file with a run's generator.
+
+    Args:
+        path: the run folder.
+        pictures: of a candidate, by the pictures it had seen; None: the one that `images.zip` is made of.
+
+    Raises:
+        KitError: not a run, or no such candidate.
+    """
+    record, kept = read_run(path), candidate_files(path)
+    if pictures is None:
+        made_of = int((record.get("result") or record)["pictures"])
+        return kept.get(made_of, path / CHECKPOINT)
+    if pictures == record["pictures"]:
+        return path / CHECKPOINT
+    if pictures not in kept:
+        known = ", ".join(f"{number}" for number in [*kept, record["pictures"]])
+        raise KitError(f"{path}: no candidate of {pictures} pictures", f"it has {known}")
+    return kept[pictures]
 
 
 class Target(NamedTuple):

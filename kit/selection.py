@@ -11,23 +11,19 @@ from kit.clock import show_duration
 from kit.errors import KitError
 from kit.files import require_space
 from kit.models.recipe import Recipe
-from kit.runs import CHECKPOINT, Run
+from kit.runs import CANDIDATES, CHECKPOINT, Run
 from kit.scoring.during import Watch
+from kit.scoring.ranking import key
 from kit.scoring.record import Score, comparable
 from kit.training import checkpoint
 from kit.training.checkpoint import Shape
 from kit.training.players import Players
-
-FOLDER = "candidates"
 
 KEPT = 5
 """Candidates that are kept beside the last state: the best scored ones."""
 
 MOMENTS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the training after which a candidate is kept where none is scored."""
-
-NEAR = 1.2
-"""A memorization distance below so many times the threshold is too near to it to be risked."""
 
 
 class Selection:
@@ -117,7 +113,7 @@ class Selection:
 
     def _add(self, now_s: float, score: Score | None) -> None:
         pictures = self._players.pictures
-        name = f"{FOLDER}/{pictures:010d}.pt"
+        name = f"{CANDIDATES}/{pictures:010d}.pt"
         path = self._run.path / name
         try:
             # A checkpoint is written beside the old one; a candidate is not worth that room.
@@ -158,13 +154,3 @@ def rank(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     scored = [(entry, Score.from_json(entry["score"])) for entry in entries if entry["score"]]
     alike = [(entry, score) for entry, score in scored if comparable(score, scored[-1][1]) is None]
     return [entry for entry, _ in sorted(alike, key=lambda pair: key(pair[1]))]
-
-
-def key(score: Score) -> tuple[bool, float]:
-    """What comparable scores are sorted by: whether the pictures are too near to the training set, then the number."""
-    return near(score), score.fid if score.mifid is None else score.mifid
-
-
-def near(score: Score) -> bool:
-    """Whether the memorization distance is below the threshold, or so little above it that it should not be risked."""
-    return score.epsilon is not None and score.distance < NEAR * score.epsilon

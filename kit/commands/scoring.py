@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kit.commands.common import DataOption, JsonOption, SlugOption, print_json, say
+from kit.commands.common import DataOption, JsonOption, SlugOption, TrustOption, print_json, say
 from kit.competition import DEFAULT
 from kit.competition import get as get_competition
+from kit.errors import KitError
+
+if TYPE_CHECKING:  # torch is imported where it is used
+    from kit.data.dataset import PreparedSet, Split
+    from kit.scoring.extract import FeatureSet
+    from kit.scoring.record import Kind
 
 
 def score(
@@ -40,6 +46,11 @@ def score(
     brief: Annotated[
         bool, typer.Option("--brief", help="Only MiFID, FID and distance: no intervals, KID, precision and recall.")
     ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="All candidates of a run, and its best one truncated; recommends one."),
+    ] = False,
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score generated pictures: MiFID, FID and the memorization distance, and how far they can be trusted.
@@ -52,10 +63,15 @@ def score(
     from kit.scoring import features as feature_sets
     from kit.scoring import score as scoring
 
+    if everything and method != "symmetric":
+        raise KitError("--method scorer is for one score", "leave it or --all out")
     found = find_target(target)
     prepared = load(data or found.data or latest())
     with bar("training features", unit="pictures") as progress:
         network = feature_sets.build(features, weights=weights, dtype=dtype, prepared=prepared, progress=progress)
+    if everything:
+        _compare(target, prepared, network, reference=reference, split=split, count=count, trust=trust, as_json=as_json)
+        return
     with bar("scoring", unit="pictures") as progress:
         result = scoring.score(
             found.pictures,
@@ -77,6 +93,45 @@ def score(
     else:
         for line in result.lines():
             typer.echo(line)
+
+
+def _compare(
+    run: Path,
+    prepared: PreparedSet,
+    network: FeatureSet,
+    *,
+    reference: Kind,
+    split: Split,
+    count: int | None,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    from kit.console import bar, print_table
+    from kit.files import write_json
+    from kit.runs import read_run
+    from kit.scoring import candidates
+    from kit.scoring.cache import default_cache
+
+    read_run(run)  # a zip has no candidates
+    with bar("scoring", unit="candidates") as progress:
+        comparison = candidates.compare(
+            run,
+            prepared,
+            features=network,
+            reference=reference,
+            split=split,
+            count=count or candidates.COUNT,
+            cache=default_cache(prepared),
+            trust=trust,
+            progress=progress,
+        )
+    write_json(run / "candidates.json", comparison.to_json())
+    if as_json:
+        print_json(comparison.to_json())
+        return
+    print_table(*candidates.rows(comparison))
+    for line in candidates.verdict(run, comparison):
+        say(line)
 
 
 def check(

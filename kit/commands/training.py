@@ -135,6 +135,10 @@ def sample(
         int | None,
         typer.Option(help="Of the latents; default: the run's own, so a zip of as many pictures is the run's.", min=0),
     ] = None,
+    candidate: Annotated[
+        int | None,
+        typer.Option(metavar="PICTURES", help="Of the average that had seen so many; default: that of images.zip."),
+    ] = None,
     trust: TrustOption = False,
 ) -> None:
     """Draw pictures from a saved run; the data it was trained on is not needed.
@@ -145,5 +149,14 @@ def sample(
     from kit.generation.export import sample_run
 
     with bar("sampling", unit="pictures") as progress:
-        made = sample_run(run, out=out, count=count, truncation=truncation, seed=seed, trust=trust, progress=progress)
+        made = sample_run(
+            run,
+            out=out,
+            count=count,
+            truncation=truncation,
+            seed=seed,
+            candidate=candidate,
+            trust=trust,
+            progress=progress,
+        )
     typer.echo(made)

@@ -15,7 +15,7 @@ from kit.errors import KitError
 from kit.files import atomic, atomic_folder
 from kit.generation.pack import DIGITS, no_progress, pack
 from kit.generation.standing import draw
-from kit.runs import read_run
+from kit.runs import generator_file, read_run
 from kit.training import checkpoint, device
 
 COLUMNS = 8
@@ -28,6 +28,7 @@ def sample_run(
     count: int,
     truncation: float | None = None,
     seed: int | None = None,
+    candidate: int | None = None,
     trust: bool = False,
     progress: Callable[[int, int], None] = no_progress,
 ) -> Path:
@@ -40,6 +41,7 @@ def sample_run(
         count: pictures.
         truncation: threshold of the truncation trick; None: the recipe's.
         seed: of the latents; None: the run's own, whose first pictures are those of its `images.zip`.
+        candidate: the average that had seen so many pictures; None: the one that `images.zip` is made of.
         trust: whether the code of a model file that made the run may be run.
         progress: called with (pictures made, pictures in all).
 
@@ -56,7 +58,7 @@ def sample_run(
         raise KitError(f"{out} exists already", "choose another folder, or remove it first")
     record = read_run(run)
     rules = competition.get(record["competition"])
-    generator, recipe, shape, _ = checkpoint.load_generator(run / "checkpoint.pt", trust=trust)
+    generator, recipe, shape, _ = checkpoint.load_generator(generator_file(run, pictures=candidate), trust=trust)
     where = device.choose().kind
     batches = draw(
         generator.to(where),

@@ -14,7 +14,7 @@ from kit.clock import parse_duration
 from kit.data.dataset import load
 from kit.errors import KitError
 from kit.files import sha256
-from kit.scoring import during
+from kit.scoring import during, ranking
 from kit.scoring.record import Against, Score
 from kit.training import budget, checkpoint
 
@@ -201,6 +201,18 @@ def test_only_like_scores_are_ranked_and_memorizers_come_last():
     entries = [score(50), score(3, weights="other"), {"score": None, "pictures": 0}, score(10, 0.11), score(40)]
     assert [entry["pictures"] for entry in selection.rank(entries)] == [40, 50, 10]
     assert selection.rank([{"score": None, "pictures": 0}]) == []
+
+
+def test_groups_hold_like_with_like_the_largest_first():
+    scored = [
+        (name, Score.from_json(score(fid, weights=weights)["score"]))
+        for name, fid, weights in (("a", 50, "x"), ("b", 9, "y"), ("c", 40, "y"), ("d", 60, "y"), ("e", 1, "x"))
+    ]
+    first, second = ranking.groups(scored)
+    assert (first.members, first.apart) == (["b", "c", "d"], None)
+    assert second.members == ["e", "a"]
+    assert "features: weights (y and x)" in second.apart
+    assert ranking.groups([]) == []
 
 
 @pytest.mark.slow
