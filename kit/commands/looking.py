@@ -37,19 +37,25 @@ def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOp
 
 
 def runs(as_json: JsonOption = False) -> None:
-    """List the runs.
+    """List the runs, those whose scores compare together and the best first.
 
     Example: kit runs
     """
     from kit.console import print_table
     from kit.runs import all_runs
+    from kit.scoring.listing import Section, sections
 
-    rows, damaged = all_runs(Path("runs"))
+    root = Path("runs")
+    rows, damaged = all_runs(root)
+    found = sections(rows, root)
     if as_json:
-        print_json(rows)
+        print_json([{**row, "apart": section.apart} for section in found for row in section.rows])
     else:
         columns = ("name", "model", "set", "state", "pictures", "count", "fid", "mifid", "features")
-        print_table(columns, [[row[column] for column in columns] for row in rows])
+        for section in found or [Section([], None)]:
+            if section.apart:
+                typer.echo(f"\napart: {section.apart}")
+            print_table(columns, [[row[column] for column in columns] for row in section.rows])
     for error in damaged:
         say(f"warning: {error}")
 

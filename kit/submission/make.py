@@ -21,6 +21,7 @@ from kit.generation.pictures import read_pictures
 from kit.provenance import tree_digest
 from kit.runs import read_run
 from kit.scoring import score
+from kit.scoring.listing import stale as is_stale
 from kit.submission import ledger
 from kit.submission.ledger import Images, Kernel, Source, Submission
 from kit.submission.source import read_source, write_source
@@ -66,6 +67,7 @@ def make_submission(
         _verify(report, result, run)
         source = _source(run, record, part / ledger.SOURCE)
         _preview(part)
+        scores, stale = _scores(run, record)
         submission = Submission(
             folder=out,
             name=out.name,
@@ -80,8 +82,8 @@ def make_submission(
                 sha256=report.sha256,
                 pixels_sha256=result["pixels_sha256"],
             ),
-            warnings=report.lines(),
-            scores=_scores(run),
+            warnings=[*report.lines(), *stale],
+            scores=scores,
             receipts=old.receipts if old else [],
             answer=old.answer if old else None,
             kernel=kernel or (old.kernel if old else None),
@@ -179,6 +181,12 @@ def _preview(part: Path) -> None:
         mosaic(np.stack(pictures), columns=PREVIEW_COLUMNS).save(file, "PNG")
 
 
-def _scores(run: Path) -> list[dict[str, Any]]:
+def _scores(run: Path, record: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The run's local scores, and what is to be said of one that was left out."""
     path = run / "score.json"
-    return [score.load(path).to_json()] if path.exists() else []
+    if not path.exists():
+        return [], []
+    found = score.load(path)
+    if is_stale(found, record):
+        return [], [f"{path.name} is of another images.zip and was left out"]
+    return [found.to_json()], []

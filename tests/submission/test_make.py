@@ -122,6 +122,14 @@ def test_packing_again_brings_scores_up_to_date_and_keeps_receipts(make_run: Mak
     assert (again.receipts, again.answer, again.packed) == ([receipt], answer, "2026-01-01T00:00:00+00:00")
 
 
+def test_a_score_of_older_pictures_is_left_out_and_said(make_run: MakeRun, root: Path) -> None:
+    run = make_run()
+    score.save(dataclasses.replace(SCORE, archive="ab" * 32), run / "score.json")
+    made = make_submission(run, root=root)
+    assert made.scores == []
+    assert made.warnings == ["score.json is of another images.zip and was left out"]
+
+
 def test_another_submission_is_not_overwritten(make_run: MakeRun, root: Path) -> None:
     make_submission(make_run("one"), out=root / "mine")
     before = (root / "mine" / "submission.json").read_bytes()
