@@ -27,6 +27,7 @@ from kit.data import packed
 from kit.data.contact import mosaic
 from kit.errors import DiskFullError, KitError
 from kit.files import atomic, set_aside
+from kit.generation import classes
 from kit.generation.check import check
 from kit.generation.pack import Packed, pack
 from kit.generation.standing import draw
@@ -596,6 +597,7 @@ class _Conductor:
             seed=self.job.seed,
             device=self.device.kind,
             precision=self.device.precision,
+            labels=classes.labels(self.recipe, self.shape, count),
         )
 
     def _while_there_is_time(self, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from kit.clock import Stopwatch, parse_duration, parse_moment, show_duration
 from kit.commands.common import DataOption, RunArgument, TrustOption, say
-from kit.errors import KitError
+from kit.errors import KitError, unknown
+from kit.models.recipe import SampleClasses
 
 
 def train(
@@ -125,11 +126,36 @@ def train(
 
 def sample(
     run: RunArgument,
-    out: Annotated[Path, typer.Option(help="FILE.png (a grid), FILE.zip (as for the competition), or a folder.")],
-    count: Annotated[int, typer.Option(help="Pictures.", min=1)] = 64,
+    out: Annotated[
+        Path,
+        typer.Option(help="FILE.png, FILE.zip (as for the competition), FILE.gif, FILE.mp4, or a folder."),
+    ],
+    count: Annotated[
+        int | None,
+        typer.Option(help="Pictures; default: 64, in films 16 side by side, in strips 8 below each other.", min=1),
+    ] = None,
     truncation: Annotated[
         float | None,
-        typer.Option(help="Draw latents again that are larger than this; less varied, more typical."),
+        typer.Option(help="Draw latents within plus or minus this; less varied, more typical."),
+    ] = None,
+    truncations: Annotated[
+        bool,
+        typer.Option("--truncations", help="A strip that shows the same latents at several truncations."),
+    ] = False,
+    interpolate: Annotated[
+        bool,
+        typer.Option("--interpolate", help="Walk from latent to latent and back to the first; what a film shows."),
+    ] = False,
+    breed: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Draw this class only; needs a conditional model.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="NAME", help="Turn --breed into this one, as a film.")] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="proportional (as often as in the set) or balanced; default: as the recipe says.",
+        ),
     ] = None,
     seed: Annotated[
         int | None,
@@ -146,17 +172,52 @@ def sample(
     Example: kit sample runs/dcgan-demo-1 --out grid.png
     """
     from kit.console import bar
-    from kit.generation.export import sample_run
+    from kit.generation import export
 
+    film = interpolate or to is not None or out.suffix in export.FILMS
+    if truncations and (film or truncation is not None or classes):
+        raise KitError("--truncations goes with --breed, --count and --seed only", "leave the others out")
+    if film and classes:
+        raise KitError(f"--classes {classes} is for pictures, not for films", "name one with --breed, or leave it out")
+    if classes is not None and classes not in get_args(SampleClasses):
+        raise unknown("way to draw classes", classes, get_args(SampleClasses))
     with bar("sampling", unit="pictures") as progress:
-        made = sample_run(
-            run,
-            out=out,
-            count=count,
-            truncation=truncation,
-            seed=seed,
-            candidate=candidate,
-            trust=trust,
-            progress=progress,
-        )
+        if truncations:
+            made = export.truncation_strip(
+                run,
+                out=out,
+                count=count or 8,
+                breed=breed,
+                seed=seed,
+                candidate=candidate,
+                trust=trust,
+                progress=progress,
+            )
+        elif film:
+            made = export.walk_run(
+                run,
+                out=out,
+                count=count or (8 if out.suffix == ".png" else 16),
+                interpolate=interpolate or to is None,
+                truncation=truncation,
+                breed=breed,
+                to=to,
+                seed=seed,
+                candidate=candidate,
+                trust=trust,
+                progress=progress,
+            )
+        else:
+            made = export.sample_run(
+                run,
+                out=out,
+                count=count or 64,
+                truncation=truncation,
+                breed=breed,
+                how=cast("SampleClasses | None", classes),
+                seed=seed,
+                candidate=candidate,
+                trust=trust,
+                progress=progress,
+            )
     typer.echo(made)

@@ -123,6 +123,11 @@ class PreparedSet:
         """Indices into `images` of one side of the hold-out, ascending."""
         return np.flatnonzero(_side(self._holdout, split)).astype(np.int64)
 
+    def class_counts(self, split: Split) -> list[int]:
+        """How many rows of one side of the hold-out each class has; rows without a class count for none."""
+        labels = self.labels[self.rows(split)]
+        return [int(n) for n in np.bincount(labels[labels >= 0], minlength=len(self.classes))]
+
     def whole_rows(self, split: Split) -> NDArray[np.int64]:
         """Indices into `whole` of one side of the hold-out, ascending."""
         _, first = np.unique(self.pictures, return_index=True)

@@ -45,8 +45,8 @@ def sample(
         size: side of the pictures that come out; where the network's differs, Pillow's LANCZOS resizes.
         seed: of the latents, a stream of its own.
         device: where the network lives.
-        truncation: threshold T > 0: latents above it in magnitude are drawn again (the truncation trick of
-            Brock et al. 2019, section 3.1). None: a plain normal distribution.
+        truncation: threshold T > 0: latents are drawn from the normal distribution cut off at ±T (the truncation
+            trick of Brock et al. 2019, section 3.1). None: the whole distribution.
         labels: the class of each picture, `count` of them. None: the classes in turn, 0, 1, 2, … for a conditional
             generator.
         batch: pictures in one pass of the network; the last pass is filled up and cut, so every pass is alike.
@@ -64,18 +64,68 @@ def sample(
     every_y = torch.from_numpy(_labels(labels, count=count, classes=classes))
     stream = latents(latent, count=count, seed=seed, truncation=truncation, batch=batch)
     for start, z in zip(range(0, count, batch), stream, strict=True):
-        y = torch.zeros(batch, dtype=torch.int64)
-        wanted = min(batch, count - start)
-        y[:wanted] = every_y[start : start + wanted]
-        with _evaluating(generator), torch.inference_mode(), autocast(device, precision):
-            x = generator(z.to(device), y.to(device))[:wanted].float()
-            if not torch.isfinite(x).all():
-                raise KitError(
-                    f"the generator gives NaN or infinity (in pictures {start} to {start + wanted - 1})",
-                    "its training has diverged: use an earlier checkpoint or a lower learning rate",
-                )
-            pixels = to_uint8(x).cpu().numpy()
-        yield pixels if pixels.shape[1:3] == (size, size) else resize(pixels, size)
+        y = every_y[start : start + batch]
+        yield _pass(generator, z, y, start=start, size=size, device=device, precision=precision)
+
+
+def render(
+    generator: nn.Module,
+    z: Tensor,
+    y: Tensor,
+    *,
+    size: int,
+    device: torch.device,
+    batch: int = 64,
+    precision: torch.dtype = torch.float32,
+) -> Iterator[Pixels]:
+    """Pictures of given latents; the promises and the other arguments are those of `sample`.
+
+    Args:
+        generator: see `sample`.
+        z: float32 (N, latent).
+        y: int64 (N,), each a class of the generator.
+        size: side of the pictures that come out.
+        device: where the network lives.
+        batch: pictures in one pass.
+        precision: of the passes.
+
+    Yields:
+        uint8 (b, size, size, C).
+
+    Raises:
+        KitError: the generator gives NaN or infinity.
+    """
+    for start in range(0, len(z), batch):
+        rows = torch.zeros(batch, z.shape[1])
+        wanted = z[start : start + batch]
+        rows[: len(wanted)] = wanted
+        yield _pass(
+            generator, rows, y[start : start + batch], start=start, size=size, device=device, precision=precision
+        )
+
+
+def _pass(
+    generator: nn.Module,
+    z: Tensor,
+    y: Tensor,
+    *,
+    start: int,
+    size: int,
+    device: torch.device,
+    precision: torch.dtype,
+) -> Pixels:
+    """One pass over a full batch of latents, of which as many pictures are kept as there are labels."""
+    wanted = len(y)
+    y = torch.cat([y, torch.zeros(len(z) - wanted, dtype=torch.int64)])
+    with _evaluating(generator), torch.inference_mode(), autocast(device, precision):
+        x = generator(z.to(device), y.to(device))[:wanted].float()
+        if not torch.isfinite(x).all():
+            raise KitError(
+                f"the generator gives NaN or infinity (in pictures {start} to {start + wanted - 1})",
+                "its training has diverged: use an earlier checkpoint or a lower learning rate",
+            )
+        pixels = to_uint8(x).cpu().numpy()
+    return pixels if pixels.shape[1:3] == (size, size) else resize(pixels, size)
 
 
 def latents(
@@ -126,11 +176,12 @@ def resize(pixels: Pixels, size: int) -> Pixels:
 
 def _block(latent: int, random: torch.Generator, truncation: float | None) -> Tensor:
     # In float64, so that processors whose float32 logarithms differ in the last bit still round to the same latents.
-    z = torch.empty(BLOCK, latent, dtype=torch.float64)
-    if truncation is None:
-        z.normal_(generator=random)
-    else:
-        nn.init.trunc_normal_(z, a=-truncation, b=truncation, generator=random)
+    z = torch.empty(BLOCK, latent, dtype=torch.float64).normal_(generator=random)
+    if truncation is not None:
+        # Through the cut-off distribution's quantiles: the distribution that drawing again until all is within ±T
+        # gives, but one latent stays one latent at every T, and no version of torch decides how often to draw.
+        tail = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
+        z = torch.special.ndtri(tail + (1 - 2 * tail) * torch.special.ndtr(z)).clamp(-truncation, truncation)
     return z.float()
 
 

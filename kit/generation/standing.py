@@ -7,7 +7,8 @@ statistics of its own. Brock et al. 2019, appendix B, take them anew before samp
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -67,6 +68,39 @@ def standing_statistics(
     return own.eval()
 
 
+def settled(
+    generator: nn.Module,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    precision: torch.dtype,
+    truncation: float | None = None,
+) -> tuple[nn.Module, float | None]:
+    """An averaged generator and the threshold its latents are drawn with, as its recipe wants to be sampled.
+
+    Args:
+        generator: the average, as training leaves it.
+        recipe: its `standing_batches` and `truncation`.
+        seed: of the latents that statistics are taken from.
+        device: where the network lives.
+        precision: of the passes.
+        truncation: in place of the recipe's; infinity: no threshold; None leaves the recipe's.
+    """
+    threshold = truncation if truncation is not None else (recipe.truncation or None)
+    threshold = None if threshold == math.inf else threshold
+    if recipe.standing_batches:
+        generator = standing_statistics(
+            generator,
+            batches=recipe.standing_batches,
+            seed=seed,
+            device=device,
+            truncation=threshold,
+            precision=precision,
+        )
+    return generator, threshold
+
+
 def draw(
     generator: nn.Module,
     recipe: Recipe,
@@ -77,6 +111,7 @@ def draw(
     device: torch.device,
     precision: torch.dtype,
     truncation: float | None = None,
+    labels: Sequence[int] | None = None,
 ) -> Iterator[Pixels]:
     """Pictures from an averaged generator as its recipe wants them drawn; see `kit.generation.sampling.sample`.
 
@@ -88,18 +123,19 @@ def draw(
         seed: of the latents.
         device: where the network lives.
         precision: of the passes.
-        truncation: in place of the recipe's; None leaves that.
+        truncation: in place of the recipe's; infinity: none; None leaves the recipe's.
+        labels: the class of each picture (see `kit.generation.classes`); None: the classes in turn.
     """
-    threshold = truncation if truncation is not None else (recipe.truncation or None)
-    if recipe.standing_batches:
-        generator = standing_statistics(
-            generator,
-            batches=recipe.standing_batches,
-            seed=seed,
-            device=device,
-            truncation=threshold,
-            precision=precision,
-        )
+    generator, threshold = settled(
+        generator, recipe, seed=seed, device=device, precision=precision, truncation=truncation
+    )
     return sample(
-        generator, count=count, size=size, seed=seed, device=device, truncation=threshold, precision=precision
+        generator,
+        count=count,
+        size=size,
+        seed=seed,
+        device=device,
+        truncation=threshold,
+        labels=labels,
+        precision=precision,
     )

@@ -20,6 +20,7 @@ OptimizerName = Literal["adam", "rmsprop"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 NormName = Literal["batch", "layer", "spectral", "none"]
 AugmentName = Literal["none", "color", "translation", "cutout"]
+SampleClasses = Literal["proportional", "balanced"]
 
 LABELLED: frozenset[LossName] = frozenset(
     ("non-saturating", "least-squares", "relativistic-least-squares", "relativistic")
@@ -109,9 +110,12 @@ class Recipe:
     ema_ramp: float = _number(
         0.05, "half-life as a share of the pictures seen so far, while that is shorter (0: off)", high=1
     )
-    truncation: float = _number(0.0, "in samples, latents beyond ± this are drawn again (0: off)", unit="std", high=10)
+    truncation: float = _number(0.0, "samples come from latents within ± this (0: all)", unit="std", high=10)
     standing_batches: int = _number(
         0, "batches that batch norm's statistics are taken from before sampling (0: training's own)", high=1000
+    )
+    sample_classes: SampleClasses = _word(
+        "proportional", "classes of samples: as often as in the set, or each alike (if conditional)", SampleClasses
     )
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ class Shape:
     size: int  # side of the pictures, pixels
     channels: int  # 1 or 3
     classes: tuple[str, ...]
+    counts: tuple[int, ...] = ()  # pictures of each class that are trained on, to sample in their proportions
 
 
 def save(path: Path, players: Players, recipe: Recipe, shape: Shape) -> None:

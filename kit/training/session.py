@@ -41,7 +41,9 @@ class Session:
         self, recipe: Recipe, prepared: packed.PreparedSet, *, seed: int, device: Device, crew: Crew = ALONE
     ) -> None:
         self.recipe, self.seed, self.device, self.crew = recipe, seed, device, crew
-        self.shape = checkpoint.Shape(prepared.size, prepared.channels, tuple(prepared.classes))
+        self.shape = checkpoint.Shape(
+            prepared.size, prepared.channels, tuple(prepared.classes), tuple(prepared.class_counts("train"))
+        )
         self.state = players.build(
             recipe,
             size=prepared.size,

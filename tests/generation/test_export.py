@@ -1,0 +1,197 @@
+"""`kit sample` from a saved run alone: the set is gone by then."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageSequence
+
+from kit.errors import KitError
+from kit.generation import export
+from kit.generation.export import sample_run, truncation_strip, walk_run
+from kit.models.zoo import ZOO
+from kit.training import checkpoint, players
+from kit.training.device import Device
+
+CPU = Device(torch.device("cpu"), "CPU", torch.float32)
+CLASSES = ("Maltese_dog", "pug", "beagle")
+
+
+def save(folder: Path, model: str) -> Path:
+    """A run of 16 px with random weights."""
+    recipe = ZOO[model].recipe.override(["width=4", "latent=8"])
+    state = players.build(recipe, size=16, channels=3, classes=3, seed=0, device=CPU)
+    random = torch.Generator().manual_seed(0)
+    for weight in state.ema.module.parameters():
+        if weight.ndim > 1:  # as drawn for training they give but shades of grey
+            torch.nn.init.kaiming_normal_(weight, generator=random)
+    folder.mkdir()
+    checkpoint.save(folder / "checkpoint.pt", state, recipe, checkpoint.Shape(16, 3, CLASSES, (6, 3, 1)))
+    device = {"precision": "float32"}
+    record = {"version": 1, "seed": 5, "competition": "generative-dog-images", "device": device}
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return {model: save(folder / model, model) for model in ("cdcgan", "dcgan")}
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    monkeypatch.setattr(export, "FRAMES", 20)
+
+
+def gif(path):
+    with Image.open(path) as opened:
+        return [np.asarray(frame.convert("RGB"), float) for frame in ImageSequence.Iterator(opened)]
+
+
+def tiles(path, columns, side=16, top=0):
+    with Image.open(path) as opened:
+        sheet = np.asarray(opened, float)[top:]
+    step = side + 2
+    return [
+        [sheet[y : y + side, x * step : x * step + side] for x in range(columns)]
+        for y in range(0, sheet.shape[0], step)
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"interpolate": True}, {"interpolate": False, "breed": "pug", "to": "beagle"},
+     {"interpolate": True, "breed": "pug", "to": "beagle"}],
+)  # fmt: skip
+def test_a_film_of_a_walk_moves_all_the_time_and_has_no_seam(runs, tmp_path, arguments):
+    made = walk_run(runs["cdcgan"], out=tmp_path / "film.gif", count=4, **arguments)
+    frames = gif(made)
+    assert len(frames) == 20
+    assert frames[0].shape == (34, 34, 3)
+    steps = [np.abs(b - a).mean() for a, b in zip(frames, frames[1:] + frames[:1], strict=True)]
+    assert steps[-1] <= max(steps[:-1])
+    assert np.abs(frames[10] - frames[0]).mean() > max(steps)
+
+
+def test_a_film_begins_with_the_grids_pictures(runs, tmp_path):
+    frames = walk_run(runs["dcgan"], out=tmp_path / "frames", count=4, interpolate=True)
+    sample_run(runs["dcgan"], out=tmp_path / "folder", count=4)
+    assert len(list(frames.iterdir())) == 20
+    first = tiles(frames / "00000.png", 2)
+    singles = [np.asarray(Image.open(tmp_path / "folder" / f"0000{i}.png"), float) for i in range(4)]
+    assert np.abs(np.array(first).reshape(4, -1) - np.array(singles).reshape(4, -1)).max() <= 1
+
+
+def test_an_mp4_is_the_same_film(runs, tmp_path):
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install kit[video]")
+    walk_run(runs["dcgan"], out=tmp_path / "film.mp4", count=4, interpolate=True)
+    with av.open(str(tmp_path / "film.mp4")) as video:
+        frames = [frame.to_ndarray(format="rgb24").astype(float) for frame in video.decode(video=0)]
+    assert len(frames) == 20
+    assert np.abs(frames[0] - frames[10]).mean() > 1
+
+
+def test_without_an_encoder_an_mp4_is_refused_before_anything_is_drawn(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "has_encoder", lambda: False)
+    with pytest.raises(KitError, match=r"kit\[video\]"):
+        walk_run(runs["dcgan"], out=tmp_path / "film.mp4", count=4, interpolate=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_strip_from_breed_to_breed_ends_at_the_breeds_own_pictures(runs, tmp_path):
+    made = walk_run(runs["cdcgan"], out=tmp_path / "way.png", count=3, interpolate=False, breed="pug", to="beagle")
+    rows = tiles(made, export.STATIONS)
+    assert len(rows) == 3
+    for station, breed in ((0, "pug"), (-1, "beagle")):
+        folder = sample_run(runs["cdcgan"], out=tmp_path / breed, count=3, breed=breed)
+        for row, name in zip(rows, sorted(folder.iterdir()), strict=True):
+            assert np.abs(row[station] - np.asarray(Image.open(name), float)).max() <= 1
+
+
+def test_a_breed_is_one_class_and_another_breed_looks_different(runs, tmp_path):
+    sheets = [
+        np.asarray(Image.open(sample_run(runs["cdcgan"], out=tmp_path / f"{b}.png", count=8, breed=b)), float)
+        for b in CLASSES[:2]
+    ]
+    assert np.abs(sheets[0] - sheets[1]).mean() > 1
+
+
+def test_a_zip_has_the_classes_in_the_sets_proportions_or_balanced(runs, tmp_path, monkeypatch):
+    told = []
+    draw = export.draw
+    monkeypatch.setattr(export, "draw", lambda *a, labels, **k: told.append(labels) or draw(*a, labels=labels, **k))
+    for how in (None, "balanced"):
+        made = sample_run(runs["cdcgan"], out=tmp_path / f"{how}.zip", count=20, how=how)
+        with zipfile.ZipFile(made) as archive:
+            assert len(archive.namelist()) == 20
+    assert [np.bincount(labels).tolist() for labels in told] == [[12, 6, 2], [7, 7, 6]]
+
+
+def test_a_truncation_strip_shows_one_latent_ever_more_freely(runs, tmp_path):
+    truncations = (0.01, 0.5, 1.0, 2.0, float("inf"))
+    made = truncation_strip(runs["dcgan"], out=tmp_path / "strip.png", count=3, truncations=truncations)
+    scale = 4  # 16 px would be too narrow for the numbers
+    rows = tiles(made, 5, side=16 * scale, top=20)
+    free = sample_run(runs["dcgan"], out=tmp_path / "free", count=3)
+    for row, name in zip(rows, sorted(free.iterdir()), strict=True):
+        plain = np.asarray(Image.open(name), float).repeat(scale, 0).repeat(scale, 1)
+        distances = [np.abs(tile - plain).mean() for tile in row]
+        assert distances[-1] <= 1
+        assert distances[0] > distances[3] > distances[-1]
+    # Where next to nothing is left of the latents, all pictures are nearly one.
+    assert np.abs(rows[0][0] - rows[1][0]).mean() < np.abs(rows[0][4] - rows[1][4]).mean() / 4
+    assert (tmp_path / "strip.png").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (lambda run, out: sample_run(run, out=out / "x.gif", count=4), r"x\.gif: no kind of file for this"),
+        (lambda run, out: walk_run(run, out=out / "x.zip", count=4, interpolate=True), r"x\.zip: no kind of file"),
+        (lambda run, out: truncation_strip(run, out=out / "x.gif", count=4), r"x\.gif: no kind of file"),
+        (lambda run, out: walk_run(run, out=out / "x.gif", count=4, interpolate=False, to="pug"), "from where"),
+        (lambda run, out: sample_run(run, out=out / "x.png", count=4, breed="pug"), "dcgan was not told the classes"),
+        (lambda run, out: sample_run(run, out=out / "x.png", count=4, how="balanced"), "leave --classes out"),
+        (lambda run, out: sample_run(run, out=out, count=4), "exists already"),
+        (lambda run, out: sample_run(out, out=out / "x.png", count=4), "no such file"),
+    ],
+)
+def test_what_cannot_be_drawn_is_a_line_and_leaves_nothing(runs, tmp_path, call, problem):
+    with pytest.raises(KitError, match=problem):
+        call(runs["dcgan"], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_come_from_the_candidate_that_the_zip_came_from(runs, tmp_path):
+    run = shutil.copytree(runs["dcgan"], tmp_path / "run")
+    content = torch.load(run / "checkpoint.pt", weights_only=True)
+    candidate = run / "candidates" / "0000000800.pt"
+    candidate.parent.mkdir()
+    weights = {name: -value if value.ndim == 4 else value for name, value in content["ema"].items()}
+    torch.save({**content, "ema": weights}, candidate)
+    record = json.loads((run / "run.json").read_text())
+    entry = {"pictures": 800, "file": "candidates/0000000800.pt"}
+    (run / "run.json").write_text(json.dumps({**record, "result": {"pictures": 800}, "candidates": [entry]}))
+    last, best = (
+        np.asarray(Image.open(sample_run(folder, out=tmp_path / name, count=4)), float)
+        for folder, name in ((runs["dcgan"], "last.png"), (run, "best.png"))
+    )
+    assert np.abs(last - best).mean() > 1
+    torch.save({**content, "ema": weights}, run / "checkpoint.pt")
+    (run / "run.json").write_text(json.dumps(record))
+    again = np.asarray(Image.open(sample_run(run, out=tmp_path / "again.png", count=4)), float)
+    assert np.array_equal(best, again)
+
+
+def test_the_run_is_all_it_takes(runs, tmp_path):
+    moved = shutil.copytree(runs["cdcgan"], tmp_path / "elsewhere")
+    with pytest.raises(KitError, match="did you mean 'Maltese_dog'"):
+        sample_run(moved, out=tmp_path / "x.png", count=4, breed="Maltese_dogs")
+    assert sample_run(moved, out=tmp_path / "x.png", count=4, breed="maltese dog").is_file()
