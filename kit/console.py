@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -21,8 +22,10 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-from kit.clock import Stopwatch, show_duration
+from kit.clock import Stopwatch
+from kit.panel import Panel, ResizableLive
 
 Callback = Callable[[int, int], None]
 
@@ -35,7 +38,7 @@ LINE_S = 10.0
 
 def stderr() -> Console:
     """The console for talk; results go to stdout."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextlib.contextmanager
@@ -86,104 +89,103 @@ def _amount(count: int, size_in_bytes: bool) -> str:
     return f"{count / 1e6:.1f} MB" if size_in_bytes else f"{count:,}"
 
 
+CELL_EVERY = 1000
+"""A notebook's cell is written anew after so many pictures: each time the whole of it goes to the browser."""
+
 WIDE = 240
 """Columns of a table that goes to a file or another program: enough that nothing is cut."""
 
 
 class TrainingScreen:
-    """Shows a run: a live table in a terminal, one line a tick elsewhere.
+    """Shows a run: a live panel in a terminal or a notebook, a line a tick elsewhere.
 
     Args:
         clock: the process's time.
     """
 
     def __init__(self, clock: Stopwatch) -> None:
-        self._clock = clock
         self._console = stderr()
+        self._panel = Panel(clock)
         self._live: Live | None = None
-        self._record: dict[str, Any] = {}
-        self._last_line = 0.0
+        self._cell: Any = None  # of a notebook, to be written anew
+        self._events: list[str] = []
 
     def __enter__(self) -> TrainingScreen:
-        if self._console.is_terminal:
-            self._live = Live(console=self._console, transient=True, auto_refresh=False)
+        if self._console.is_jupyter:
+            from IPython.display import display
+
+            self._cell = display(self._panel, display_id=True)
+        elif self._console.is_interactive and "JPY_PARENT_PID" not in os.environ:
+            # A notebook's `!kit train` runs in what looks like a terminal, but what it prints lands in a cell.
+            self._live = ResizableLive(
+                console=self._console, transient=True, refresh_per_second=2, get_renderable=lambda: self._panel
+            )
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
+            self._live = None
+            for text in self._events:  # the panel is gone: what happened stays
+                self._console.print(text)
 
     def planned(self, facts: dict[str, Any]) -> None:
         """Says what is going to happen."""
-        self._record = facts
-        device, plan = facts["device"], self._plan()
-        self._console.print(
-            f"{facts['recipe']['model']} on {facts['data']['name']}, seed {facts['seed']}, on {device['name']} "
-            f"({device['precision']}, {device['threads']} threads)"
-        )
-        if plan:
-            training = plan["budget_s"] - plan["reserve_s"] - plan["started_s"]
-            self._console.print(
-                f"{show_duration(plan['budget_s'])} in all: {show_duration(plan['started_s'])} used, "
-                f"{show_duration(training)} to train on about {plan['pictures']:,} pictures, "
-                f"{show_duration(plan['reserve_s'])} kept back to generate, pack and check {facts['count']:,}"
-            )
-        else:
-            self._console.print(f"{facts['images']:,} pictures to train on, then {facts['count']:,} to generate")
+        self._panel.planned(facts)
+        if self._live is None and self._cell is None:
+            for text in self._panel.opening():
+                self._console.print(text)
+        self.refresh()
 
     def ticked(self, line: dict[str, Any]) -> None:
         """Shows a tick."""
-        cells = self._cells(line)
-        if self._live:
-            table = Table.grid(padding=(0, 2))
-            for name, value in cells.items():
-                table.add_row(name, value)
-            self._live.update(table, refresh=True)
-        elif time.monotonic() - self._last_line >= LINE_S or not self._last_line:
-            self._last_line = time.monotonic()
-            self._console.print("  ".join(f"{name} {value}" for name, value in cells.items()))
+        self._panel.ticked(line)
+        if self._live is None and self._cell is None:
+            self._console.print(self._panel.line(line))
+        self.refresh()
 
     def happened(self, text: str) -> None:
         """Says what is out of the ordinary."""
-        self._console.print(text)
+        self._panel.happened(text)
+        if self._live is None and self._cell is None:
+            self._console.print(text)
+        else:
+            self._events.append(text)
+        self.refresh()
 
     def finishing(self, stage: str, done: int, total: int) -> None:
         """Shows how far generating and packing have come."""
+        self._panel.finishing(stage, done, total)
+        if self._live is None and self._cell is None:
+            if done == total:
+                self._console.print(f"generated and packed {total:,} {stage}")
+        elif done == total or done % CELL_EVERY == 0:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Draws the panel anew; in a terminal that happens by itself, too."""
         if self._live:
-            self._live.update(f"generating and packing: {done:,} of {total:,} {stage}", refresh=True)
-        elif done == total:
-            self._console.print(f"generated and packed {total:,} {stage}")
-
-    def _plan(self) -> dict[str, Any] | None:
-        return self._record["plans"][-1] if self._record["plans"] else None
-
-    def _cells(self, line: dict[str, Any]) -> dict[str, str]:
-        plan = self._plan()
-        if plan:
-            left = plan["budget_s"] - plan["reserve_s"] - self._clock.seconds()
-        else:
-            left = (self._record["images"] - line["pictures"]) / max(line["pictures_per_s"], 1e-9)
-        return {
-            "pictures": f"{line['pictures']:,}",
-            "pictures/s": f"{line['pictures_per_s']:.0f}",
-            "loss D": f"{line['loss_d']:.3f}",
-            "loss G": f"{line['loss_g']:.3f}",
-            "D(x)": f"{line['d_real']:.2f}",
-            "D(G(z))": f"{line['d_fake']:.2f}",
-            "left": show_duration(left),
-        }
+            self._live.refresh()
+        if self._cell is not None:
+            self._cell.update(self._panel)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints a result on stdout: a table whose numbers align, wide enough not to cut when the output is no terminal."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[int] = ()) -> None:
+    """Prints a result on stdout: a table whose numbers align, wide enough not to cut when the output is no terminal.
+
+    Args:
+        columns: their names.
+        rows: a value a column.
+        right: columns of texts that are to be aligned as numbers are.
+    """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
         numbers = all(isinstance(row[index], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if rows and numbers else "left", overflow="fold")
+        table.add_column(name, justify="right" if index in right or (rows and numbers) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(_cell, row))
+        table.add_row(*(Text(_cell(value)) for value in row))
     console.print(table)
 
 
