@@ -81,16 +81,21 @@ def progress(path: Path) -> tuple[list[dict[str, Any]], int]:
     return ticks, damaged
 
 
+def folders(root: Path) -> list[Path]:
+    """The run folders below a folder, the one that was worked on last at the end."""
+    return [record.parent for record in sorted(root.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)]
+
+
 def all_runs(root: Path) -> tuple[list[dict[str, Any]], list[KitError]]:
     """A row for each run below a folder, oldest first, and what could not be read."""
     rows, damaged = [], []
-    for record in sorted(root.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime):
+    for run in folders(root):
         try:
-            rows.append(_row(record.parent))
+            rows.append(_row(run))
         except KitError as error:
             damaged.append(error)
         except (KeyError, TypeError, AttributeError):
-            damaged.append(KitError(f"{record}: damaged"))
+            damaged.append(KitError(f"{run / RECORD}: damaged"))
     return rows, damaged
 
 
@@ -125,9 +130,9 @@ def newest_unfinished(root: Path = Path("runs")) -> Path:
     Raises:
         KitError: there is none.
     """
-    for record in sorted(root.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        if read_run(record.parent)["state"] != "finished":
-            return record.parent
+    for run in reversed(folders(root)):
+        if read_run(run)["state"] != "finished":
+            return run
     raise KitError(f"{root}: no run there that could go on", "`kit runs` lists them; name one with --out")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kit.commands.common import JsonOption, print_json, say
+from kit.commands.common import JsonOption, TrustOption, print_json, say
 from kit.errors import KitError
 
 
@@ -36,26 +37,41 @@ def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOp
     print_table(list(settings[0]), [list(row.values()) for row in settings])
 
 
-def runs(as_json: JsonOption = False) -> None:
+def runs(
+    as_json: JsonOption = False,
+    as_page: Annotated[
+        bool, typer.Option("--html", help="Write the page that compares them, runs/comparison.html.")
+    ] = False,
+) -> None:
     """List the runs, those whose scores compare together and the best first.
 
     Example: kit runs
     """
     from kit.console import print_table
-    from kit.runs import all_runs
+    from kit.report import table
+    from kit.runs import all_runs, folders
     from kit.scoring.listing import Section, sections
 
     root = Path("runs")
+    if as_page:
+        from kit.report.comparison import write_comparison
+
+        typer.echo(write_comparison(folders(root), root / "comparison.html"))
+        return
     rows, damaged = all_runs(root)
     found = sections(rows, root)
     if as_json:
         print_json([{**row, "apart": section.apart} for section in found for row in section.rows])
     else:
-        columns = ("name", "model", "set", "state", "pictures", "count", "fid", "mifid", "features")
+        facts, problems = table.read_all([root / row["name"] for row in rows], now=datetime.now(UTC))
+        damaged += [KitError(problem) for problem in problems]
+        cells = dict(zip([run.path.name for run in facts], table.rows(facts, table.rankings(facts)), strict=True))
+        numbers = [index for index, (_, kind) in enumerate(table.COLUMNS) if kind != "text"]
         for section in found or [Section([], None)]:
             if section.apart:
                 typer.echo(f"\napart: {section.apart}")
-            print_table(columns, [[row[column] for column in columns] for row in section.rows])
+            texts = [[cell.text for cell in cells[row["name"]]] for row in section.rows if row["name"] in cells]
+            print_table([name for name, _ in table.COLUMNS], texts, right=numbers)
     for error in damaged:
         say(f"warning: {error}")
 
@@ -66,6 +82,7 @@ def report(
         Path | None,
         typer.Option(help="Page that compares several runs; default: comparison.html beside the first of them."),
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Write a page about a run, with its film, or one that compares several; it opens in any browser, offline.
 
@@ -73,17 +90,28 @@ def report(
     """
     from kit.console import bar
     from kit.report.comparison import write_comparison
+    from kit.report.gallery import draw
     from kit.report.page import write_report
-    from kit.report.pictures import film
+    from kit.report.pictures import film, grids
+    from kit.runs import read_run
 
     if len(runs) > 1:
         typer.echo(write_comparison(runs, out or runs[0].parent / "comparison.html"))
         return
     if out:
         raise KitError(f"--out {out} is for the page that compares several runs", "leave it out, or name more runs")
-    with bar("filming", unit="frames") as progress:
-        film(runs[0], progress=progress)
-    typer.echo(write_report(runs[0]))
+    (run,) = runs
+    read_run(run)
+    if grids(run):
+        with bar("filming", unit="frames") as progress:
+            film(run, progress=progress)
+    gallery = None
+    try:
+        with bar("drawing", unit="pictures") as progress:
+            gallery = draw(run, trust=trust, progress=progress)
+    except KitError as error:
+        say(f"the page is without a walk through the latents: {error}")
+    typer.echo(write_report(run, gallery=gallery))
 
 
 def doctor(as_json: JsonOption = False) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 from kit.clock import show_duration
 from kit.errors import KitError
 from kit.files import atomic
-from kit.report import embed
+from kit.report import embed, table
 from kit.report.command import show
 from kit.report.curves import PLOTS, Axis, Chart, Line, Plot, chart
-from kit.report.facts import Facts, read
-from kit.report.page import STATES, grid_alt, render
-from kit.scoring.record import FLAGS, Score, comparable
+from kit.report.facts import Facts
+from kit.report.page import grid_alt, render
+from kit.report.table import read_all
+from kit.scoring.record import FLAGS
 
 COLOURS, DASHES = 6, 4
 """Styles of the page's lines; after their product they repeat."""
@@ -24,29 +25,7 @@ COLOURS, DASHES = 6, 4
 GRIDS_BYTES = 5_500_000
 """What all grids together may weigh, before they grow by a third as text."""
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
 AXES: tuple[Axis, ...] = ("pictures", "time")
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Scores that may stand in one ranking."""
-
-    letter: str
-    members: list[int]  # indices of runs, the best first
-    score: Score  # one of them, to say what they are
-    by: str  # MiFID or FID
-    why: str  # why it is not one with the first ranking
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table: what is shown, and what it is sorted by (None: always at the end)."""
-
-    text: str
-    key: float | str | None
-    group: int = 0  # of the ranking: sorting never mixes two
 
 
 @dataclass(frozen=True)
@@ -75,19 +54,14 @@ def write_comparison(runs: Sequence[Path], out: Path, *, now: datetime | None = 
         KitError: none of them can be read, or the disk is full.
     """
     now = now or datetime.now(UTC)
-    found: list[Facts] = []
-    notes: list[str] = []
-    for path in runs:
-        try:
-            found.append(read(path, now=now))
-        except KitError as error:
-            notes.append(f"Left out: {error}.")
+    found, damaged = read_all(runs, now=now)
     if not found:
-        raise KitError(notes[0].removeprefix("Left out: ").rstrip(".") if notes else "no runs to compare", "")
-    names = _names(found)
+        raise KitError(damaged[0] if damaged else "no runs to compare", "")
+    notes = [f"Left out: {problem}." for problem in damaged]
+    names = table.names(found)
     for facts, name in zip(found, names, strict=True):
         notes += [f"{name}: {note}" for note in facts.notes]
-    rankings = rank([facts.score for facts in found])
+    rankings = table.rankings(found)
     share = GRIDS_BYTES // len(found)
     page = render(
         "comparison.html",
@@ -95,8 +69,8 @@ def write_comparison(runs: Sequence[Path], out: Path, *, now: datetime | None = 
         runs=found,
         names=names,
         roles=[f"run-{i % COLOURS} dash-{i // COLOURS % DASHES}" for i in range(len(found))],
-        columns=COLUMNS,
-        rows=_rows(found, names, rankings),
+        columns=table.COLUMNS,
+        rows=table.rows(found, rankings),
         rankings=rankings,
         flags=FLAGS,
         charts={axis: _charts(found, names, axis) for axis in AXES},
@@ -112,34 +86,6 @@ def write_comparison(runs: Sequence[Path], out: Path, *, now: datetime | None = 
     return out
 
 
-def rank(scores: Sequence[Score | None]) -> list[Ranking]:
-    """Rankings of like scores; the one with the most scores first, and no score in two."""
-    groups: list[list[int]] = []
-    for index, score in enumerate(scores):
-        if score is None:
-            continue
-        home = next((g for g in groups if comparable(_of(scores, g[0]), score) is None), None)
-        if home is None:
-            groups.append([index])
-        else:
-            home.append(index)
-    groups.sort(key=len, reverse=True)
-    rankings = []
-    for number, group in enumerate(groups):
-        first = _of(scores, group[0])
-        by = "FID" if first.mifid is None else "MiFID"
-        rankings.append(
-            Ranking(
-                letter=LETTERS[number] if number < len(LETTERS) else str(number + 1),
-                members=sorted(group, key=lambda i: _number(_of(scores, i), by)),
-                score=first,
-                by=by,
-                why=(comparable(_of(scores, groups[0][0]), first) or "") if number else "",
-            )
-        )
-    return rankings
-
-
 def differences(found: Sequence[Facts]) -> list[Difference]:
     """The settings in which runs differ, in the recipe and in what else decides a run."""
     rows = []
@@ -151,44 +97,19 @@ def differences(found: Sequence[Facts]) -> list[Difference]:
     return rows
 
 
-COLUMNS: tuple[tuple[str, str], ...] = (
-    ("run", "text"),
-    ("model", "text"),
-    ("set", "text"),
-    ("state", "text"),
-    ("pictures seen", "number"),
-    ("time", "number"),
-    ("pictures/s", "number"),
-    ("generated", "number"),
-    ("FID", "number score"),
-    ("MiFID", "number score"),
-    ("rank", "number score"),
-)
-"""The table's columns, and the class of their cells."""
-
-
-def _rows(found: Sequence[Facts], names: Sequence[str], rankings: Sequence[Ranking]) -> list[list[Cell]]:
-    places = {i: (group, place) for group, r in enumerate(rankings) for place, i in enumerate(r.members, 1)}
-    rows = []
-    for i, facts in enumerate(found):
-        group, place = places.get(i, (len(rankings), 0))
-        score = facts.score
-        count = int(facts.result["count"]) if facts.result else None
-        cells = [
-            _text(names[i]),
-            _text(facts.model),
-            _text(str(facts.data["name"])),
-            _text(STATES[facts.state].lower()),
-            Cell(f"{facts.pictures:,}", facts.pictures),
-            Cell(show_duration(facts.elapsed_s), facts.elapsed_s),
-            Cell(f"{facts.rate:,.0f}" if facts.rate else "–", facts.rate),
-            Cell(f"{count:,}" if count is not None else "–", count),
-            Cell(f"{score.fid:.2f}" if score else "–", score.fid if score else None, group),
-            Cell(*_optional(score.mifid if score else None), group),
-            Cell(f"{rankings[group].letter} {place}" if place else "–", place or None, group),
-        ]
-        rows.append(cells)
-    return rows
+TITLES = {
+    "loss_d": "Loss of D",
+    "loss_g": "Loss of G",
+    "d_real": "D(x)",
+    "d_fake": "D(G(z))",
+    "grad_d": "Gradient of D",
+    "grad_g": "Gradient of G",
+    "lr_d": "Learning rate of D",
+    "lr_g": "Learning rate of G",
+    "budget_used": "Budget used",
+    "budget_reserve": "Budget kept back",
+}
+"""Titles of charts of one column, where a plot has two."""
 
 
 def _charts(found: Sequence[Facts], names: Sequence[str], axis: Axis) -> list[Chart]:
@@ -205,8 +126,7 @@ def _charts(found: Sequence[Facts], names: Sequence[str], axis: Axis) -> list[Ch
 
 
 def _single(plot: Plot, line: Line) -> Plot:
-    title = {"loss_d": "Loss of D", "loss_g": "Loss of G", "d_real": "D(x)", "d_fake": "D(G(z))"}
-    return replace(plot, key=line.column, title=title.get(line.column, plot.title), lines=(line,))
+    return replace(plot, key=line.column, title=TITLES.get(line.column, plot.title), lines=(line,))
 
 
 def _role(index: int) -> str:
@@ -248,27 +168,3 @@ def _latents(found: Sequence[Facts], names: Sequence[str]) -> str:
         return "No two grids are drawn from the same latents: seed, length or truncation differ."
     others = "The others differ in seed, length or truncation."
     return f"The same latents, place by place, only in: {', '.join(alike)}. {others}"
-
-
-def _names(found: Sequence[Facts]) -> list[str]:
-    names = [facts.path.name or str(facts.path) for facts in found]
-    return [name if names.count(name) == 1 else str(f.path) for f, name in zip(found, names, strict=True)]
-
-
-def _of(scores: Sequence[Score | None], index: int) -> Score:
-    score = scores[index]
-    if score is None:
-        raise ValueError(f"run {index} has no score")
-    return score
-
-
-def _number(score: Score, by: str) -> float:
-    return score.fid if by == "FID" or score.mifid is None else score.mifid
-
-
-def _text(text: str) -> Cell:
-    return Cell(text, text.lower())
-
-
-def _optional(value: float | None) -> tuple[str, float | None]:
-    return ("–" if value is None else f"{value:.2f}"), value

@@ -70,7 +70,61 @@ PLOTS: tuple[Plot, ...] = (
         digits=0,
         low=0.0,
     ),
+    Plot(
+        key="gradient",
+        title="Gradients",
+        unit="norm over all weights, mean over a tick",
+        lines=(Line("grad_d", "of D", "d"), Line("grad_g", "of G", "g")),
+        digits=3,
+        low=0.0,
+    ),
+    Plot(
+        key="rate",
+        title="Learning rates",
+        unit="step size",
+        lines=(Line("lr_d", "of D", "d"), Line("lr_g", "of G", "g")),
+        digits=6,
+        low=0.0,
+    ),
+    Plot(
+        key="diversity",
+        title="Diversity",
+        unit="grey levels, standard deviation over the grid's pictures",
+        lines=(Line("diversity", "generated", "g"),),
+        digits=1,
+        low=0.0,
+    ),
+    Plot(
+        key="budget",
+        title="Budget",
+        unit="share of the whole",
+        lines=(Line("budget_used", "used", "training"), Line("budget_reserve", "kept back for the end", "reserve")),
+        digits=3,
+        low=0.0,
+        high=1.0,
+    ),
 )
+
+
+SCORED: tuple[Plot, ...] = (
+    Plot(
+        key="score",
+        title="Scores on the way",
+        unit="lower is better",
+        lines=(Line("mifid", "MiFID", "g"), Line("fid", "FID", "training")),
+        digits=2,
+        low=0.0,
+    ),
+    Plot(
+        key="distance",
+        title="Memorization distance",
+        unit="generated to nearest real, 0 to 1",
+        lines=(Line("distance", "distance", "g"),),
+        digits=4,
+        low=0.0,
+    ),
+)
+"""What is plotted of the scores that were taken during training."""
 
 
 @dataclass(frozen=True)

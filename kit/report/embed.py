@@ -74,6 +74,26 @@ def frames(grids: Sequence[Grid], *, most: int) -> list[Frame]:
     return []
 
 
+def sheets(pictures: Sequence[Image.Image], *, most: int) -> list[Embedded]:
+    """Pictures as JPEG, all in one quality, the best of three that keeps them within `most` bytes, or else reduced."""
+    scale = 1.0
+    while True:
+        for quality in (85, QUALITY, 60):
+            made = [_encoded(_reduced(picture, scale), "JPEG", quality) for picture in pictures]
+            if sum(map(len, made)) <= most or scale < 0.2:
+                return [
+                    Embedded(data_uri(content, "JPEG"), *picture.size)
+                    for content, picture in zip(made, pictures, strict=True)
+                ]
+        scale *= 0.75
+
+
+def _reduced(picture: Image.Image, scale: float) -> Image.Image:
+    if scale == 1:
+        return picture
+    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+
+
 def _jpeg(path: Path) -> bytes | None:
     opened = open_picture(path)
     if opened is None:

@@ -60,6 +60,16 @@ class Rescue:
 
 
 @dataclass(frozen=True)
+class Alarm:
+    """What was said to be wrong, at one tick or at several."""
+
+    text: str  # the last time
+    first: int  # pictures
+    last: int  # pictures
+    ticks: int
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything a page says about a run."""
 
@@ -82,10 +92,13 @@ class Facts:
     why: str
     pictures: int  # seen, as far as the run has told
     elapsed_s: float  # as far as the run has told
-    finishing_s: float | None
+    finishing_s: float | None  # generating, packing, checking
+    keeping_s: float | None  # making the film and the page
     parts: list[Part]
     plans: list[Plan]
     rescues: list[Rescue]
+    alarms: list[Alarm]
+    scored: Ticks  # scores taken on the way
     result: dict[str, Any] | None
     ticks: Ticks
     score: Score | None
@@ -98,8 +111,12 @@ class Facts:
         """Seconds from the first step to the last; None before the first tick."""
         if not len(self.ticks) or not self.pictures:
             return None
-        end = self.elapsed_s - (self.finishing_s or 0.0)
-        return max(end - self.ready_s, 0.0)
+        return max(self.trained_s - self.ready_s, 0.0)
+
+    @cached_property
+    def trained_s(self) -> float:
+        """When training ended, seconds since the start."""
+        return self.elapsed_s - (self.finishing_s or 0.0) - (self.keeping_s or 0.0)
 
     @cached_property
     def ready_s(self) -> float:
@@ -180,9 +197,12 @@ def _facts(path: Path, record: dict[str, Any], now: datetime) -> Facts:
         pictures=max([int(record["pictures"]), *ticks.pictures[-1:]]),
         elapsed_s=float(seconds["in_all"]) if "in_all" in seconds else max(told),
         finishing_s=_optional(seconds.get("finishing")),
+        keeping_s=_optional(seconds.get("keeping")),
         parts=parts,
         plans=[Plan(int(p["at"]), float(p["started_s"]), float(p["reserve_s"])) for p in record["plans"]],
         rescues=[Rescue(int(rescue["at"]), float(rescue["seconds"])) for rescue in record["rescues"]],
+        alarms=_alarms(lines),
+        scored=_scored(record.get("candidates", [])),
         result=dict(record["result"]) if record.get("result") else None,
         ticks=ticks,
         score=score,
@@ -200,6 +220,29 @@ def _ticks(lines: list[dict[str, Any]]) -> Ticks:
         seconds=[float(line["seconds"]) for line in lines],
         columns={key: [_finite(line.get(key)) for line in lines] for key in keys},
     )
+
+
+def _alarms(lines: list[dict[str, Any]]) -> list[Alarm]:
+    """Alarms in the order in which they were first raised; those that differ only in their numbers are one."""
+    found: dict[str, Alarm] = {}
+    for line in lines:
+        said = line.get("alarms")
+        for text in said if isinstance(said, list) else ():
+            kind, pictures = str(text).partition(" (")[0], line["pictures"]
+            first = found.get(kind, Alarm("", pictures, 0, 0))
+            found[kind] = Alarm(str(text), first.first, pictures, first.ticks + 1)
+    return list(found.values())
+
+
+def _scored(candidates: list[dict[str, Any]]) -> Ticks:
+    """The scores of candidates, as columns."""
+    lines = [
+        {"pictures": int(entry["pictures"]), "seconds": entry["seconds"]}
+        | {key: entry["score"].get(key) for key in ("fid", "mifid", "distance")}
+        for entry in candidates
+        if isinstance(entry.get("score"), dict)
+    ]
+    return _ticks(lines)
 
 
 def _score(path: Path, notes: list[str]) -> Score | None:

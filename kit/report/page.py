@@ -17,34 +17,29 @@ from kit import __version__
 from kit.clock import show_duration
 from kit.files import atomic
 from kit.report import command, embed
-from kit.report.curves import PLOTS, chart, time_labels
+from kit.report.curves import PLOTS, SCORED, chart, time_labels
 from kit.report.facts import Facts, read
+from kit.report.gallery import Gallery
 from kit.report.pictures import Grid
+from kit.report.table import STATES
 from kit.report.timeline import timeline
 from kit.scoring.record import FLAGS, SCORER, Score
 
 REPORT = "report.html"
 
-FILM_BYTES, GRID_BYTES = 3_600_000, 2_200_000
+FILM_BYTES, GRID_BYTES, WALK_BYTES, BREEDS_BYTES = 3_000_000, 1_900_000, 700_000, 1_000_000
 """What the pictures may weigh, before they grow by a third as text: the page stays under 10 MB."""
 
 GAP = 2
 """Pixels between the pictures of a grid (`kit.data.contact.mosaic`)."""
 
-STATES = {
-    "finished": "Finished",
-    "stopped": "Cut short",
-    "failed": "Failed",
-    "running": "Still running",
-    "silent": "Went silent",
-}
 
-
-def write_report(run: Path, *, now: datetime | None = None) -> Path:
+def write_report(run: Path, *, gallery: Gallery | None = None, now: datetime | None = None) -> Path:
     """Writes `report.html` into a run's folder, whatever state the run is in.
 
     Args:
         run: the run's folder.
+        gallery: a walk and the breeds, see `kit.report.gallery`; None: the page has neither.
         now: the time it is written; None: the clock's.
 
     Returns:
@@ -56,7 +51,11 @@ def write_report(run: Path, *, now: datetime | None = None) -> Path:
     now = now or datetime.now(UTC)
     facts = read(run, now=now)
     frames = embed.frames(facts.grids, most=FILM_BYTES)
-    charts = [laid for plot in PLOTS if (laid := chart(plot, [(line, facts.ticks) for line in plot.lines]))]
+    gallery = gallery or Gallery()
+    walk = [sheet.uri for sheet in embed.sheets(gallery.walk, most=WALK_BYTES)]
+    strips = embed.sheets([breed.strip for breed in gallery.breeds], most=BREEDS_BYTES)
+    plots = [*((plot, facts.ticks) for plot in PLOTS), *((plot, facts.scored) for plot in SCORED)]
+    charts = [laid for plot, ticks in plots if (laid := chart(plot, [(line, ticks) for line in plot.lines]))]
     page = render(
         "report.html",
         now=now,
@@ -66,6 +65,8 @@ def write_report(run: Path, *, now: datetime | None = None) -> Path:
         figures=_figures(facts),
         frames=frames,
         film={"frames": [frame.uri for frame in frames], "pictures": [frame.pictures for frame in frames]},
+        walk={"frames": walk},
+        breeds=[(breed.name, strip) for breed, strip in zip(gallery.breeds, strips, strict=True)],
         grid=embed.picture(facts.grids[-1].path, most=GRID_BYTES) if facts.grids else None,
         grid_alt=grid_alt(facts),
         charts=charts,

@@ -7,13 +7,14 @@ from typing import Literal
 
 from kit.report.facts import Facts, started
 
-Kind = Literal["ready", "training", "rescue", "finishing", "left"]
+Kind = Literal["ready", "training", "rescue", "finishing", "keeping", "left"]
 
 LABELS: dict[Kind, str] = {
     "ready": "getting ready: imports, data, measuring",
     "training": "training",
     "rescue": "rescue zips on the way",
     "finishing": "generating, packing, checking",
+    "keeping": "the film and this page",
     "left": "left of the budget",
 }
 
@@ -48,7 +49,7 @@ class Timeline:
 
 def timeline(facts: Facts) -> Timeline:
     """The use of a run's time, over all its parts."""
-    end = facts.elapsed_s - (facts.finishing_s or 0.0)
+    end = facts.trained_s
     segments: list[Segment] = []
     now = 0.0
 
@@ -73,7 +74,8 @@ def timeline(facts: Facts) -> Timeline:
             until("training", stop)
         else:
             until("ready", stop)
-    until("finishing", facts.elapsed_s)
+    until("finishing", facts.elapsed_s - (facts.keeping_s or 0.0))
+    until("keeping", facts.elapsed_s)
     length = max(facts.elapsed_s, facts.budget_s or 0.0)
     until("left", length)
     deadline = facts.budget_s - facts.plans[-1].reserve_s if facts.budget_s and facts.plans else None

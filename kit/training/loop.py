@@ -25,13 +25,17 @@ from kit.training.streams import Share, Stream, latents, randomness
 
 @dataclass(frozen=True)
 class Tick:
-    """Means over the steps since the last tick."""
+    """Means over the steps since the last tick, and the step sizes of the last one."""
 
     pictures: int  # seen since the run began
     loss_d: float
     loss_g: float
     d_real: float  # D(x): the mean probability that D gives real pictures of being real
     d_fake: float  # D(G(z)): the same for generated ones
+    grad_d: float  # norm of D's gradient over all its weights, before any clipping
+    grad_g: float  # the same for G
+    lr_d: float
+    lr_g: float
 
     @property
     def finite(self) -> bool:
@@ -101,7 +105,7 @@ def train(
                     )
                 loss_D = loss.critic(real_logits, fake_logits, recipe.real_label)
                 loss_D = loss_D + penalty_weight * own.weight * penalty(D, real_seen, fake_seen, y, random)
-            descend(loss_D, D, opt_D, players.scaler_D, recipe.grad_clip, crew)
+            norm_D = descend(loss_D, D, opt_D, players.scaler_D, recipe.grad_clip, crew)
             if recipe.weight_clip:
                 clip_weights(D, recipe.weight_clip)
 
@@ -113,16 +117,16 @@ def train(
                 real_logits = crew.gather(exact(D(real_seen, y)), own, whole)
             judged = crew.gather(exact(D(disguise(fake, recipe, noise, random), y)), own, whole)
         loss_G = loss.generator(judged, real_logits.detach())
-        descend(loss_G, G, opt_G, players.scaler_G, recipe.grad_clip, crew)
+        norm_G = descend(loss_G, G, opt_G, players.scaler_G, recipe.grad_clip, crew)
 
         players.pictures += recipe.pictures_per_iteration
         players.ema.update(G, step=players.pictures)
-        meter.add(loss_D, loss_G, real_logits, fake_logits)
+        meter.add(loss_D, loss_G, real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), norm_D, norm_G)
         if crew.agree(tick_due(players.pictures)):
-            yield meter.read(players.pictures)
+            yield Tick(players.pictures, *meter.read(), *rates(opt_D, opt_G))
 
     if meter.steps:
-        yield meter.read(players.pictures)
+        yield Tick(players.pictures, *meter.read(), *rates(opt_D, opt_G))
 
 
 def exact(x: Tensor) -> Tensor:
@@ -144,21 +148,32 @@ def set_rates(*rates: tuple[Optimizer, float]) -> None:
             group["lr"] = lr
 
 
+def rates(*optimizers: Optimizer) -> list[float]:
+    """Optimizers' step sizes, as they are now."""
+    return [float(optimizer.param_groups[0]["lr"]) for optimizer in optimizers]
+
+
 def descend(
     loss: Tensor, network: nn.Module, optimizer: Optimizer, scaler: GradScaler, grad_clip: float, crew: Crew
-) -> None:
+) -> Tensor:
     """One step down the loss, with the gradient shortened to `grad_clip` if it is longer (0: never).
 
     In fp16 the scaler leaves a step out whose gradient is too large for it; in other precisions it does nothing.
+
+    Returns:
+        The gradient's norm over all weights, before it was shortened; it stays on the device.
     """
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
     crew.add_gradients(network)
+    scaler.unscale_(optimizer)
     if grad_clip:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(network.parameters(), grad_clip)
+        norm = nn.utils.clip_grad_norm_(network.parameters(), grad_clip)
+    else:
+        norm = nn.utils.get_total_norm([weight.grad for weight in network.parameters() if weight.grad is not None])
     scaler.step(optimizer)
     scaler.update()
+    return norm
 
 
 @torch.no_grad()
@@ -176,14 +191,14 @@ class Meter:
         self._sums: list[Tensor] = []
 
     @torch.no_grad()
-    def add(self, loss_D: Tensor, loss_G: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
-        """Adds one step's losses (scalars) and D's logits (B,)."""
-        values = [loss_D.detach(), loss_G.detach(), real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()]
-        self._sums = [a + b for a, b in zip(self._sums, values, strict=True)] if self._sums else values
+    def add(self, *values: Tensor) -> None:
+        """Adds one step's scalars; as many each time."""
+        values = tuple(value.detach().float() for value in values)
+        self._sums = [a + b for a, b in zip(self._sums, values, strict=True)] if self._sums else list(values)
         self.steps += 1
 
-    def read(self, pictures: int) -> Tick:
+    def read(self) -> list[float]:
         """The means since the last reading, and a fresh start."""
-        means = (torch.stack(self._sums) / self.steps).tolist()
+        means: list[float] = (torch.stack(self._sums) / self.steps).tolist()
         self.steps, self._sums = 0, []
-        return Tick(pictures, *means)
+        return means

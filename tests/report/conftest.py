@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -192,6 +193,16 @@ def _chromium() -> Iterator[Any]:
             yield Browser(browser)
         finally:
             browser.quit()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The accessibility check, as a script to be run in a page."""
+    found = importlib.util.find_spec("axe_core_python")
+    if found is None or found.origin is None:
+        _without("axe-core-python is not installed")
+        return ""
+    return (Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
 class Browser:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import math
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from kit.report.comparison import write_comparison
+from kit.report.gallery import Breed, Gallery
 from kit.report.page import write_report
 
 pytestmark = pytest.mark.browser
@@ -31,7 +32,18 @@ def pages(make_run, make_score, tmp_path_factory):
         "going": make_run(folder / "going", ticks=1, state="running", age_s=1),
         "hostile": make_run(folder / "hostile", name=HOSTILE, changes={"data": hostile, "why": HOSTILE}),
     }
-    reports = {name: write_report(run, now=NOW) for name, run in made.items()}
+    alarms = [HOSTILE, "D tells every picture apart (its loss is 0.001): G learns little from it"]
+    lines = (made["full"] / "progress.jsonl").read_text().splitlines()
+    columns = {"grad_d": 2.0, "grad_g": 0.5, "lr_d": 2e-4, "lr_g": 1e-4, "diversity": 40.0, "alarms": alarms}
+    rich = [json.dumps({**json.loads(line), **columns}) for line in lines]
+    (made["full"] / "progress.jsonl").write_text("\n".join(rich))
+    gallery = Gallery(
+        walk=[Image.new("RGB", (40, 40), (4 * step, 80, 80)) for step in range(20)],
+        breeds=[Breed(name, Image.new("RGB", (70, 16), "teal")) for name in (HOSTILE, *map(str, range(29)))],
+    )
+    reports = {
+        name: write_report(run, gallery=gallery if name == "full" else None, now=NOW) for name, run in made.items()
+    }
     runs = [make_run(folder / f"r{i}", ticks=3 + 5 * i, recipe={"width": 16 * (1 + i % 2)}) for i in range(4)]
     for run, fid in zip(runs[:3], (70.0, 50.0, 60.0), strict=True):
         make_score(run, fid=fid)
@@ -62,12 +74,9 @@ def test_nothing_is_wider_than_the_screen(browser, pages, kind, width):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 1100), ("light", 380)])
-def test_axe_finds_no_barrier(browser, pages, kind, scheme, width):
-    found = importlib.util.find_spec("axe_core_python")
-    if found is None or found.origin is None:
-        pytest.skip("axe-core-python is not installed")
+def test_axe_finds_no_barrier(browser, axe, pages, kind, scheme, width):
     browser.open(pages[kind], scheme=scheme, width=width)
-    browser.run((Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8"))
+    browser.run(axe)
     result = browser.driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
     assert len(result["passes"]) > 10
     assert [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in result["violations"]] == []
@@ -154,6 +163,47 @@ def test_the_film_plays_and_is_searched(browser, pages):
     moved = int(browser.find(".film-tools input").get_property("value"))
     assert 0 < moved < 40
     assert browser.find(".film img").get_property("naturalWidth") > 0
+
+
+def test_the_walk_goes_round(browser, pages):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(pages["full"])
+    film = browser.find("[data-film=walk-frames]")
+    slider, button = (film.find_element("css selector", kind) for kind in ("input", "button"))
+    slider.send_keys(Keys.END)
+    assert film.find_element("css selector", "output").text == "step 20 of 20"
+    button.click()
+    assert button.get_attribute("aria-label") == "Pause the walk"
+    browser.driver.execute_async_script("setTimeout(arguments[arguments.length - 1], 700)")
+    button.click()
+    assert 0 <= int(slider.get_property("value")) < 19  # past its end it begins again
+    assert button.get_attribute("aria-label") == "Play the walk"
+
+
+def test_the_classes_grow_together_and_the_page_does_not(browser, pages):
+    browser.open(pages["full"])
+    strips = browser.driver.find_elements("css selector", ".breeds img")
+    assert len(strips) == 30
+    before = strips[0].size["width"]
+    block = browser.find("[data-enlarge]")
+    larger, smaller = block.find_elements("css selector", "button")[::-1]
+    for _ in range(6):
+        larger.click()
+    assert browser.text("[data-enlarge] output") == "4×"
+    assert strips[0].size["width"] > 2 * before
+    assert browser.run("return document.documentElement.scrollWidth") <= 1100
+    for _ in range(6):
+        smaller.click()
+    assert strips[0].size["width"] == before
+
+
+def test_alarms_of_one_kind_are_one_line(browser, pages):
+    browser.open(pages["full"])
+    said = browser.run("return [...document.querySelectorAll('#training ~ .flag li')].map(e => e.textContent)")
+    assert len(said) == 2
+    assert said[0].startswith(HOSTILE)
+    assert said[1].endswith("at 40 ticks from 100 to 4,000 pictures")
 
 
 def test_the_grid_grows_without_the_page_growing(browser, pages):

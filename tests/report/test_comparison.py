@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from kit.errors import KitError
-from kit.report.comparison import differences, rank, write_comparison
+from kit.report.comparison import differences, write_comparison
 from kit.report.facts import read
+from kit.report.table import rank
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
 OTHER = {"name": "inception", "weights": "8" * 64, "input_size": 299, "resize": "pillow-bicubic", "dtype": "float32"}

@@ -226,6 +226,24 @@ def test_long_gradients_are_shortened(prepared):
     assert [norm.item() for norm in norms] == pytest.approx([0.001] * 4, rel=1e-3)
 
 
+@pytest.mark.parametrize("settings", [[], ["grad_clip=0.001"]])
+def test_ticks_tell_how_steep_and_how_large_the_steps_are(settings, prepared):
+    recipe, state, batches = start("dcgan", prepared, settings=["schedule=linear", "lr_end=0.5", *settings])
+    norms = []
+    for network in (state.D, state.G):
+        # Before the step: what the backward pass left, and no clipping has touched yet.
+        def note(gradient, network=network):
+            norms.append((network, gradient.norm().item() ** 2))
+
+        for weight in network.parameters():
+            weight.register_hook(note)
+    (tick,) = run(recipe, state, batches, until=BATCH, plan=2 * BATCH)
+    for network, told in ((state.D, tick.grad_d), (state.G, tick.grad_g)):
+        assert told == pytest.approx(sum(square for owner, square in norms if owner is network) ** 0.5, rel=1e-4)
+    (later,) = run(recipe, state, batches, until=2 * BATCH, plan=2 * BATCH)
+    assert (later.lr_d, later.lr_g) == pytest.approx((0.75 * recipe.lr_d, 0.75 * recipe.lr_g))
+
+
 def test_d_sees_noise_that_fades_over_the_plan(prepared, monkeypatch):
     recipe, state, batches = start("dcgan", prepared, settings=["instance_noise=0.5"])
     spread = []
@@ -268,7 +286,7 @@ def test_ticks_hold_the_means_of_their_steps(prepared):
     (joined,) = run(recipe, state, batches, until=4 * BATCH)
     assert [tick.pictures for tick in single] == [BATCH, 2 * BATCH, 3 * BATCH, 4 * BATCH]
     assert joined.pictures == 4 * BATCH
-    for value in ("loss_d", "loss_g", "d_real", "d_fake"):
+    for value in ("loss_d", "loss_g", "d_real", "d_fake", "grad_d", "grad_g"):
         mean = sum(getattr(tick, value) for tick in single) / 4
         assert getattr(joined, value) == pytest.approx(mean, rel=1e-5)
     assert 0 < joined.d_real < 1

@@ -107,44 +107,66 @@ function liven(figure, data) {
 const charts = read("charts");
 for (const figure of document.querySelectorAll("[data-chart]")) liven(figure, charts[figure.dataset.chart]);
 
-// ---- the film: a slider, and a button that moves it
+// ---- films: a slider, and a button that moves it; the film of the training ends, a walk begins again
 
 for (const film of document.querySelectorAll("[data-film]")) {
-  const { frames, pictures } = read("film");
+  const { frames, pictures } = read(film.dataset.film);
   if (frames.length < 2) continue;
   const image = film.querySelector("img");
   const slider = film.querySelector("input");
   const button = film.querySelector("button");
   const output = film.querySelector("output");
+  const name = slider.getAttribute("aria-label").replace("Moment of ", "");
+  const last = frames.length - 1;
   let timer = 0;
   let touched = false;
   const show = () => {
-    const seen = number(pictures[slider.value], 0);
     image.src = frames[slider.value];
-    image.alt = "Generated pictures after " + seen + " real ones had been seen";
-    output.textContent = seen + " seen";
-    slider.setAttribute("aria-valuetext", seen + " pictures seen");
+    if (pictures) {
+      const seen = number(pictures[slider.value], 0);
+      image.alt = "Generated pictures after " + seen + " real ones had been seen";
+      output.textContent = seen + " seen";
+    } else {
+      output.textContent = "step " + (+slider.value + 1) + " of " + frames.length;
+    }
+    slider.setAttribute("aria-valuetext", output.textContent);
   };
   const pause = () => {
     clearInterval(timer);
     timer = 0;
     button.textContent = "Play";
-    button.setAttribute("aria-label", "Play the film");
+    button.setAttribute("aria-label", "Play " + name);
   };
   button.addEventListener("click", () => {
     if (timer) return pause();
-    if (!touched || +slider.value === frames.length - 1) slider.value = 0; // the middle is only its poster
+    if (pictures && (!touched || +slider.value === last)) slider.value = 0; // the middle is only its poster
     touched = true;
     button.textContent = "Pause";
-    button.setAttribute("aria-label", "Pause the film");
+    button.setAttribute("aria-label", "Pause " + name);
     timer = setInterval(() => {
-      slider.value = +slider.value + 1;
+      slider.value = +slider.value === last ? 0 : +slider.value + 1;
       show();
-      if (+slider.value === frames.length - 1) pause();
+      if (pictures && +slider.value === last) pause();
     }, Math.min(250, Math.max(40, 10000 / frames.length)));
   });
   slider.addEventListener("input", () => { touched = true; pause(); show(); });
   film.querySelector(".film-tools").hidden = false;
+}
+
+// ---- many small pictures, larger or smaller together
+
+for (const block of document.querySelectorAll("[data-enlarge]")) {
+  const output = block.querySelector("output");
+  let level = 1;
+  for (const button of block.querySelectorAll("button")) {
+    button.addEventListener("click", () => {
+      level = Math.min(Math.max(level + Number(button.dataset.by), 1), 4);
+      block.style.setProperty("--enlarged", level);
+      block.classList.toggle("enlarged", level > 1);
+      output.textContent = level + "×";
+    });
+  }
+  block.querySelector(".zoom-tools").hidden = false;
 }
 
 // ---- zoom: + and −, a click on what is to be seen larger, or the keys
