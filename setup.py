@@ -35,6 +35,7 @@ DEV = [
 ]
 
 VIDEO = ["av>=14"]  # film.mp4; without it a run has film.gif alone
+TENSORBOARD = ["tensorboard>=2.16"]  # kit train --tensorboard
 
 setup(
     name="kit",
@@ -47,6 +48,6 @@ setup(
     packages=find_packages(include=["kit", "kit.*"]),
     package_data={"kit": ["py.typed"], "kit.report": ["templates/*"]},
     install_requires=RUNTIME,
-    extras_require={"dev": DEV, "video": VIDEO},
+    extras_require={"dev": [*DEV, *VIDEO, *TENSORBOARD], "video": VIDEO, "tensorboard": TENSORBOARD},
     entry_points={"console_scripts": ["kit = kit.cli:main"]},
 )

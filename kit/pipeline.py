@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from kit.generation.check import check
 from kit.generation.pack import Packed, pack
 from kit.generation.standing import draw
 from kit.models.recipe import Recipe
+from kit.report import keep
 from kit.runs import CHECKPOINT, IMAGES, VERSION, Run, read_run
 from kit.scoring import during
 from kit.selection import Selection
@@ -206,6 +208,7 @@ class _Conductor:
                 with contextlib.suppress(KitError):  # a full disk; what stopped the run matters more
                     self.run.update(state="failed", why=str(error) or type(error).__name__)
                 raise
+            self._keep()
         return self.run
 
     def conclude(self, why: str) -> Run:
@@ -323,7 +326,8 @@ class _Conductor:
         with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
             self._write_images(batches, Path(folder) / IMAGES, trial)
         once_s = ready - began + self.selection.reserve_s
-        return budget.reserve(self.clock.seconds() - ready, trial=trial, count=self.count, once_s=once_s)
+        finish_s = budget.reserve(self.clock.seconds() - ready, trial=trial, count=self.count, once_s=once_s)
+        return finish_s + budget.keepsakes(self.job.budget_s or 0.0)
 
     def _open(self) -> None:
         """Makes the run folder, or the next part of one, and sets room aside for its end."""
@@ -447,6 +451,7 @@ class _Conductor:
                     "diversity": round(spread, 2),
                     **({"alarms": alarms} if alarms else {}),
                 }
+                line |= self._budget_use(now)
                 self.run.log(line)
                 self.listener.ticked(line)
                 if save.due(now):
@@ -467,6 +472,13 @@ class _Conductor:
         if self.stop.why:
             return self.stop.why
         return ENDS[0] if job.images is not None else ENDS[1]
+
+    def _budget_use(self, now: float) -> dict[str, float]:
+        """How much of the budget is used, and how much of it is kept back, as shares."""
+        if not self.plan:
+            return {}
+        whole = self.plan.budget_s
+        return {"budget_used": round(now / whole, 4), "budget_reserve": round(self.plan.reserve_s / whole, 4)}
 
     def _stretch(self) -> tuple[int | None, int | None]:
         """The plan in pictures that schedules run over now, and the pictures at which a replay changes it."""
@@ -545,6 +557,21 @@ class _Conductor:
             signal=self.stop.signal.name if self.stop.signal else None,
             seconds={"finishing": round(self.clock.seconds() - stopped, 3), "in_all": round(self.clock.seconds(), 3)},
         )
+
+    def _keep(self) -> None:
+        """The film and the page, where there is time; told to stop by another program, there is none."""
+        if self.stop.signal is signal.SIGTERM:
+            return
+        asked, began = self.stop.signal, self.clock.seconds()
+        keep.keep(
+            self.run.path,
+            left_s=None if self.job.budget_s is None else self.job.budget_s - began,
+            told_to_stop=lambda: self.stop.signal is not asked,
+            tell=self.listener.happened,
+        )
+        now = self.clock.seconds()
+        seconds = {**self.run.record["seconds"], "keeping": round(now - began, 3), "in_all": round(now, 3)}
+        self.run.update(seconds=seconds)
 
     def _deliver(self) -> None:
         """`images.zip` from the best average there is, replaced whole, and its record."""

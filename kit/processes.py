@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,16 +14,20 @@ from kit import pipeline
 from kit.clock import Stopwatch
 from kit.console import TrainingScreen
 from kit.errors import KitError
+from kit.report.tensorboard import EventFiles, require
 from kit.runs import RECORD, read_run
 from kit.training import launch, parallel
 
 
-def train(job: pipeline.Job, *, gpus: str | None, clock: Stopwatch, arguments: Sequence[str]) -> dict[str, Any] | None:
+def train(
+    job: pipeline.Job, *, gpus: str | None, tensorboard: bool = False, clock: Stopwatch, arguments: Sequence[str]
+) -> dict[str, Any] | None:
     """Trains, and ends the run in order even if one of its processes dies.
 
     Args:
         job: what to train.
         gpus: "all", a number, or None: one process.
+        tensorboard: write event files, too.
         clock: the run's.
         arguments: of the command line that asked for it: what other processes are started with.
 
@@ -33,23 +38,36 @@ def train(job: pipeline.Job, *, gpus: str | None, clock: Stopwatch, arguments: S
         KitError: what `kit.pipeline.train` raises, in the process that has to say it.
         SystemExit: the processes could not begin, and have said why; or this is one of them and has to end.
     """
+    if tensorboard:
+        require()
     if launch.inside():
-        _take_part(job, clock)
+        _take_part(job, clock, tensorboard=tensorboard)
         return None
     count = launch.processes(gpus)
     if count > 1:
         return _launch(job, count, clock, arguments)
+    with _watched(job, clock, tensorboard=tensorboard) as listener:
+        return pipeline.train(job, clock=clock, listener=listener).record
+
+
+@contextlib.contextmanager
+def _watched(job: pipeline.Job, clock: Stopwatch, *, tensorboard: bool) -> Iterator[pipeline.Listener]:
+    """Who watches the run: the screen, and TensorBoard's files where they are wanted."""
     with TrainingScreen(clock) as screen:
-        return pipeline.train(job, clock=clock, listener=screen).record
+        if not tensorboard:
+            yield screen
+            return
+        with EventFiles(job.out, screen) as files:
+            yield files
 
 
-def _take_part(job: pipeline.Job, clock: Stopwatch) -> None:
+def _take_part(job: pipeline.Job, clock: Stopwatch, *, tensorboard: bool) -> None:
     """One of several processes."""
     crew = parallel.join()
     try:
         if crew.leads:
-            with TrainingScreen(clock) as screen:
-                pipeline.train(job, clock=clock, listener=screen, crew=crew)
+            with _watched(job, clock, tensorboard=tensorboard) as listener:
+                pipeline.train(job, clock=clock, listener=listener, crew=crew)
         else:
             pipeline.follow(job, crew=crew)
     except parallel.LostError:

@@ -71,6 +71,9 @@ def train(
             metavar="TIME", help="When the budget's clock began to run, as in a kernel; ISO, or seconds since 1970."
         ),
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard event files into the run folder, too.")
+    ] = False,
 ) -> None:
     """Train a GAN and leave a run folder with a checked images.zip.
 
@@ -111,7 +114,7 @@ def train(
         deterministic=deterministic,
         scores=scores,
     )
-    record = processes.train(job, gpus=gpus, clock=clock, arguments=sys.argv[1:])
+    record = processes.train(job, gpus=gpus, tensorboard=tensorboard, clock=clock, arguments=sys.argv[1:])
     if record is None:
         return
     say(

@@ -62,9 +62,15 @@ def picture(path: Path, *, most: int) -> Embedded | None:
     return Embedded(data_uri(content, kind), *size)
 
 
-def frames(grids: Sequence[Grid], *, most: int) -> list[Frame]:
-    """Frames for the page's film: as many as fit into `most` bytes, evenly spaced, the last grid always among them."""
-    count = min(len(grids), FRAMES)
+def frames(grids: Sequence[Grid], *, most: int, count: int = FRAMES) -> list[Frame]:
+    """Frames for the page's film: at most `count`, evenly spaced, the last grid always among them.
+
+    Args:
+        grids: in the order of training.
+        most: bytes of all of them together; they are fewer where that is too little.
+        count: frames.
+    """
+    count = min(len(grids), count)
     while count:
         made = [(_jpeg(grids[i].path), grids[i].pictures) for i in evenly(len(grids), count)]
         sizes = sum(len(content) for content, _ in made if content)

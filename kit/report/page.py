@@ -34,12 +34,15 @@ GAP = 2
 """Pixels between the pictures of a grid (`kit.data.contact.mosaic`)."""
 
 
-def write_report(run: Path, *, gallery: Gallery | None = None, now: datetime | None = None) -> Path:
+def write_report(
+    run: Path, *, gallery: Gallery | None = None, most_frames: int = embed.FRAMES, now: datetime | None = None
+) -> Path:
     """Writes `report.html` into a run's folder, whatever state the run is in.
 
     Args:
         run: the run's folder.
         gallery: a walk and the breeds, see `kit.report.gallery`; None: the page has neither.
+        most_frames: of the film in the page.
         now: the time it is written; None: the clock's.
 
     Returns:
@@ -50,7 +53,7 @@ def write_report(run: Path, *, gallery: Gallery | None = None, now: datetime | N
     """
     now = now or datetime.now(UTC)
     facts = read(run, now=now)
-    frames = embed.frames(facts.grids, most=FILM_BYTES)
+    frames = embed.frames(facts.grids, most=FILM_BYTES, count=most_frames)
     gallery = gallery or Gallery()
     walk = [sheet.uri for sheet in embed.sheets(gallery.walk, most=WALK_BYTES)]
     strips = embed.sheets([breed.strip for breed in gallery.breeds], most=BREEDS_BYTES)

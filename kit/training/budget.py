@@ -22,6 +22,9 @@ LAST_S = 1.0
 CHECKPOINT_SHARE, CHECKPOINT_MOST_S = 0.05, 60.0
 """At most this much of a budget, and so many seconds, are lost when the process is killed."""
 
+KEEPSAKES_SHARE, KEEPSAKES_MOST_S = 0.02, 15.0
+"""What the film and the page of a run get of a budget, and the seconds beyond which they need no more."""
+
 RESCUE_SHARE = 0.03
 """What all rescues together may cost of a budget, and the cost below which the first is taken at once."""
 
@@ -52,7 +55,12 @@ class Plan:
     @property
     def finish_s(self) -> float:
         """What generating, packing and checking should take, without the margin."""
-        return (self.reserve_s - SPARE_S) / MARGIN
+        return (self.reserve_s - SPARE_S - keepsakes(self.budget_s)) / MARGIN
+
+
+def keepsakes(budget_s: float) -> float:
+    """Seconds of a budget to keep back for a run's film and page, beside the reserve for its pictures."""
+    return min(KEEPSAKES_SHARE * budget_s, KEEPSAKES_MOST_S)
 
 
 def reserve(trial_s: float, *, trial: int, count: int, once_s: float = 0.0) -> float:

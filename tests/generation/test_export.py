@@ -34,7 +34,7 @@ def save(folder: Path, model: str) -> Path:
     folder.mkdir()
     checkpoint.save(folder / "checkpoint.pt", state, recipe, checkpoint.Shape(16, 3, CLASSES, (6, 3, 1)))
     device = {"precision": "float32"}
-    record = {"version": 1, "seed": 5, "competition": "generative-dog-images", "device": device}
+    record = {"version": 1, "pictures": 0, "seed": 5, "competition": "generative-dog-images", "device": device}
     (folder / "run.json").write_text(json.dumps(record))
     return folder
 

@@ -25,7 +25,9 @@ DOGS = COMPETITIONS["generative-dog-images"]
 @pytest.mark.parametrize("model", ZOO)
 def test_a_run_leaves_everything_the_contract_names(run_tiny, model):
     run = run_tiny(model=model, images=40)
-    assert {p.name for p in run.path.iterdir()} == {
+    assert {p.name for p in run.path.iterdir()} - {"film.mp4"} == {  # the MP4 needs an encoder
+        "film.gif",
+        "report.html",
         "run.json",
         "progress.jsonl",
         "checkpoint.pt",

@@ -20,7 +20,7 @@ def workplace(make_run, make_score, tmp_path, monkeypatch):
     for name, fid in (("worse", 70.0), ("better", 50.0)):
         make_score(make_run(folder / name, ticks=3), fid=fid)
     make_score(make_run(folder / "stale", ticks=3), fid=1.0, archive="0" * 64)
-    make_run(folder / "[bold]odd[/bold] <script>", ticks=1, state="running", age_s=1)
+    make_run(folder / "[bold]odd <script>", ticks=1, state="running", age_s=1)
     (folder / "broken").mkdir()
     (folder / "broken" / "run.json").write_text("{")
     monkeypatch.chdir(tmp_path)
@@ -37,7 +37,7 @@ def test_the_terminal_has_the_pages_columns_and_like_scores_in_order(workplace, 
     (stale,) = [line for line in lines if line.startswith("stale")]
     assert "A " not in stale
     assert "1.00" in stale
-    assert "[bold]odd[/bold] <script>" in said.out
+    assert "[bold]odd <script>" in said.out
     assert "broken" in said.err
 
 

@@ -67,8 +67,8 @@ def test_what_is_no_moment_in_the_past_is_named(text):
 
 
 def test_a_plan_keeps_back_what_finishing_costs():
-    reserve = budget.reserve(2.0, trial=100, count=1000)
-    assert reserve > 20
+    reserve = budget.reserve(2.0, trial=100, count=1000) + budget.keepsakes(300)
+    assert reserve > 26
     plan = budget.Plan(300, started_s=10, reserve_s=reserve, pictures=1)
     assert plan.deadline_s == pytest.approx(300 - reserve)
     assert plan.finish_s == pytest.approx(20)

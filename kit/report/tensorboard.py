@@ -1,0 +1,104 @@
+"""A run as TensorBoard event files, for those who have one open all day."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from kit.errors import KitError
+from kit.pipeline import Listener
+from kit.report.pictures import grids, open_picture
+
+FOLDER = "tensorboard"
+"""Of a run."""
+
+TAGS = {
+    "loss_d": "loss/D",
+    "loss_g": "loss/G",
+    "d_real": "belief/D(x)",
+    "d_fake": "belief/D(G(z))",
+    "grad_d": "gradient/D",
+    "grad_g": "gradient/G",
+    "lr_d": "learning rate/D",
+    "lr_g": "learning rate/G",
+}
+"""Names under which columns of `progress.jsonl` stand together; the others stand under "run"."""
+
+
+def require() -> None:
+    """Makes sure that event files can be written, before anything heavy starts.
+
+    Raises:
+        KitError: TensorBoard is not installed.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        raise KitError("--tensorboard needs TensorBoard", 'install it with `pip install "kit[tensorboard]"`')
+
+
+class EventFiles:
+    """Hands everything on to another listener, and writes each tick's numbers and grid to `tensorboard/` of a run.
+
+    Steps are pictures seen. A run that goes on after it was cut short begins another file, which replaces what the
+    first one says of later pictures.
+
+    Args:
+        run: the run's folder.
+        listener: who else listens.
+    """
+
+    def __init__(self, run: Path, listener: Listener) -> None:
+        self._run, self._listener = run, listener
+        self._writer: Any = None
+        self._shown = -1  # the last grid that was written
+
+    def __enter__(self) -> EventFiles:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._writer is not None:
+            self._add_grids()
+            self._writer.close()
+
+    def planned(self, record: dict[str, Any]) -> None:
+        """Opens the file and notes the recipe in it."""
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        pictures = int(record["pictures"])
+        self._shown = pictures - 1
+        self._writer = SummaryWriter(str(self._run / FOLDER), purge_step=pictures + 1 if pictures else None)
+        settings = "\n".join(
+            f"| {key} | {value} |" for key, value in record["recipe"].items() if "\n" not in str(value)
+        )
+        self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{settings}", pictures)
+        self._listener.planned(record)
+
+    def ticked(self, line: dict[str, Any]) -> None:
+        """Writes a tick."""
+        for column, value in line.items():
+            if isinstance(value, int | float) and column != "pictures" and math.isfinite(value):
+                self._writer.add_scalar(TAGS.get(column, f"run/{column}"), value, line["pictures"])
+        self._add_grids()
+        self._writer.flush()
+        self._listener.ticked(line)
+
+    def happened(self, text: str) -> None:
+        """Hands it on."""
+        self._listener.happened(text)
+
+    def finishing(self, stage: str, done: int, total: int) -> None:
+        """Hands it on."""
+        self._listener.finishing(stage, done, total)
+
+    def _add_grids(self) -> None:
+        """The grids that were drawn since the last time."""
+        for grid in grids(self._run):
+            if grid.pictures > self._shown:
+                picture = open_picture(grid.path)
+                if picture is not None:
+                    self._writer.add_image("samples", np.asarray(picture), grid.pictures, dataformats="HWC")
+                self._shown = grid.pictures

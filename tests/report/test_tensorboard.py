@@ -1,0 +1,77 @@
+"""TensorBoard event files, read back with TensorBoard's own reader."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kit import pipeline
+from kit.clock import Stopwatch
+from kit.errors import KitError
+from kit.models import zoo
+from kit.report import tensorboard
+from kit.report.pictures import grids
+from kit.report.tensorboard import EventFiles
+
+pytest.importorskip("tensorboard", reason="TensorBoard is not installed: pip install kit[tensorboard]")
+
+
+class Listener:
+    def __init__(self):
+        self.heard = []
+
+    def planned(self, record):
+        self.heard.append("planned")
+
+    def ticked(self, line):
+        self.heard.append("ticked")
+
+    def happened(self, text):
+        self.heard.append("happened")
+
+    def finishing(self, stage, done, total):
+        self.heard.append("finishing")
+
+
+def test_every_number_and_every_grid_of_a_run_is_there(make_set, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    prepared = make_set(tmp_path / "set", n=16, size=16)
+    job = pipeline.Job(
+        recipe=zoo.get("dcgan").override(["width=4", "batch=4"]),
+        data=prepared.path,
+        out=tmp_path / "run",
+        images=16,
+        count=4,
+    )
+    listener = Listener()
+    with EventFiles(job.out, listener) as files:
+        run = pipeline.train(job, clock=Stopwatch(), listener=files)
+    assert {"planned", "ticked", "finishing"} <= set(listener.heard)
+    found = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"images": 0})
+    found.Reload()
+    (line,) = [json.loads(text) for text in (run.path / "progress.jsonl").read_text().splitlines()]
+    for column, tag in tensorboard.TAGS.items():
+        (event,) = found.Scalars(tag)
+        assert (event.step, event.value) == (16, pytest.approx(line[column], rel=1e-6))
+    assert found.Scalars("run/pictures_per_s")[0].step == 16
+    assert [event.step for event in found.Images("samples")] == [grid.pictures for grid in grids(run.path)] == [0, 16]
+
+
+def test_a_number_that_is_none_is_no_event(make_run, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = make_run(tmp_path / "run", ticks=1)
+    with EventFiles(run, Listener()) as files:
+        files.planned(json.loads((run / "run.json").read_text()) | {"pictures": 0})
+        files.ticked({"pictures": 100, "loss_d": float("nan"), "loss_g": 1.0, "alarms": ["all alike"]})
+    found = EventAccumulator(str(run / "tensorboard"))
+    found.Reload()
+    assert found.Tags()["scalars"] == ["loss/G"]
+
+
+def test_without_tensorboard_it_is_said_at_once(monkeypatch):
+    monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(KitError, match=r"kit\[tensorboard\]"):
+        tensorboard.require()
