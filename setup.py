@@ -34,6 +34,9 @@ DEV = [
     "axe-core-python>=0.1",  # brings axe.min.js, the accessibility check
 ]
 
+# Independent scorers that tests/scoring/test_peers.py compares with; skipped where they are missing.
+PEERS = ["torchmetrics>=1.6", "torch-fidelity>=0.3", "pytorch-fid>=0.3", "clean-fid>=0.1.35"]
+
 VIDEO = ["av>=14"]  # film.mp4; without it a run has film.gif alone
 TENSORBOARD = ["tensorboard>=2.16"]  # kit train --tensorboard
 
@@ -48,6 +51,11 @@ setup(
     packages=find_packages(include=["kit", "kit.*"]),
     package_data={"kit": ["py.typed"], "kit.report": ["templates/*"]},
     install_requires=RUNTIME,
-    extras_require={"dev": [*DEV, *VIDEO, *TENSORBOARD], "video": VIDEO, "tensorboard": TENSORBOARD},
+    extras_require={
+        "dev": [*DEV, *VIDEO, *TENSORBOARD],
+        "video": VIDEO,
+        "tensorboard": TENSORBOARD,
+        "peers": PEERS,
+    },
     entry_points={"console_scripts": ["kit = kit.cli:main"]},
 )
