@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kit import __version__, competition, provenance
-from kit.clock import Stopwatch
+from kit.clock import Stopwatch, process_age
 from kit.competition import Competition
 from kit.data import packed
 from kit.data.contact import mosaic
@@ -38,8 +38,9 @@ from kit.runs import CHECKPOINT, IMAGES, VERSION, Run, read_run
 from kit.scoring import during
 from kit.selection import Selection
 from kit.submission.source import write_source
-from kit.training import budget, checkpoint, device, health
+from kit.training import budget, checkpoint, device, health, memory
 from kit.training.losses import LOSSES
+from kit.training.memory import PLENTY, Thrift
 from kit.training.parallel import ALONE, Crew, LostError
 from kit.training.session import Session
 from kit.training.stopping import Stop
@@ -77,8 +78,10 @@ class Job:
     scores: during.Asked | None = None  # score candidates on the way; never changes what is trained
     resume: bool = False  # go on with the run in `out` where there is one
     deterministic: bool = False  # only algorithms that give the same bits every time, on a GPU too
+    memory: int | None = None  # bytes of its GPU's memory that each process may use
     plans: tuple[tuple[int, int], ...] = ()  # to replay a budgeted run: from which picture on which plan, in pictures
     rates: tuple[tuple[int, float], ...] = ()  # to replay a rolled-back run: from which picture on which step sizes, ×
+    thrifts: tuple[tuple[int, Thrift], ...] = ()  # to replay one that was short of memory: from which picture on which
 
 
 class Listener(Protocol):
@@ -120,6 +123,8 @@ def train(job: Job, *, clock: Stopwatch, listener: Listener, crew: Crew = ALONE)
 def follow(job: Job, *, crew: Crew) -> None:
     """Trains along in every process of a crew but the first; see `kit.training.session.Session.follow`."""
     where = device.choose(deterministic=job.deterministic)
+    if job.memory:
+        memory.limit(job.memory, where.kind)
     with where.algorithms():
         Session(job.recipe, packed.load(job.data), seed=job.seed, device=where, crew=crew).follow()
 
@@ -162,6 +167,7 @@ def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, l
         # A run without a budget has one plan: the pictures it was to see, be its zip of an earlier state.
         plans=tuple((plan["at"], plan["pictures"]) for plan in record["plans"]) or ((0, record["images"]),),
         rates=tuple((back["to"], back["steps"]) for back in record.get("rollbacks", [])),
+        thrifts=_thrifts(record),
     )
     return train(job, clock=clock, listener=listener)
 
@@ -171,11 +177,15 @@ class _Conductor:
 
     def __init__(self, job: Job, clock: Stopwatch, listener: Listener, crew: Crew) -> None:
         self.job, self.clock, self.listener = job, clock, listener
+        # A clock may have begun before the process, or after it.
+        self.spare_s = budget.spare(min(clock.seconds(), process_age()))
         self.recipe = job.recipe
         self.prepared = packed.load(job.data)
         self.rules: Competition = competition.get(self.prepared.competition)
         self.count = self.rules.count if job.count is None else job.count
         self.device = device.choose(deterministic=job.deterministic)
+        if job.memory:
+            memory.limit(job.memory, self.device.kind)
         self.session = Session(self.recipe, self.prepared, seed=job.seed, device=self.device, crew=crew)
         self.state, self.shape = self.session.state, self.session.shape
         self.run = Run(job.out)
@@ -185,6 +195,7 @@ class _Conductor:
             real=health.diversity(self.prepared.images[self.prepared.rows("train")[:GRID]]),
             bounded=LOSSES[self.recipe.loss].bounded,
         )
+        self.freed = False  # whether unused memory was given back already, when there was too little
         self.alarms: list[str] = []  # to be said with the next tick
         self.selection = self._selection(watch=None)
         self.used_s = 0.0  # by earlier processes
@@ -203,7 +214,7 @@ class _Conductor:
                 self._finish(why)
             except BaseException as error:
                 self._ballast.unlink(missing_ok=True)
-                if isinstance(error, LostError | MemoryError | torch.OutOfMemoryError) and self.session.crew.size > 1:
+                if self.session.crew.size > 1 and (isinstance(error, LostError) or memory.ran_out(error)):
                     raise  # the others are in the midst of a step: `conclude` will do the rest
                 with contextlib.suppress(KitError):  # a full disk; what stopped the run matters more
                     self.run.update(state="failed", why=str(error) or type(error).__name__)
@@ -300,6 +311,7 @@ class _Conductor:
 
     def _make_plan(self) -> None:
         """Measures this machine and divides the budget; leaves training as it is."""
+        self.session.thrift = self._thrift()
         if self.job.budget_s is None:
             return
         self._measure_reserve()  # the first trial also warms up threads and caches
@@ -307,8 +319,23 @@ class _Conductor:
         now = self.clock.seconds()
         if not self.used_s:  # a run that goes on with no time left to train comes to its end with what it has
             budget.require_enough(self.job.budget_s, started_s=now, reserve_s=reserve_s, count=self.count)
-        rate = self.session.rate(self.clock)
-        self._plan_rest(budget.Plan(self.job.budget_s, now, reserve_s, pictures=0), rate)
+        rate = self._measure_rate()
+        self._plan_rest(budget.Plan(self.job.budget_s, now, reserve_s, pictures=0, spare_s=self.spare_s), rate)
+
+    def _measure_rate(self) -> float:
+        """Pictures a second of training, with what is given up for want of memory."""
+        while True:
+            try:
+                return self.session.rate(self.clock)
+            except (MemoryError, RuntimeError) as error:
+                if self.session.crew.size > 1 or not memory.ran_out(error):
+                    raise
+            memory.free()
+            if not self.session.economise():
+                raise KitError(
+                    f"{self.recipe.model} does not fit into the memory of {self.device.name}, in parts neither",
+                    "take a smaller --set batch or --set width",
+                )
 
     def _plan_rest(self, plan: budget.Plan, rate: float) -> None:
         """Plans the pictures that the rest of the time allows, and notes it: a replay needs no clock."""
@@ -326,7 +353,8 @@ class _Conductor:
         with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
             self._write_images(batches, Path(folder) / IMAGES, trial)
         once_s = ready - began + self.selection.reserve_s
-        finish_s = budget.reserve(self.clock.seconds() - ready, trial=trial, count=self.count, once_s=once_s)
+        trial_s = self.clock.seconds() - ready
+        finish_s = budget.reserve(trial_s, trial=trial, count=self.count, once_s=once_s, spare_s=self.spare_s)
         return finish_s + budget.keepsakes(self.job.budget_s or 0.0)
 
     def _open(self) -> None:
@@ -354,12 +382,15 @@ class _Conductor:
             plans=self.run.record.get("plans", []),
             rescues=self.run.record.get("rescues", []),
             rollbacks=self.run.record.get("rollbacks", []),
+            memory=self.run.record.get("memory", []),
             candidates=self.run.record.get("candidates", []),
             pictures=self.state.pictures,
             parts=[*parts, self._part()],
             result=self.run.record.get("result"),
         )
         self.run.record["data"]["path"] = str(self.job.data)
+        if self.session.thrift != self._thrift():
+            self._note_thrift(self.state.pictures)
 
     def _part(self) -> dict[str, Any]:
         """The record of this process's work, and of those that train with it, as it begins."""
@@ -374,12 +405,13 @@ class _Conductor:
         self._save()
         self._save_grid()
         while True:
+            short = False
             try:
                 return self._ticks()
-            except (MemoryError, torch.OutOfMemoryError):
-                if self.session.crew.size > 1:
+            except (MemoryError, RuntimeError) as error:
+                if self.session.crew.size > 1 or not memory.ran_out(error):
                     raise
-                why = "out of memory"
+                why, short = "out of memory", True
             except DiskFullError as error:
                 self._ballast.unlink(missing_ok=True)
                 why = str(error)
@@ -388,6 +420,8 @@ class _Conductor:
                 if len(self.run.record["rollbacks"]) < health.ROLLBACKS:
                     self._roll_back(why)
                     continue
+            if short and self._economise():  # here, as the error held on to the tensors of its step
+                continue
             # A step may have been cut in two: go back to the last state that was whole.
             self.session.load(self._checkpoint)
             self.listener.happened(f"{why}: finishing with the checkpoint of {self.state.pictures:,} pictures")
@@ -395,18 +429,44 @@ class _Conductor:
 
     def _roll_back(self, why: str) -> None:
         """Goes back to the last checkpoint and on from there with smaller steps; a replay will do so, too."""
+        steps = self._steps_scale() * health.SMALLER
+        reached, back_to = self._go_back()
+        self.run.update(
+            rollbacks=[*self.run.record["rollbacks"], {"from": reached, "to": back_to, "steps": steps, "why": why}]
+        )
+        self.alarms = [f"{why}: back to {back_to:,} pictures, with {steps:g} × the step sizes"]
+        self.listener.happened(self.alarms[0])
+
+    def _economise(self) -> bool:
+        """Goes back to the last checkpoint and on from there with less memory; false if there is no way left."""
+        memory.free()
+        if self.freed and not self.session.economise():
+            return False
+        reached, back_to = self._go_back()
+        if self.freed:
+            self._note_thrift(reached)
+        self.freed = True
+        self.alarms = [f"out of memory: back to {back_to:,} pictures, {self.session.thrift}"]
+        self.listener.happened(self.alarms[0])
+        return True
+
+    def _go_back(self) -> tuple[int, int]:
+        """To the last checkpoint, as if what came after it had never been; says from and to which pictures."""
         reached = self.state.pictures
         self.session.load(self._checkpoint)
         back_to = self.state.pictures
         self.run.forget_after(back_to)
         self.selection.forget_after(back_to)
-        steps = self._steps_scale() * health.SMALLER
-        self.run.update(
-            rollbacks=[*self.run.record["rollbacks"], {"from": reached, "to": back_to, "steps": steps, "why": why}],
-            plans=[plan for plan in self.run.record["plans"] if plan["at"] <= back_to],
-        )
-        self.alarms = [f"{why}: back to {back_to:,} pictures, with {steps:g} × the step sizes"]
-        self.listener.happened(self.alarms[0])
+        plans = [plan for plan in self.run.record["plans"] if plan["at"] <= back_to]
+        if self.plan and len(plans) < len(self.run.record["plans"]):
+            plans.append({"at": back_to, **_rounded(self.plan)})  # the present plan holds from here on
+        self.run.update(plans=plans)
+        return reached, back_to
+
+    def _note_thrift(self, reached: int) -> None:
+        """Notes how steps save memory from here on; a replay will do so, too."""
+        noted = {"from": reached, "to": self.state.pictures, **dataclasses.asdict(self.session.thrift)}
+        self.run.update(memory=[*self.run.record["memory"], noted])
 
     def _ticks(self) -> str:
         """What happens once a tick, in one place."""
@@ -425,6 +485,7 @@ class _Conductor:
             going = False
             plan, until = self._stretch()
             steps = self._steps_scale()
+            self.session.thrift = self._thrift()
 
             def done(n: int, until: int | None = until) -> bool:
                 return self.stop.signal is not None or pace.done(n) or (until is not None and n >= until)
@@ -485,7 +546,7 @@ class _Conductor:
         if self.plan:
             return self.plan.pictures, None
         begun = [plan for at, plan in self.job.plans if at <= self.state.pictures]
-        to_come = [at for at, _ in (*self.job.plans, *self.job.rates) if at > self.state.pictures]
+        to_come = [at for at, _ in (*self.job.plans, *self.job.rates, *self.job.thrifts) if at > self.state.pictures]
         return begun[-1] if begun else self.job.images, min(to_come, default=None)
 
     def _share(self) -> float:
@@ -499,6 +560,11 @@ class _Conductor:
         rolled_back = [(back["to"], back["steps"]) for back in self.run.record["rollbacks"]]
         begun = [steps for at, steps in (*self.job.rates, *rolled_back) if at <= self.state.pictures]
         return begun[-1] if begun else 1.0
+
+    def _thrift(self) -> Thrift:
+        """How steps save memory now."""
+        begun = [thrift for at, thrift in (*self.job.thrifts, *_thrifts(self.run.record)) if at <= self.state.pictures]
+        return begun[-1] if begun else PLENTY
 
     def _save(self) -> None:
         """A checkpoint, and how far this part has come."""
@@ -631,7 +697,7 @@ class _Conductor:
         """Gives up when a signal asks for the end or the budget is used up, and an earlier zip stands to be kept."""
         asked = self.stop.signal
         for batch in batches:
-            late = self.job.budget_s is not None and self.clock.seconds() > self.job.budget_s - budget.LAST_S
+            late = self.job.budget_s is not None and self.clock.seconds() > self.job.budget_s - self.spare_s / 2
             if (late or self.stop.signal is not asked) and (self.run.path / IMAGES).exists():
                 raise _AbandonedError
             yield batch
@@ -661,6 +727,29 @@ def _short(value: object) -> str:
     """A value as a message can show it: a model file is given by its digest."""
     text = str(value)
     return text if "\n" not in text else f"a file with digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _thrifts(record: dict[str, Any]) -> tuple[tuple[int, Thrift], ...]:
+    """From which picture on a run saved memory, and how."""
+    return tuple((noted["to"], Thrift(noted["parts"], noted["on_host"])) for noted in record.get("memory", []))
+
+
+def economise(job: Job, *, processes: int) -> bool:
+    """Notes in the `run.json` of a run whose processes ran out of memory that it goes on with less; false if it cannot.
+
+    Args:
+        job: the run.
+        processes: that will share each batch.
+    """
+    run = Run(job.out, read_run(job.out))
+    before = _thrifts(run.record)[-1][1] if _thrifts(run.record) else PLENTY
+    kind = torch.device(run.record["device"]["type"])
+    wanted = before.next(batch=job.recipe.batch, processes=processes, device=kind)
+    if wanted is None:
+        return False
+    noted = {"from": run.record["pictures"], "to": run.record["pictures"], **dataclasses.asdict(wanted)}
+    run.update(memory=[*run.record["memory"], noted])
+    return True
 
 
 def _rounded(plan: budget.Plan) -> dict[str, float]:

@@ -8,15 +8,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-
 from kit import pipeline
 from kit.clock import Stopwatch
 from kit.console import TrainingScreen
 from kit.errors import KitError
 from kit.report.tensorboard import EventFiles, require
 from kit.runs import RECORD, read_run
-from kit.training import launch, parallel
+from kit.training import launch, memory, parallel
 
 
 def train(
@@ -72,7 +70,9 @@ def _take_part(job: pipeline.Job, clock: Stopwatch, *, tensorboard: bool) -> Non
             pipeline.follow(job, crew=crew)
     except parallel.LostError:
         sys.exit(launch.LOST)
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, RuntimeError) as error:
+        if not memory.ran_out(error):
+            raise
         sys.exit(launch.OUT_OF_MEMORY)
     except KitError:
         if crew.leads:
@@ -83,16 +83,25 @@ def _take_part(job: pipeline.Job, clock: Stopwatch, *, tensorboard: bool) -> Non
 def _launch(job: pipeline.Job, count: int, clock: Stopwatch, arguments: Sequence[str]) -> dict[str, Any]:
     """Several processes; should they leave the run unfinished, this one ends it."""
     before = _record(job)
-    began = clock.started_at
-    ended = launch.launch([*arguments, "--out", str(job.out), "--started-at", repr(began)], count)
-    record = _record(job)
-    if record is None or (ended.early and record == before) or record["state"] == "failed":
-        sys.exit(130 if ended.signal == signal.SIGINT else 1)
-    if record["state"] != "running":
-        return record
-    # The parts of these processes count already, up to their last checkpoint.
-    used = sum(part["seconds"] for part in record["parts"][len(before["parts"]) if before else 0 :])
-    clock = Stopwatch(began + used)
+    parts = len(before["parts"]) if before else 0
+    began, started = clock.started_at, clock.started_at
+    arguments = [*arguments, "--out", str(job.out)]
+    while True:
+        ended = launch.launch([*arguments, "--started-at", repr(started)], count)
+        record = _record(job)
+        if record is None or (ended.early and record == before) or record["state"] == "failed":
+            if ended.code == launch.OUT_OF_MEMORY:
+                raise KitError("out of memory before training began", "take a smaller --set batch, or --set width")
+            sys.exit(130 if ended.signal == signal.SIGINT else 1)
+        if record["state"] != "running":
+            return record
+        # What these processes used counts already, up to their last checkpoint.
+        started = began + sum(part["seconds"] for part in record["parts"][parts:])
+        if ended.code != launch.OUT_OF_MEMORY or not pipeline.economise(job, processes=count):
+            break
+        arguments = [word for word in arguments if word != "--resume"] + ["--resume"]
+        before = record
+    clock = Stopwatch(started)
     with TrainingScreen(clock) as screen:
         return pipeline.conclude(job, ended.why, clock=clock, listener=screen).record
 

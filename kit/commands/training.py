@@ -59,6 +59,12 @@ def train(
             metavar="all|N", help="Share each batch by so many processes, one a GPU; without a GPU, on the CPU."
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Use no more than this of each GPU's memory, like 14GB; default: all there is."
+        ),
+    ] = None,
     deterministic: Annotated[
         bool,
         typer.Option(
@@ -90,6 +96,7 @@ def train(
     from kit import pipeline, processes, runs
     from kit.data.dataset import latest
     from kit.scoring import during
+    from kit.training.memory import parse_size
 
     scores = None
     if score_every is not None:
@@ -112,6 +119,7 @@ def train(
         images=images,
         count=count,
         deterministic=deterministic,
+        memory=parse_size(memory) if memory else None,
         scores=scores,
     )
     record = processes.train(job, gpus=gpus, tensorboard=tensorboard, clock=clock, arguments=sys.argv[1:])

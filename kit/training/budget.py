@@ -10,14 +10,14 @@ from kit.errors import KitError
 MARGIN = 1.5
 """The reserve is this many times what a trial of generating, packing and checking took: a shared machine slows."""
 
-SPARE_S = 4.0
-"""Seconds set aside for what no trial measures: the last tick, the checkpoint, the last words of `run.json`."""
+SPARE_S, SPARE_SHARE, SPARE_MOST_S = 4.0, 0.15, 20.0
+"""Seconds set aside for what no trial measures: the last tick, the checkpoint, the last words of `run.json`, the exit.
+
+More where the start took long, as the end will take long, too: this share of it, up to so many seconds.
+"""
 
 SLOWEST = 3.0
 """The reserve grows with a machine that slows down, up to this many times: one bad tick must not end a run."""
-
-LAST_S = 1.0
-"""A zip that is not done so many seconds before the budget ends is given up, if an earlier one stands."""
 
 CHECKPOINT_SHARE, CHECKPOINT_MOST_S = 0.05, 60.0
 """At most this much of a budget, and so many seconds, are lost when the process is killed."""
@@ -40,6 +40,7 @@ class Plan:
     started_s: float  # when training could begin
     reserve_s: float  # kept back for generating, packing and checking
     pictures: int  # that training is expected to see: what learning-rate schedules run over
+    spare_s: float = SPARE_S  # of it, for what no trial measures
     rate: float = 0.0  # pictures a second that training sees at this speed of the machine; 0: not known
 
     @property
@@ -55,7 +56,7 @@ class Plan:
     @property
     def finish_s(self) -> float:
         """What generating, packing and checking should take, without the margin."""
-        return (self.reserve_s - SPARE_S - keepsakes(self.budget_s)) / MARGIN
+        return (self.reserve_s - self.spare_s - keepsakes(self.budget_s)) / MARGIN
 
 
 def keepsakes(budget_s: float) -> float:
@@ -63,7 +64,12 @@ def keepsakes(budget_s: float) -> float:
     return min(KEEPSAKES_SHARE * budget_s, KEEPSAKES_MOST_S)
 
 
-def reserve(trial_s: float, *, trial: int, count: int, once_s: float = 0.0) -> float:
+def spare(start_s: float) -> float:
+    """Seconds to set aside for what no trial measures, where the process took `start_s` seconds to start."""
+    return min(max(SPARE_S, SPARE_SHARE * start_s), SPARE_MOST_S)
+
+
+def reserve(trial_s: float, *, trial: int, count: int, once_s: float = 0.0, spare_s: float = SPARE_S) -> float:
     """Seconds to keep back for `count` pictures.
 
     Args:
@@ -71,8 +77,9 @@ def reserve(trial_s: float, *, trial: int, count: int, once_s: float = 0.0) -> f
         trial: pictures of the trial.
         count: pictures there will be.
         once_s: what is paid once, however many pictures follow, seconds.
+        spare_s: for what no trial measures, seconds.
     """
-    return (once_s + trial_s * count / trial) * MARGIN + SPARE_S
+    return (once_s + trial_s * count / trial) * MARGIN + spare_s
 
 
 def require_enough(budget_s: float, *, started_s: float, reserve_s: float, count: int) -> None:

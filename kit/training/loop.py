@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from kit.models.recipe import Recipe
 from kit.training.augment import augment
 from kit.training.device import Device
 from kit.training.losses import LOSSES
+from kit.training.memory import PLENTY, Thrift
 from kit.training.parallel import ALONE, Crew
 from kit.training.penalties import PENALTIES
 from kit.training.players import Players
@@ -43,6 +46,20 @@ class Tick:
         return bool(torch.isfinite(torch.tensor([self.loss_d, self.loss_g])).all())
 
 
+class Seen(NamedTuple):
+    """What D's step leaves to G's, of a part of the batch."""
+
+    part: Share
+    own: Share
+    z: Tensor
+    y: Tensor
+    real_seen: Tensor
+    fake: Tensor  # with its graph, if the batch has one part
+    real_logits: Tensor
+    fake_logits: Tensor
+    loss_D: Tensor
+
+
 def train(
     players: Players,
     batches: Batches,
@@ -54,6 +71,7 @@ def train(
     done: Callable[[int], bool],
     plan: int | None = None,
     crew: Crew = ALONE,
+    thrift: Thrift = PLENTY,
 ) -> Iterator[Tick]:
     """Trains the players in place, and hands over to the caller at every tick.
 
@@ -70,14 +88,14 @@ def train(
         done: called before each step of D's round with the pictures seen; true ends the training.
         plan: pictures over which schedules run; None leaves everything as it begins.
         crew: the processes that share each batch; the first one's `tick_due` and `done` hold for all.
+        thrift: how steps save memory.
 
     Yields:
         A Tick, at least one unless `done` is true from the start; the last one ends with the last step.
     """
     G, D, opt_G, opt_D = players.G.train(), players.D.train(), players.opt_G, players.opt_D
     loss, penalty = LOSSES[recipe.loss], PENALTIES[recipe.penalty]
-    whole = Share(0, recipe.batch, recipe.batch)
-    own = crew.own(whole)
+    parts = Share(0, recipe.batch, recipe.batch).split(thrift.parts)
     meter = Meter()
 
     while not crew.agree(done(players.pictures)):
@@ -91,37 +109,54 @@ def train(
         D.requires_grad_(True)
         for step in range(recipe.critic_steps):
             position = players.pictures + step * recipe.batch
-            random = randomness(seed, "critic", position, device.kind, own)
-            x, y = batches.draw(position + own.first, len(own))
-            z = latents(seed, position, own, recipe.latent, device.kind)
-            with parametrize.cached():  # one power iteration a step, however often D looks
-                with device.autocast():
-                    with torch.set_grad_enabled(step == recipe.critic_steps - 1):
-                        fake = exact(G(z, y))
-                    real_seen = disguise(x, recipe, noise, random)
-                    fake_seen = disguise(fake.detach(), recipe, noise, random)
-                    real_logits, fake_logits = (
-                        crew.gather(exact(D(seen, y)), own, whole) for seen in (real_seen, fake_seen)
-                    )
-                loss_D = loss.critic(real_logits, fake_logits, recipe.real_label)
-                loss_D = loss_D + penalty_weight * own.weight * penalty(D, real_seen, fake_seen, y, random)
-            norm_D = descend(loss_D, D, opt_D, players.scaler_D, recipe.grad_clip, crew)
+            keep_graph = step == recipe.critic_steps - 1 and len(parts) == 1
+            opt_D.zero_grad(set_to_none=True)
+            seen: list[Seen] = []
+            for part in parts:  # one, unless memory is short
+                own = crew.own(part)
+                random = randomness(seed, "critic", position, device.kind, own)
+                x, y = batches.draw(position + own.first, len(own))
+                z = latents(seed, position, own, recipe.latent, device.kind)
+                with once_a_step(part, G, D), thrift.activations():
+                    with device.autocast():
+                        with torch.set_grad_enabled(keep_graph):
+                            fake = exact(G(z, y))
+                        real_seen = disguise(x, recipe, noise, random)
+                        fake_seen = disguise(fake.detach(), recipe, noise, random)
+                        real_logits, fake_logits = (
+                            crew.gather(exact(D(shown, y)), own, part) for shown in (real_seen, fake_seen)
+                        )
+                    loss_D = part.weight * loss.critic(real_logits, fake_logits, recipe.real_label)
+                    loss_D = loss_D + penalty_weight * own.weight * penalty(D, real_seen, fake_seen, y, random)
+                players.scaler_D.scale(loss_D).backward()
+                seen.append(
+                    Seen(part, own, z, y, real_seen, fake, real_logits.detach(), fake_logits.detach(), loss_D.detach())
+                )
+            norm_D = descend(D, opt_D, players.scaler_D, recipe.grad_clip, crew)
             if recipe.weight_clip:
                 clip_weights(D, recipe.weight_clip)
 
         # G: the same pictures, judged by the D that has just learned. D's own gradients are not needed.
         D.requires_grad_(False)
-        random = randomness(seed, "generator", players.pictures, device.kind, own)
-        with parametrize.cached(), device.autocast():
-            if loss.relativistic:
-                real_logits = crew.gather(exact(D(real_seen, y)), own, whole)
-            judged = crew.gather(exact(D(disguise(fake, recipe, noise, random), y)), own, whole)
-        loss_G = loss.generator(judged, real_logits.detach())
-        norm_G = descend(loss_G, G, opt_G, players.scaler_G, recipe.grad_clip, crew)
+        opt_G.zero_grad(set_to_none=True)
+        figures: list[Tensor] = []
+        for part, own, z, y, real_seen, fake, real_logits, fake_logits, loss_D in seen:
+            random = randomness(seed, "generator", players.pictures, device.kind, own)
+            with once_a_step(part, D), thrift.activations(), device.autocast():
+                if len(parts) > 1:
+                    with still(G):
+                        fake = exact(G(z, y))  # once more: the graphs of all parts would not have had room
+                compared = crew.gather(exact(D(real_seen, y)), own, part) if loss.relativistic else real_logits
+                judged = crew.gather(exact(D(disguise(fake, recipe, noise, random), y)), own, part)
+            loss_G = part.weight * loss.generator(judged, compared.detach())
+            players.scaler_G.scale(loss_G).backward()
+            d_real, d_fake = (part.weight * logits.sigmoid().mean() for logits in (compared, fake_logits))
+            figures.append(torch.stack([loss_D, loss_G, d_real, d_fake]).detach())
+        norm_G = descend(G, opt_G, players.scaler_G, recipe.grad_clip, crew)
 
         players.pictures += recipe.pictures_per_iteration
         players.ema.update(G, step=players.pictures)
-        meter.add(loss_D, loss_G, real_logits.sigmoid().mean(), fake_logits.sigmoid().mean(), norm_D, norm_G)
+        meter.add(*torch.stack(figures).sum(0), norm_D, norm_G)
         if crew.agree(tick_due(players.pictures)):
             yield Tick(players.pictures, *meter.read(), *rates(opt_D, opt_G))
 
@@ -153,18 +188,38 @@ def rates(*optimizers: Optimizer) -> list[float]:
     return [float(optimizer.param_groups[0]["lr"]) for optimizer in optimizers]
 
 
-def descend(
-    loss: Tensor, network: nn.Module, optimizer: Optimizer, scaler: GradScaler, grad_clip: float, crew: Crew
-) -> Tensor:
-    """One step down the loss, with the gradient shortened to `grad_clip` if it is longer (0: never).
+@contextlib.contextmanager
+def once_a_step(part: Share, *networks: nn.Module) -> Iterator[None]:
+    """In here spectral norm makes one power iteration, in the step's first part, however often a network is called."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(parametrize.cached())
+        if part.first:
+            for network in networks:
+                stack.enter_context(still(network))
+        yield
+
+
+@contextlib.contextmanager
+def still(network: nn.Module) -> Iterator[None]:
+    """In here spectral norm keeps its singular vectors as they are."""
+    norms = [cast(nn.Module, m.parametrizations) for m in network.modules() if parametrize.is_parametrized(m)]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
+
+
+def descend(network: nn.Module, optimizer: Optimizer, scaler: GradScaler, grad_clip: float, crew: Crew) -> Tensor:
+    """One step down the gradient, shortened to `grad_clip` if it is longer (0: never).
 
     In fp16 the scaler leaves a step out whose gradient is too large for it; in other precisions it does nothing.
 
     Returns:
         The gradient's norm over all weights, before it was shortened; it stays on the device.
     """
-    optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
     crew.add_gradients(network)
     scaler.unscale_(optimizer)
     if grad_clip:
@@ -187,7 +242,7 @@ class Meter:
     """Running sums that stay on the device: reading them is the only synchronisation of a tick."""
 
     def __init__(self) -> None:
-        self.steps = 0
+        self.steps = 0.0
         self._sums: list[Tensor] = []
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from kit.data import packed
 from kit.models.recipe import Recipe
 from kit.training import checkpoint, loop, parallel, players
 from kit.training.device import Device
+from kit.training.memory import PLENTY, Thrift
 from kit.training.parallel import ALONE, Crew
 
 CALIBRATION_S = 2.0
@@ -56,6 +57,7 @@ class Session:
             for network in (self.state.G, self.state.D):
                 parallel.synchronise(network)
         flip = recipe.flip and prepared.mirror
+        self.thrift = PLENTY
         self._others_in_loop = False
         self._batches = packed.Batches(prepared, seed=seed, device=device.kind, flip=flip)
 
@@ -75,15 +77,21 @@ class Session:
             plan: pictures over which schedules run.
             lr_scale: factor on the recipe's step sizes.
         """
-        self._tell(_Steps(plan, lr_scale))
+        self._tell(_Steps(plan, lr_scale, self.thrift))
         self._others_in_loop = True
         yield from self._loop(self.state, done=done, tick_due=tick_due, plan=plan, lr_scale=lr_scale)
         self._others_in_loop = False
 
     def rate(self, clock: Stopwatch) -> float:
         """Pictures a second of training, measured on a copy of the players."""
-        self._tell(_Rate())
+        self._tell(_Rate(self.thrift))
         return self._rate(clock)
+
+    def economise(self) -> bool:
+        """Goes over to needing less memory, from the next steps on; false if there is no way left."""
+        wanted = self.thrift.next(batch=self.recipe.batch, processes=self.crew.size, device=self.device.kind)
+        self.thrift = wanted or self.thrift
+        return wanted is not None
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint.
@@ -121,10 +129,12 @@ class Session:
             signal.signal(number, signal.SIG_IGN)
         while order := self.crew.tell(None):
             match order:
-                case _Steps(plan, lr_scale):
+                case _Steps(plan, lr_scale, thrift):
+                    self.thrift = thrift
                     for _ in self._loop(self.state, done=_never, tick_due=_never, plan=plan, lr_scale=lr_scale):
                         pass
-                case _Rate():
+                case _Rate(thrift):
+                    self.thrift = thrift
                     self._rate(Stopwatch())
                 case _Load(path):
                     checkpoint.load_players(Path(path), self.state, self.recipe, self.shape)
@@ -156,6 +166,7 @@ class Session:
             done=done,
             plan=plan,
             crew=self.crew,
+            thrift=self.thrift,
         )
 
     def _rate(self, clock: Stopwatch) -> float:
@@ -176,11 +187,14 @@ class _Steps:
 
     plan: int | None
     lr_scale: float
+    thrift: Thrift
 
 
 @dataclass(frozen=True)
 class _Rate:
     """That it measures its speed."""
+
+    thrift: Thrift
 
 
 @dataclass(frozen=True)

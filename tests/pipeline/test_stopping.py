@@ -123,28 +123,65 @@ def test_another_run_is_refused_with_the_difference(train, change, says):
 
 
 def breaking(monkeypatch, error, *, at):
-    """Makes the critic's loss raise at its `at`-th step."""
-    loss, calls = losses.LOSSES["non-saturating"], []
+    """Makes the critic's loss raise at its steps of these numbers, counted from 1 and over again after each error."""
+    loss, calls, at = losses.LOSSES["non-saturating"], [], iter(at)
+    following = [next(at)]
 
     def critic(*logits):
         calls.append(0)
-        if len(calls) == at:
+        if len(calls) == following[0]:
+            calls.clear()
+            following[0] = next(at, None)
             raise error
         return loss.critic(*logits)
 
     monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(critic=critic))
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
-def test_out_of_memory_ends_in_order_and_can_go_on(train, monkeypatch, error):
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_memory_that_ran_out_once_changes_nothing(train, monkeypatch, error):
     once = train(images=80, name="once")
-    breaking(monkeypatch, error, at=4)
+    breaking(monkeypatch, error, at=[4])
+    run = train(images=80)
+    assert (run.record["state"], run.record["memory"]) == ("finished", [])
+    assert run.record["result"]["sha256"] == once.record["result"]["sha256"]
+
+
+def test_memory_that_runs_out_again_halves_what_is_computed_at_once_and_is_replayed(train, tmp_path, monkeypatch):
+    breaking(monkeypatch, ERRORS[0], at=[4, 3])
+    run = train(images=80)
+    monkeypatch.undo()
+    assert run.record["memory"] == [{"from": 40, "to": 40, "parts": 2, "on_host": False}]
+    assert (run.record["state"], run.record["pictures"]) == ("finished", 80)
+    again = pipeline.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
+    assert again.record["result"]["sha256"] == run.record["result"]["sha256"]
+
+
+def test_out_of_memory_for_good_ends_in_order_and_can_go_on(train, monkeypatch):
+    once = train(images=80, name="once")
+    breaking(monkeypatch, ERRORS[0], at=[4, *[1] * 99])
     run = train(images=80)
     assert (run.record["state"], run.record["why"]) == ("stopped", "out of memory")
+    assert [noted["parts"] for noted in run.record["memory"]] == [2, 4]
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
+    monkeypatch.undo()
     resumed = train(images=80, resume=True)
-    assert resumed.record["parts"][-1]["from"] == 24
-    assert resumed.record["result"]["sha256"] == once.record["result"]["sha256"]
+    assert (resumed.record["state"], resumed.record["parts"][-1]["from"]) == ("finished", 24)
+    assert resumed.record["result"]["sha256"] != once.record["result"]["sha256"]  # it goes on in parts
+
+
+def test_too_little_memory_is_found_before_a_budget_is_spent(train, monkeypatch):
+    breaking(monkeypatch, ERRORS[0], at=[1])
+    run = train(budget_s=12.0)
+    assert run.record["memory"][0] == {"from": 0, "to": 0, "parts": 2, "on_host": False}
+    assert run.record["state"] == "finished"
 
 
 def test_a_budget_takes_rescues_that_are_valid_and_is_replayed_without_a_clock(run_tiny, tmp_path, monkeypatch):

@@ -11,18 +11,22 @@ from kit.data import packed
 from kit.models.zoo import ZOO
 from kit.training import loop, parallel, players
 from kit.training.device import Device
+from kit.training.memory import PLENTY, Thrift
 
 STEPS = 2
 BATCH = 8
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 
+IN_PARTS = "batch norm, in two parts"
+
 CASES: dict[str, tuple[str, list[str]]] = {
+    IN_PARTS: ("dcgan", []),
     "batch norm in both": ("dcgan", []),
     "means over the batch": ("ralsgan", []),
     "a penalty": ("wgan-gp", []),
     "a penalty through batch norm": ("dcgan", ["penalty=r1", "penalty_weight=0.5"]),
     "pairs and two penalties": ("r3gan", ["schedule=constant"]),
-    "conditions, attention, dense layers": ("biggan", []),
+    "conditions and attention": ("sagan", []),
     "dense layers": ("gan", []),
     "everything that is random": (
         "dcgan",
@@ -60,6 +64,7 @@ def trained(case: str, data: Path, crew: parallel.Crew) -> dict[str, torch.Tenso
         done=lambda n: n >= STEPS * BATCH if crew.leads else False,
         plan=100,
         crew=crew,
+        thrift=Thrift(parts=2) if case == IN_PARTS else PLENTY,
     ):
         pass
     found: dict[str, torch.Tensor] = {}

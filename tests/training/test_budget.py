@@ -81,6 +81,14 @@ def test_what_is_paid_once_does_not_grow_with_the_count():
     assert kept(2000) - kept(1000) == pytest.approx(kept(1000) - 6.0 * budget.MARGIN)
 
 
+def test_what_is_set_aside_grows_with_what_the_start_took():
+    assert [budget.spare(start_s) for start_s in (0, 5, 48, 3600)] == [4, 4, pytest.approx(7.2), 20]
+    kept = [budget.reserve(1.0, trial=100, count=100, spare_s=spare_s) for spare_s in (4, 7)]
+    assert kept[1] - kept[0] == pytest.approx(3)
+    reserve_s = kept[1] + budget.keepsakes(300)
+    assert budget.Plan(300, started_s=10, reserve_s=reserve_s, pictures=1, spare_s=7).finish_s == pytest.approx(1)
+
+
 def test_a_machine_that_slows_down_stops_earlier_and_only_so_much():
     plan = budget.Plan(300, started_s=10, reserve_s=30, pictures=1, rate=100)
     assert plan.deadline_at(100) == plan.deadline_at(1000) == plan.deadline_s == 270

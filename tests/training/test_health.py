@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from kit.training.loop import Tick
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 
-TICK = Tick(pictures=100, loss_d=0.5, loss_g=1.0, d_real=0.6, d_fake=0.4)
+TICK = Tick(pictures=100, loss_d=0.5, loss_g=1.0, d_real=0.6, d_fake=0.4, grad_d=1.0, grad_g=1.0, lr_d=2e-4, lr_g=2e-4)
 
 
 def test_diversity_is_how_much_pictures_differ_from_each_other():
@@ -29,7 +31,7 @@ def test_a_healthy_tick_says_nothing():
 
 
 def test_a_saturated_discriminator_is_said():
-    saturated = Tick(pictures=100, loss_d=0.001, loss_g=9.0, d_real=1.0, d_fake=0.0)
+    saturated = dataclasses.replace(TICK, loss_d=0.001, loss_g=9.0, d_real=1.0, d_fake=0.0)
     (alarm,) = health.Health(real=60, bounded=True).alarms(saturated, 50)
     assert "D tells every picture apart" in alarm
     assert health.Health(real=60, bounded=False).alarms(saturated, 50) == []  # a Wasserstein critic never is

@@ -1,0 +1,134 @@
+"""Steps that save memory: the same gradients where nothing joins the pictures of a batch, and the way down to them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kit.data.packed import Batches
+from kit.errors import KitError
+from kit.models.zoo import ZOO
+from kit.training import loop, memory, players
+from kit.training.device import Device
+from kit.training.memory import PLENTY, Thrift
+
+CPU = Device(torch.device("cpu"), "CPU", torch.float32)
+GPU = torch.device("cuda")
+BATCH = 8
+SETTINGS = ["width=4", "latent=8", f"batch={BATCH}", "schedule=constant"]
+
+APART: dict[str, tuple[str, list[str]]] = {
+    "r3gan": ("r3gan", []),
+    "spectral norm": ("sn-dcgan", ["norm_g=layer", "critic_steps=2"]),
+    "spectral norm in both": ("dcgan", ["norm_g=spectral", "norm_d=spectral"]),
+    "a gradient penalty": ("wgan-gp", ["norm_g=layer", "critic_steps=2", "grad_clip=0.5"]),
+    "everything random": ("dcgan", ["norm_g=layer", "norm_d=layer", "augment=color,cutout", "instance_noise=0.1"]),
+}
+"""Rows in which nothing joins the pictures of a batch."""
+
+
+@pytest.fixture
+def prepared(make_set, tmp_path):
+    return make_set(tmp_path / "set", n=32, size=16, classes=2)
+
+
+def trained(prepared, model, settings, thrift, *, iterations=2):
+    recipe = ZOO[model].recipe.override([*SETTINGS, *settings])
+    state = players.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
+    batches = Batches(prepared, seed=0, device=CPU.kind, flip=True)
+    until = iterations * recipe.pictures_per_iteration
+    ticks = loop.train(
+        state,
+        batches,
+        recipe,
+        seed=0,
+        device=CPU,
+        tick_due=lambda _: False,
+        done=lambda n: n >= until,
+        plan=100,
+        thrift=thrift,
+    )
+    (tick,) = ticks
+    return tick, {name: p.grad for net in (state.G, state.D) for name, p in net.named_parameters()}, state
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("case", APART)
+def test_parts_add_up_to_the_whole_batch(case, parts, prepared):
+    whole_tick, whole, _ = trained(prepared, *APART[case], PLENTY)
+    tick, found, _ = trained(prepared, *APART[case], Thrift(parts=parts))
+    for name, gradient in whole.items():
+        if gradient is not None:
+            assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-7, name
+    for value in ("loss_d", "loss_g", "d_real", "d_fake"):
+        assert getattr(tick, value) == pytest.approx(getattr(whole_tick, value), rel=1e-5, abs=1e-6)
+
+
+def test_parts_change_what_batch_norm_sees(prepared):
+    _, whole, _ = trained(prepared, "dcgan", [], PLENTY)
+    _, found, _ = trained(prepared, "dcgan", [], Thrift(parts=2))
+    assert any((found[name] - whole[name]).norm() > 1e-3 * whole[name].norm() for name in whole)
+
+
+@pytest.mark.parametrize("case", [("dcgan", []), ("r3gan", []), ("biggan", []), ("wgan-gp", ["critic_steps=2"])])
+def test_activations_on_the_host_change_no_bit(case, prepared, monkeypatch):
+    monkeypatch.setattr(memory, "KEPT_BYTES", 0)
+    *_, whole = trained(prepared, *case, PLENTY)
+    *_, found = trained(prepared, *case, Thrift(on_host=True))
+    for network in ("G", "D"):
+        ours, theirs = getattr(whole, network).state_dict(), getattr(found, network).state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_weights_stay_where_they_are(monkeypatch):
+    moved = []
+    monkeypatch.setattr(memory, "KEPT_BYTES", 0)
+    monkeypatch.setattr(torch, "empty_like", lambda x, empty=torch.empty_like, **k: (moved.append(x), empty(x, **k))[1])
+    layer, x = torch.nn.Linear(3, 3), torch.randn(5, 3)
+    with Thrift(on_host=True).activations():
+        y = layer(x).tanh()
+    assert {tuple(tensor.shape) for tensor in moved} == {(5, 3)}
+    y.sum().backward()
+
+
+def test_the_way_down_on_a_gpu_and_on_a_cpu():
+    def ladder(device, processes):
+        rungs, thrift = [], PLENTY
+        while thrift := thrift.next(batch=16, processes=processes, device=device):
+            rungs.append(thrift)
+        return rungs
+
+    assert ladder(GPU, 1) == [Thrift(1, True), Thrift(2, True), Thrift(4, True), Thrift(8, True)]
+    assert ladder(GPU, 2) == [Thrift(1, True), Thrift(2, True), Thrift(4, True)]
+    assert ladder(CPU.kind, 1) == [Thrift(2), Thrift(4), Thrift(8)]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("14GB", 14 * 10**9), ("800 mb", 8 * 10**8), ("1.5GiB", 3 * 2**29), ("2048", 2048), ("1kb", 1000)],
+)
+def test_amounts_of_memory(text, size):
+    assert memory.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "14TB", "-1GB", "0GB", "GB", "1iB"])
+def test_what_is_no_amount_of_memory_is_named(text):
+    with pytest.raises(KitError, match="no amount of memory"):
+        memory.parse_size(text)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_what_says_that_memory_ran_out(error):
+    assert memory.ran_out(error)
+    assert not memory.ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_a_cpu_that_cannot_allocate_ran_out():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert memory.ran_out(raised.value)
+
+
+def test_a_cpus_memory_is_not_limited_in_silence():
+    with pytest.raises(KitError, match="--memory limits a GPU's memory"):
+        memory.limit(10**9, CPU.kind)
