@@ -1,0 +1,197 @@
+"""How do time and memory grow with the number of pictures and their size?
+
+    python bench/growth.py [--pictures 1000,5000,20000] [--sizes 32,64,128] [--plot docs/images/growth.png]
+
+Each stage runs in a process of its own: preparing a folder of JPEGs, a fixed number of training steps from the prepared
+set, scoring (features, Fréchet, memorization) and packing. Time is CPU time of the process and its children, memory
+what it holds itself at its peak (anonymous pages: what is mapped from the disk can be given back at any time). The
+exponent is the slope of the logarithms: 1 is linear. Scoring holds the memorization distance, which compares every
+picture with every other: 2 is what it can be, and its memory stays flat, as it goes in chunks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from kit.competition import COMPETITIONS
+from kit.data import packed
+from kit.data.prepare import prepare
+from kit.generation.pack import pack
+from kit.models import zoo
+from kit.scoring.frechet import frechet_distance
+from kit.scoring.memorization import memorization_distance
+from kit.training import device, loop, players
+
+DOGS = COMPETITIONS["generative-dog-images"]
+STEPS, BATCH, FEATURES = 20, 32, 512
+
+
+def photographs(folder: Path, count: int, size: int) -> None:
+    """So many JPEGs of smooth noise, with a short side of twice the size that they are prepared at."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        coarse.resize((2 * size, 2 * size), Image.Resampling.BICUBIC).save(folder / f"{index:06d}.jpg", quality=90)
+
+
+def preparing(folder: Path, count: int, size: int) -> None:
+    """From JPEGs to a prepared set."""
+    prepare(
+        folder / "photographs", competition=DOGS, out=folder / "set", size=size, workers=1
+    )  # in this process, so that its memory is seen
+
+
+def training(folder: Path, count: int, size: int) -> None:
+    """A fixed number of steps from that set."""
+    recipe = zoo.get("dcgan").override(["width=8", f"batch={BATCH}"])
+    where = device.choose()
+    prepared = packed.load(folder / "set")
+    batches = packed.Batches(prepared, seed=0, device=where.kind, flip=True)
+    state = players.build(recipe, size=size, channels=3, classes=0, seed=0, device=where)
+    until = STEPS * BATCH
+    list(loop.train(state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until))
+
+
+def scoring(folder: Path, count: int, size: int) -> None:
+    """Numbers from features: the network's own time is the same for every picture."""
+    rng = np.random.default_rng(0)
+    ours, real = (rng.standard_normal((count, FEATURES), dtype=np.float32) for _ in range(2))
+    statistics = [(x.mean(0, dtype=np.float64), np.cov(x.T)) for x in (ours, real)]
+    frechet_distance(*statistics[0], *statistics[1])
+    memorization_distance(ours, real)
+
+
+def packing(folder: Path, count: int, size: int) -> None:
+    """From arrays to a zip."""
+    rules = COMPETITIONS["generative-dog-images"]
+    images = np.load(folder / "set" / "images.npy", mmap_mode="r")
+    pictures = (np.ascontiguousarray(images[start : start + 64]) for start in range(0, len(images), 64))
+    from dataclasses import replace
+
+    pack(pictures, folder / "images.zip", competition=replace(rules, size=size), count=len(images))
+
+
+STAGES: dict[str, Callable[[Path, int, int], None]] = {
+    "preparing": preparing,
+    "training": training,
+    "scoring": scoring,
+    "packing": packing,
+}
+
+
+def measured(stage: str, folder: Path, count: int, size: int, answer: Path) -> None:
+    """Runs a stage in this process and writes its CPU seconds and its peak of anonymous memory, in MB."""
+    torch.set_num_threads(1)
+    peak, over = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            peak[0] = max(peak[0], anonymous())
+
+    watcher = threading.Thread(target=watch)
+    before = anonymous()
+    watcher.start()
+    began = cpu_seconds()
+    STAGES[stage](folder, count, size)
+    spent = cpu_seconds() - began
+    over.set()
+    watcher.join()
+    answer.write_text(json.dumps([spent, max(peak[0], anonymous()) - before]))
+
+
+def anonymous() -> float:
+    """Memory of this process that no file stands behind, in MB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1024
+    raise SystemExit("this bench reads /proc/self/status, which only Linux has")
+
+
+def cpu_seconds() -> float:
+    """Of this process and the children that it has waited for."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def in_a_process(stage: str, folder: Path, count: int, size: int) -> tuple[float, float]:
+    """`measured` in a fresh process."""
+    answer = folder / "answer.json"
+    process = multiprocessing.get_context("spawn").Process(target=measured, args=(stage, folder, count, size, answer))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"{stage} of {count} pictures failed")
+    seconds, memory = json.loads(answer.read_text())
+    return seconds, memory
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    """The slope of the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-3)), 1)[0])
+
+
+def sweep(title: str, points: list[tuple[int, int]], axis: int) -> dict[str, list[tuple[float, float]]]:
+    """Measures all stages at all points (pictures, size) and prints a table; `axis` is what grows."""
+    found: dict[str, list[tuple[float, float]]] = {stage: [] for stage in STAGES}
+    for count, size in points:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            photographs(folder / "photographs", count, size)
+            for stage in STAGES:
+                found[stage].append(in_a_process(stage, folder, count, size))
+    grown = [point[axis] for point in points]
+    print(f"\n| {title} | " + " | ".join(f"{value:,}" for value in grown) + " | exponent of time | of memory |")
+    print("|---" + "|--:" * (len(points) + 2) + "|")
+    for stage, values in found.items():
+        cells = " | ".join(f"{seconds:.2f} s, {memory:.0f} MB" for seconds, memory in values)
+        slopes = " | ".join(f"{exponent(grown, [value[side] for value in values]):.2f}" for side in (0, 1))
+        print(f"| {stage} | {cells} | {slopes} |", flush=True)
+    return found
+
+
+def plot(path: Path, counts: list[int], found: dict[str, list[tuple[float, float]]]) -> None:
+    """Time against pictures, both logarithmic."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5, 3.2), dpi=110, layout="constrained")
+    colours = ("#0072b2", "#c85000", "#00805e", "#a64d8b")  # those of kit report
+    for (stage, values), colour in zip(found.items(), colours, strict=True):
+        axes.loglog(counts, [seconds for seconds, _ in values], "o-", color=colour, label=stage)
+    axes.set_xlabel("pictures")
+    axes.set_ylabel("CPU time, seconds")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pictures", default="1000,5000,20000")
+    parser.add_argument("--sizes", default="32,64,128")
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    counts, sizes = ([int(part) for part in text.split(",")] for text in (options.pictures, options.sizes))
+    found = sweep("pictures, 64 px", [(count, 64) for count in counts], axis=0)
+    if options.plot:
+        plot(options.plot, counts, found)
+    sweep("side in px, 1,000 pictures", [(1000, size) for size in sizes], axis=1)
+
+
+if __name__ == "__main__":
+    main()
