@@ -244,7 +244,15 @@ ZOO: dict[str, Row] = {
         ),
         Row(
             recipe=Recipe(
-                model="ralsgan", networks="dcgan", loss="relativistic-least-squares", norm_d="spectral", latent=128
+                model="ralsgan",
+                networks="dcgan",
+                loss="relativistic-least-squares",
+                norm_d="spectral",
+                latent=128,
+                batch=32,
+                lr_g=1e-3,
+                lr_d=1e-4,
+                standing_batches=4,
             ),
             about="real pictures must look more real than generated ones do on average",
             paper="Jolicoeur-Martineau 2019, arXiv:1807.00734",

@@ -23,6 +23,9 @@ SMALLER = 0.5
 ALIKE = 0.05
 """Pictures count as all alike when they differ from each other by less than this share of what real ones do."""
 
+YOUNG = 10_000
+"""Pictures seen before which it is no surprise that generated ones are alike: an untrained generator's are."""
+
 SATURATED = 0.01
 """D has nothing left to learn when its loss is below this; losses without a lower end never are."""
 
@@ -62,7 +65,7 @@ class Health:
         found = []
         if self.bounded and tick.loss_d < SATURATED:
             found.append(f"D tells every picture apart (its loss is {tick.loss_d:.2g}): G learns little from it")
-        if spread < ALIKE * self.real:
+        if tick.pictures >= YOUNG and spread < ALIKE * self.real:
             found.append(
                 f"the pictures are nearly all alike (they differ by {spread:.1f} of 255, real ones by {self.real:.0f})"
             )

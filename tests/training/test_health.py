@@ -15,7 +15,7 @@ from kit.training.loop import Tick
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 
-TICK = Tick(pictures=100, loss_d=0.5, loss_g=1.0, d_real=0.6, d_fake=0.4, grad_d=1.0, grad_g=1.0, lr_d=2e-4, lr_g=2e-4)
+TICK = Tick(pictures=20_000, loss_d=0.5, loss_g=1.0, d_real=0.6, d_fake=0.4, grad_d=1.0, grad_g=1.0, lr_d=2e-4, lr_g=2e-4)
 
 
 def test_diversity_is_how_much_pictures_differ_from_each_other():
@@ -41,6 +41,7 @@ def test_pictures_that_are_alike_are_said_and_are_a_collapse_only_after_they_dif
     watch = health.Health(real=60, bounded=True)
     (alarm,) = watch.alarms(TICK, 1.0)
     assert "nearly all alike" in alarm
+    assert watch.alarms(dataclasses.replace(TICK, pictures=500), 1.0) == []  # it has hardly begun
     assert not watch.collapsed(1.0)  # an untrained generator
     assert not watch.collapsed(30.0)
     assert not watch.collapsed(4.0)
