@@ -15,7 +15,9 @@ from kit.training.loop import Tick
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 
-TICK = Tick(pictures=20_000, loss_d=0.5, loss_g=1.0, d_real=0.6, d_fake=0.4, grad_d=1.0, grad_g=1.0, lr_d=2e-4, lr_g=2e-4)
+TICK = Tick(
+    pictures=20_000, loss_d=0.5, loss_g=1.0, d_real=0.6, d_fake=0.4, grad_d=1.0, grad_g=1.0, lr_d=2e-4, lr_g=2e-4
+)
 
 
 def test_diversity_is_how_much_pictures_differ_from_each_other():
