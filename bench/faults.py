@@ -122,7 +122,7 @@ def work(job: pipeline.Job, before: Callable[[], None] | None) -> None:
     try:
         pipeline.train(job, clock=Stopwatch(time.time()), listener=Silent())
     except KitError as error:
-        print(error, file=sys.stderr)
+        print(error, file=sys.stderr, flush=True)
         os._exit(1)
     os._exit(0)
 

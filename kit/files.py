@@ -54,6 +54,13 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Deletes what `atomic` left in a folder, and in those below it, when its process was killed."""
+    for part in folder.rglob(".*.part"):
+        if part.is_file():
+            part.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A folder to fill whose name appears only once it is complete; on any error nothing is left.

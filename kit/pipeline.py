@@ -27,7 +27,7 @@ from kit.competition import Competition
 from kit.data import packed
 from kit.data.contact import mosaic
 from kit.errors import DiskFullError, KitError
-from kit.files import atomic, set_aside
+from kit.files import atomic, set_aside, sweep
 from kit.generation import classes
 from kit.generation.check import check
 from kit.generation.pack import Packed, pack
@@ -62,6 +62,9 @@ GRID_STANDING = 2
 
 BALLAST = ".set-aside"
 """A file that holds room on the disk for the end of a run, and is deleted when it comes."""
+
+BEGUN = (BALLAST, "source.zip")
+"""What lies in a run's folder before its record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +238,10 @@ class _Conductor:
 
     def _take_up(self) -> bool:
         """Goes back to where an earlier process left the run; true if there is nothing left to do."""
-        if not self.job.out.exists():
+        sweep(self.job.out)
+        if all(
+            path.name in BEGUN for path in self.job.out.glob("*")
+        ):  # killed before there was a record, or never begun
             self.listener.happened(f"{self.job.out}: no run there yet, so it starts anew")
             return False
         self.run.record = record = read_run(self.job.out)

@@ -105,6 +105,24 @@ def test_without_a_run_or_a_checkpoint_resuming_starts_anew_and_says_so(train):
     assert again.record["parts"][-1]["from"] == 0
 
 
+@pytest.mark.parametrize("left", [[], [".set-aside"], [".set-aside", "source.zip", ".run.json.x7.part"]])
+def test_killed_before_there_was_a_record_it_starts_anew(train, tmp_path, left):
+    (tmp_path / "run").mkdir()
+    for name in left:
+        (tmp_path / "run" / name).write_bytes(b"half")
+    run = train(images=16, resume=True)
+    assert (run.record["state"], run.record["pictures"]) == ("finished", 16)
+    assert not list(run.path.rglob(".*"))
+
+
+def test_a_folder_of_something_else_is_no_run_to_go_on_with(train, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("keep me")
+    with pytest.raises(KitError, match=r"is .* the folder of a run"):
+        train(images=16, resume=True)
+    assert (tmp_path / "run" / "mine.txt").read_text() == "keep me"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
