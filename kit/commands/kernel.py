@@ -27,7 +27,9 @@ def build(
         typer.Argument(metavar="[SLUG|FOLDER]", help="A kernel with its kernel.toml, in kernels/ or elsewhere."),
     ] = None,
     slug: Annotated[str | None, typer.Option(help="Name of a new kernel, which becomes kernels/SLUG.")] = None,
-    model: Annotated[str | None, typer.Option(help="A row of `kit models`.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A row of `kit models`, or a Python file with one of your own.")
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Time from the kernel's start to its end; default: 8h30m.")] = None,
     gpus: Annotated[str | None, typer.Option(help="t4x2, p100 or none; default: t4x2.")] = None,
     notebook: Annotated[bool | None, typer.Option("--notebook", help="A notebook in place of a script.")] = None,
@@ -53,6 +55,7 @@ def build(
     """
     from kit.kaggle import kernel
     from kit.kaggle.spec import KERNELS, KernelSpec, find_spec, write_spec
+    from kit.models import zoo
 
     given: dict[str, Any] = {
         "model": model,
@@ -70,6 +73,8 @@ def build(
     if recipe is None:
         if slug is None or model is None:
             raise KitError("no kernel named", "give a folder of kernels/, or --model and --slug for a new one")
+        row = zoo.get(model)
+        flags |= {"model": row.name, "source": row.recipe.source}
         spec, root = KernelSpec(slug=slug, **flags), KERNELS
         kernel.require_known(spec)
         write_spec(spec, root)

@@ -145,7 +145,7 @@ class Session:
 
         spec = self.spec
         job = pipeline.Job(
-            recipe=zoo.get(spec.model).override(list(spec.settings)),
+            recipe=zoo.get(spec.model, spec.source).override(list(spec.settings)),
             data=self._data,
             out=self._run.path,
             seed=spec.seed,

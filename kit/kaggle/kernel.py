@@ -130,7 +130,7 @@ def require_known(spec: KernelSpec) -> None:
     from kit.data.prepare import SIZES
     from kit.models import zoo  # imports torch
 
-    zoo.get(spec.model).override(list(spec.settings))
+    zoo.get(spec.model, spec.source).override(list(spec.settings))
     if spec.crop is not None and spec.crop not in CROPS:
         raise unknown("crop policy", spec.crop, CROPS)
     if spec.size is not None and spec.size not in SIZES:

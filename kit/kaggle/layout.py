@@ -186,7 +186,7 @@ def digest(text: str, receipt: str = RECEIPT_PLACEHOLDER) -> str:
 
 def _constants(spec: KernelSpec, source: Source) -> str:
     return CONSTANTS.format(
-        recipe=spec_text(spec),
+        recipe=spec_text(spec).replace("\\", "\\\\").replace('"""', r"\"\"\""),
         slug=spec.slug,
         tree=source.digest,
         commit=f'"{source.commit}"' if source.commit else None,

@@ -49,7 +49,7 @@ class KernelSpec:
     """
 
     slug: str  # of the kernel: lower case, digits and single dashes, five characters at least
-    model: str  # a row of `kit models`
+    model: str  # a row of `kit models`, or what the row in `source` is called
     budget: str = "8h30m"  # from the kernel's start to its end; half an hour less than a session has
     competition: str = competition.DEFAULT
     gpus: str = "t4x2"  # a row of GPUS
@@ -58,6 +58,7 @@ class KernelSpec:
     count: int | None = None  # pictures in images.zip; None: as the competition asks
     crop: str | None = None  # crop policy; None: the competition's
     size: int | None = None  # side of the pictures trained on, pixels; None: the competition's
+    source: str = ""  # text of a model file (see kit.models.outside), for a model that the zoo does not have
     settings: tuple[str, ...] = ()  # of the model, as KEY=VALUE
 
     def __post_init__(self) -> None:
@@ -157,7 +158,7 @@ def spec_text(spec: KernelSpec) -> str:
     """The recipe as `kernel.toml`: what is not the default, in the order of the fields."""
     fields = {field.name: field.default for field in dataclasses.fields(KernelSpec)}
     lines = [
-        f"{key} = {json.dumps(getattr(spec, key), ensure_ascii=False)}"
+        f"{key} = {_toml(getattr(spec, key))}"
         for key in KEYS
         if key in ("model", "budget") or getattr(spec, key) != fields[key]
     ]
@@ -216,6 +217,14 @@ _NAMES |= {int | None: "a whole number", str | None: 'a word in "quotes"'}  # ty
 
 def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _toml(value: object) -> str:
+    """A value in TOML; several lines stay lines where they can."""
+    text = str(value)
+    if "\n" in text and "'''" not in text and not text.endswith("'") and (text + "a").replace("\n", "").isprintable():
+        return f"'''\n{text}'''"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _is_toml(value: str) -> bool:

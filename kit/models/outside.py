@@ -34,23 +34,36 @@ def read(path: Path) -> Row:
     Raises:
         KitError: no such file, one that fails, one without a row, or a name that the zoo has already.
     """
-    from kit.models.zoo import NETWORKS, ZOO, Row
-
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise KitError(f"{path}: no such model file", "name a row of `kit models`, or a Python file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise KitError(f"{path}: cannot be read ({error})") from error
-    row = getattr(_run(text, str(path)), "ROW", None)
+    return parse(text, name=str(path))
+
+
+def parse(text: str, *, name: str) -> Row:
+    """The row in the text of a model file, which is run.
+
+    Args:
+        text: of the file.
+        name: what messages call it.
+
+    Raises:
+        KitError: as `read`.
+    """
+    from kit.models.zoo import NETWORKS, ZOO, Row
+
+    row = getattr(_run(text, name), "ROW", None)
     if not isinstance(row, Row):
-        raise KitError(f"{path}: sets no ROW", "see “A model of your own” in docs/models.md")
+        raise KitError(f"{name}: sets no ROW", "see “A model of your own” in docs/models.md")
     if row.name in ZOO:
-        raise KitError(f"{path}: the zoo has a model {row.name} already", "give the recipe another name")
+        raise KitError(f"{name}: the zoo has a model {row.name} already", "give the recipe another name")
     recipe = dataclasses.replace(row.recipe, source=text)
     if networks(recipe) is None and recipe.networks not in NETWORKS:
         known = ", ".join(NETWORKS)
-        raise KitError(f"{path}: sets no NETWORKS, and the zoo has none named {recipe.networks!r}", f"it has {known}")
+        raise KitError(f"{name}: sets no NETWORKS, and the zoo has none named {recipe.networks!r}", f"it has {known}")
     return dataclasses.replace(row, recipe=recipe)
 
 

@@ -329,15 +329,18 @@ ZOO: dict[str, Row] = {
 }
 
 
-def get(name: str) -> Row:
+def get(name: str, source: str = "") -> Row:
     """The row of a model.
 
     Args:
         name: a row of the zoo, or the path of a Python file with a row of its own (see `kit.models.outside`).
+        source: the text of such a file, in place of its path.
 
     Raises:
         KitError: no such model, with the closest name; a file without one.
     """
+    if source:
+        return outside.parse(source, name=name)
     if name.endswith(".py"):
         return outside.read(Path(name))
     if name not in ZOO:

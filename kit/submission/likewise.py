@@ -27,6 +27,11 @@ def likewise(submission: Submission) -> KernelSpec:
     """
     run = submission.run
     recipe = Recipe(**run["recipe"])
+    if recipe.source:
+        raise KitError(
+            f"{submission.name}: {recipe.model} was made by a model file of its own, which is code",
+            "build its kernel with `kit kernel build --model FILE.py --slug NAME`, then `kit kernel run NAME`",
+        )
     spec = KernelSpec(
         slug=_slug(submission.name),
         model=recipe.model,

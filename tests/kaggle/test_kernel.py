@@ -39,6 +39,7 @@ EVERYTHING = KernelSpec(
     count=7001,
     crop="whole",
     size=128,
+    source='# a model file\nNAME = "it\'s"\n',
     settings=("width=48", "flip=false", "lr_g=0.0001", "lr_d=4e-4", "augment=color,cutout"),
 )
 
@@ -48,6 +49,9 @@ def test_a_recipe_reads_back_from_its_text():
         assert parse_spec(spec_text(spec), slug=spec.slug) == spec
     # Each field is another than its default, so none of them was forgotten.
     assert all(getattr(EVERYTHING, f.name) != f.default for f in dataclasses.fields(KernelSpec))
+    for source in ("a\n'''b'''\n", "ends with '\nits'", "tab\tand\r\nreturns\n", "\n\nx\n", "one line", "\\ \n"):
+        spec = KernelSpec(slug="plain", model="mine", source=source)
+        assert parse_spec(spec_text(spec), slug="plain") == spec
     assert spec_text(KernelSpec(slug="plain", model="dcgan")) == 'model = "dcgan"\nbudget = "8h30m"\n'
 
 
@@ -248,3 +252,19 @@ def test_the_kit_itself_is_carried_whole_and_small(tmp_path):
     read = kernel.read_kernel(built.code)
     assert read.files == provenance.package_files()
     assert read.source == provenance.source_tree()
+
+
+def test_a_kernel_carries_a_model_file(tmp_path):
+    text = (
+        '"""It\'s a \\"model\\" of my own."""\nfrom kit.models.recipe import Recipe\nfrom kit.models.zoo import Row\n'
+        "ROW = Row(recipe=Recipe(model='mine', networks='dcgan', loss='hinge'), about='', paper='')\n"
+    )
+    for notebook in (False, True):
+        built = make(tmp_path, model="mine", source=text, notebook=notebook)
+        read = kernel.read_kernel(built.code)
+        assert read.spec == built.spec
+        assert read.spec.source == text
+    with pytest.raises(KitError, match="unknown setting 'widht'"):
+        make(tmp_path, model="mine", source=text, settings=("widht=8",))
+    with pytest.raises(KitError, match="mine: sets no ROW"):
+        make(tmp_path, model="mine", source="x = 1\n")
