@@ -19,6 +19,7 @@ from pathlib import Path
 import data
 import generation
 import pack
+import score
 import start
 import step
 import torch
@@ -38,6 +39,9 @@ def lines(*, short: bool) -> Iterator[Line]:
         yield from step.lines(threads=threads, steps=5 if short else 10, rounds=3 if short else 7, width=64, batch=64)
     yield from generation.lines(count=500 if short else 2000, repeats=3, width=64)
     yield from pack.lines(count=1000 if short else 10_000, size=64, repeats=3)
+    counts = {"count": 2000, "real": 4000} if short else {"count": 10_000, "real": 20_000}
+    pictures = {"features": 32, "whole": 0} if short else {"features": 128, "whole": 300}
+    yield from score.lines(**counts, **pictures, dim=2048, repeats=3)
     if data.available():
         yield from data.lines(repeats=3 if short else 7)
 

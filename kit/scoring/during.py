@@ -57,15 +57,19 @@ def parse_every(text: str) -> tuple[float, float]:
         KitError: neither of these.
     """
     number, percent = text.strip().rstrip("%"), text.strip().endswith("%")
+    wrong = KitError(
+        f"--score-every {text}: neither a share of the time nor an interval",
+        "write a share like 5% or 0.05, or an interval with its unit, like 10m",
+    )
     try:
         share = float(number) / (100 if percent else 1)
     except ValueError:
-        return SHARE, parse_duration(text)
+        try:
+            return SHARE, parse_duration(text)
+        except KitError:
+            raise wrong from None
     if not 0 < share < 1:
-        raise KitError(
-            f"--score-every {text}: no share of the time",
-            "write a share like 5% or 0.05, or an interval with its unit, like 10m",
-        )
+        raise wrong
     return share, 0.0
 
 

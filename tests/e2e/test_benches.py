@@ -12,6 +12,20 @@ ROOT = Path(__file__).parents[2]
 SMALLEST = {
     "step.py": ["--steps", "1", "--rounds", "2", "--width", "4", "--batch", "4", "--threads", "1"],
     "pack.py": ["--count", "20", "--repeats", "2"],
+    "score.py": [
+        "--count",
+        "1500",
+        "--real",
+        "1500",
+        "--dim",
+        "384",
+        "--features",
+        "0",
+        "--whole",
+        "0",
+        "--repeats",
+        "2",
+    ],
     "generation.py": ["--count", "20", "--repeats", "2", "--width", "4"],
 }
 

@@ -167,7 +167,7 @@ def test_how_often(text, expected):
 
 @pytest.mark.parametrize("text", ["0", "0%", "1", "100%", "-3%", "often", "", "%", "5x", "nan"])
 def test_how_often_not(text):
-    with pytest.raises(KitError):
+    with pytest.raises(KitError, match="neither a share of the time nor an interval"):
         during.parse_every(text)
 
 

@@ -1,0 +1,152 @@
+"""Does a score rank? Real dogs, worse and worse, through three networks; and does it catch a memorizer?
+
+    python bench/ranking.py --data data/dogs [--count 1000] [--own-pictures 65536] [--generated images.zip …]
+
+Each network sees the same pictures: held-out crops, the same blurred, noised and JPEG-coded in steps, an untrained
+generator's, uniform noise, any zips given (short GAN runs), and training crops slightly noised, which a memorizing
+"generator" would make. The FID is to the training crops. Printed: the distances, whether each ladder rises step by
+step, how far each two networks agree in the order of all (Kendall's τ), and who falls below ε.
+
+The dogs' network is `$KIT_SHARED/data/dogs-resnet18.pt` (default: ../shared beside the project). It has seen all dogs,
+held out or not. `own` is trained anew and kept nowhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import os
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import scipy.stats
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from kit.data.dataset import PreparedSet, load
+from kit.generation.pictures import read_pictures
+from kit.generation.sampling import sample
+from kit.models import zoo
+from kit.scoring import features
+from kit.scoring.extract import FeatureSet
+from kit.scoring.frechet import frechet_distance, gaussian
+from kit.scoring.memorization import memorization_distance
+from kit.scoring.own import LESSONS, own_features
+
+Pixels = NDArray[np.uint8]
+
+SHARED = Path(os.environ.get("KIT_SHARED", "../shared")) / "data"
+CPU = torch.device("cpu")
+
+
+def each(change: Callable[[Image.Image], Image.Image], pictures: Pixels) -> Pixels:
+    """A change of one picture made to all."""
+    return np.stack([np.asarray(change(Image.fromarray(picture))) for picture in pictures])
+
+
+def blurred(radius: float, pictures: Pixels) -> Pixels:
+    """Gaussian blur with a radius in pixels."""
+    return each(lambda picture: picture.filter(ImageFilter.GaussianBlur(radius)), pictures)
+
+
+def noised(sigma: float, pictures: Pixels) -> Pixels:
+    """Normal noise with a standard deviation in grey levels."""
+    noise = np.random.default_rng(1).normal(0, sigma, pictures.shape)
+    return np.clip(pictures + noise, 0, 255).round().astype(np.uint8)
+
+
+def coded(quality: float, pictures: Pixels) -> Pixels:
+    """To JPEG and back."""
+
+    def there_and_back(picture: Image.Image) -> Image.Image:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=int(quality))
+        return Image.open(buffer)
+
+    return each(there_and_back, pictures)
+
+
+LADDERS: dict[str, tuple[Callable[[float, Pixels], Pixels], tuple[float, ...]]] = {
+    "blur": (blurred, (0.7, 1.5, 4.0)),
+    "noise": (noised, (10, 30, 90)),
+    "JPEG": (coded, (50, 20, 6)),
+}
+
+
+def untrained(count: int) -> Pixels:
+    """A DCGAN before its first step."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        generator, _ = zoo.build(zoo.get("dcgan").recipe, size=64, channels=3, classes=0)
+    return np.concatenate(list(sample(generator, count=count, size=64, seed=0, device=CPU)))
+
+
+def specimens(prepared: PreparedSet, count: int, zips: list[Path]) -> Iterator[tuple[str, Pixels]]:
+    """Names and pictures (count, 64, 64, 3), one after the other."""
+    held = np.array(prepared.images[prepared.rows("holdout")[:count]])
+    yield "held out", held
+    for name, (worsen, steps) in LADDERS.items():
+        for step in steps:
+            yield f"{name} {step:g}", worsen(step, held)
+    for path in zips:
+        yield path.parent.name, np.stack([pixels for _, pixels in read_pictures(path, limit=count)])
+    yield "untrained", untrained(len(held))
+    yield "uniform noise", np.random.default_rng(2).integers(0, 256, held.shape, dtype=np.uint8)
+    yield "memorizer", noised(4, np.array(prepared.images[prepared.rows("train")[: len(held)]]))
+
+
+def networks(prepared: PreparedSet, own_pictures: int) -> Iterator[FeatureSet]:
+    """The dogs' network, the set's own, and the untrained one."""
+    yield features.build("timm:resnet18", weights=SHARED / "dogs-resnet18.pt", device=CPU)
+    lessons = dataclasses.replace(LESSONS, pictures=own_pictures)
+    yield own_features(prepared, device=CPU, lessons=lessons)
+    yield features.build("random", device=CPU)
+
+
+def main() -> None:
+    """Prints the distances and what they say."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--train", type=int, default=4000)
+    parser.add_argument("--own-pictures", type=int, default=LESSONS.pictures)
+    parser.add_argument("--generated", type=Path, nargs="*", default=[])
+    options = parser.parse_args()
+
+    prepared = load(options.data)
+    rows = prepared.rows("train")
+    # The memorizer repeats the first; the rest are spread over all breeds.
+    chosen = np.union1d(rows[: options.count], rows[:: max(1, len(rows) // options.train)])
+    train = np.array(prepared.images[chosen])
+    shown = list(specimens(prepared, options.count, options.generated))
+    fids: dict[str, dict[str, float]] = {}
+    for network in networks(prepared, options.own_pictures):
+        real = network.extract(train)
+        fitted = gaussian(real)
+        found, distances = {}, {}
+        for name, pictures in shown:
+            seen = network.extract(pictures)
+            one = gaussian(seen)
+            found[name] = frechet_distance(one.mean, one.covariance, fitted.mean, fitted.covariance)
+            distances[name] = memorization_distance(seen, real)
+        fids[network.name] = found
+        epsilon = distances["held out"] / 2
+        print(f"\n{network.name} ({network.dim} dimensions), {len(shown[0][1])} pictures against {len(train)}")
+        for name in found:
+            caught = f"  below ε {epsilon:.4f}" if distances[name] < epsilon else ""
+            print(f"  {name:16} FID {found[name]:9.3f}  distance {distances[name]:.4f}{caught}")
+        for name, (_, steps) in LADDERS.items():
+            ladder = [found["held out"], *(found[f"{name} {step:g}"] for step in steps)]
+            print(f"  {name}: {'rises' if ladder == sorted(ladder) else 'does not rise step by step'}", flush=True)
+    print()
+    for one, other in combinations(fids, 2):
+        order = [[values[name] for name in fids[one] if name != "memorizer"] for values in (fids[one], fids[other])]
+        print(f"agreement of {one} and {other}: Kendall's τ {scipy.stats.kendalltau(*order).statistic:.2f}")
+
+
+if __name__ == "__main__":
+    main()
