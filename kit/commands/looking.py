@@ -82,6 +82,10 @@ def report(
         Path | None,
         typer.Option(help="Page that compares several runs; default: comparison.html beside the first of them."),
     ] = None,
+    with_neighbours: Annotated[
+        bool,
+        typer.Option("--neighbours/--no-neighbours", help="Show the nearest training pictures, where the set is."),
+    ] = True,
     trust: TrustOption = False,
 ) -> None:
     """Write a page about a run, with its film, or one that compares several; it opens in any browser, offline.
@@ -90,7 +94,9 @@ def report(
     """
     from kit.console import bar
     from kit.report.comparison import write_comparison
+    from kit.report.facts import read
     from kit.report.gallery import draw
+    from kit.report.nearest import find
     from kit.report.page import write_report
     from kit.report.pictures import film, grids
     from kit.runs import read_run
@@ -111,7 +117,14 @@ def report(
             gallery = draw(run, trust=trust, progress=progress)
     except KitError as error:
         say(f"the page is without a walk through the latents: {error}")
-    typer.echo(write_report(run, gallery=gallery))
+    nearest = None
+    if with_neighbours:
+        try:
+            with bar("looking for neighbours", unit="pictures") as progress:
+                nearest = find(read(run, now=datetime.now(UTC)), progress=progress)
+        except KitError as error:
+            say(f"the page is without the nearest training pictures: {error}")
+    typer.echo(write_report(run, gallery=gallery, nearest=nearest))
 
 
 def doctor(as_json: JsonOption = False) -> None:

@@ -20,6 +20,7 @@ from kit.report import command, embed
 from kit.report.curves import PLOTS, SCORED, chart, time_labels
 from kit.report.facts import Facts, read
 from kit.report.gallery import Gallery
+from kit.report.nearest import Nearest
 from kit.report.pictures import Grid
 from kit.report.table import STATES
 from kit.report.timeline import timeline
@@ -27,7 +28,7 @@ from kit.scoring.record import FLAGS, SCORER, Score
 
 REPORT = "report.html"
 
-FILM_BYTES, GRID_BYTES, WALK_BYTES, BREEDS_BYTES = 3_000_000, 1_900_000, 700_000, 1_000_000
+FILM_BYTES, GRID_BYTES, WALK_BYTES, BREEDS_BYTES, NEAREST_BYTES = 3_000_000, 1_700_000, 700_000, 1_000_000, 300_000
 """What the pictures may weigh, before they grow by a third as text: the page stays under 10 MB."""
 
 GAP = 2
@@ -35,13 +36,19 @@ GAP = 2
 
 
 def write_report(
-    run: Path, *, gallery: Gallery | None = None, most_frames: int = embed.FRAMES, now: datetime | None = None
+    run: Path,
+    *,
+    gallery: Gallery | None = None,
+    nearest: Nearest | None = None,
+    most_frames: int = embed.FRAMES,
+    now: datetime | None = None,
 ) -> Path:
     """Writes `report.html` into a run's folder, whatever state the run is in.
 
     Args:
         run: the run's folder.
         gallery: a walk and the breeds, see `kit.report.gallery`; None: the page has neither.
+        nearest: neighbours in the training set, see `kit.report.nearest`; None: the page is without.
         most_frames: of the film in the page.
         now: the time it is written; None: the clock's.
 
@@ -70,6 +77,8 @@ def write_report(
         film={"frames": [frame.uri for frame in frames], "pictures": [frame.pictures for frame in frames]},
         walk={"frames": walk},
         breeds=[(breed.name, strip) for breed, strip in zip(gallery.breeds, strips, strict=True)],
+        nearest=nearest,
+        nearest_sheet=embed.sheets([nearest.sheet], most=NEAREST_BYTES)[0] if nearest else None,
         grid=embed.picture(facts.grids[-1].path, most=GRID_BYTES) if facts.grids else None,
         grid_alt=grid_alt(facts),
         charts=charts,

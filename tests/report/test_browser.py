@@ -11,6 +11,7 @@ from PIL import Image
 
 from kit.report.comparison import write_comparison
 from kit.report.gallery import Breed, Gallery
+from kit.report.nearest import Nearest
 from kit.report.page import write_report
 
 pytestmark = pytest.mark.browser
@@ -41,9 +42,17 @@ def pages(make_run, make_score, tmp_path_factory):
         walk=[Image.new("RGB", (40, 40), (4 * step, 80, 80)) for step in range(20)],
         breeds=[Breed(name, Image.new("RGB", (70, 16), "teal")) for name in (HOSTILE, *map(str, range(29)))],
     )
-    reports = {
-        name: write_report(run, gallery=gallery if name == "full" else None, now=NOW) for name, run in made.items()
-    }
+    nearest = Nearest(
+        sheet=Image.new("RGB", (94, 16), "olive"),
+        rows=8,
+        each=4,
+        looked_at=512,
+        features="random",
+        distance=0.125,
+        difference=9.75,
+    )
+    extras = {"full": {"gallery": gallery, "nearest": nearest}}
+    reports = {name: write_report(run, now=NOW, **extras.get(name, {})) for name, run in made.items()}
     runs = [make_run(folder / f"r{i}", ticks=3 + 5 * i, recipe={"width": 16 * (1 + i % 2)}) for i in range(4)]
     for run, fid in zip(runs[:3], (70.0, 50.0, 60.0), strict=True):
         make_score(run, fid=fid)

@@ -1,0 +1,111 @@
+"""What `kit report` adds from a checkpoint and a set: a walk, the classes, the nearest training pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kit import pipeline
+from kit.clock import Stopwatch
+from kit.competition import COMPETITIONS
+from kit.data.contact import mosaic
+from kit.data.packed import load
+from kit.errors import KitError
+from kit.generation.export import sample_run
+from kit.generation.pack import pack
+from kit.models import zoo
+from kit.report import gallery, nearest
+from kit.report.facts import read
+from kit.report.page import write_report
+
+
+class Silent:
+    def planned(self, record): ...
+    def ticked(self, line): ...
+    def happened(self, text): ...
+    def finishing(self, stage, done, total): ...
+
+
+@pytest.fixture(scope="module")
+def runs(make_set, tmp_path_factory):
+    """Two short runs on a set of two breeds, whose pictures have the competition's size."""
+    folder = tmp_path_factory.mktemp("work")
+    prepared = make_set(folder / "set", n=16, size=64)
+
+    def run(model):
+        recipe = zoo.get(model).override(["width=4", "batch=4", "latent=8"])
+        job = pipeline.Job(recipe=recipe, data=prepared.path, out=folder / model, images=4, count=8)
+        return pipeline.train(job, clock=Stopwatch(), listener=Silent()).path
+
+    return {model: run(model) for model in ("cdcgan", "dcgan")}
+
+
+def facts(run):
+    return read(run, now=datetime.now(UTC))
+
+
+def test_a_walk_and_every_class_of_a_conditional_model(runs, tmp_path):
+    told = []
+    drawn = gallery.draw(runs["cdcgan"], progress=lambda done, total: told.append((done, total)))
+    assert len(drawn.walk) == gallery.STEPS
+    assert [breed.name for breed in drawn.breeds] == ["breed 0", "breed 1"]
+    assert told[-1] == (gallery.size(2),) * 2
+    # A class's strip is what `kit sample --breed` draws.
+    sheet = sample_run(runs["cdcgan"], out=tmp_path / "breed", count=gallery.BREED, breed="breed_1")
+    singles = np.stack([np.asarray(Image.open(file)) for file in sorted(sheet.iterdir())])
+    expected = np.asarray(mosaic(singles, columns=gallery.BREED), int)
+    assert np.abs(np.asarray(drawn.breeds[1].strip, int) - expected).max() <= 1
+
+
+def test_an_unconditional_model_has_a_walk_alone(runs):
+    drawn = gallery.draw(runs["dcgan"])
+    assert len(drawn.walk) == gallery.STEPS
+    assert drawn.breeds == []
+
+
+def test_the_page_has_them_and_a_run_without_a_checkpoint_says_why_not(runs, make_run, tmp_path):
+    found = nearest.find(facts(runs["dcgan"]))
+    assert (found.rows, found.looked_at, found.features) == (8, 8, "random")
+    assert found.sheet.size == (64 + 2 * (4 * 66 - 2) + 2 * nearest.GAP, 8 * 66 - 2)
+    page = write_report(runs["dcgan"], gallery=gallery.draw(runs["dcgan"]), nearest=found)
+    text = page.read_text(encoding="utf-8")
+    assert "From latent to latent and back" in text
+    assert "Nearest training pictures" in text
+    assert page.stat().st_size < 10_000_000
+    with pytest.raises(KitError, match="no such"):
+        gallery.draw(make_run(tmp_path / "bare", ticks=1))
+
+
+def test_a_picture_learned_by_heart_is_its_own_neighbour(runs, tmp_path):
+    """Training pictures, packed as if they were generated, are found at no distance."""
+    run = shutil.copytree(runs["dcgan"], tmp_path / "run")
+    prepared = load(Path(facts(run).data["path"]))
+    stolen = np.asarray(prepared.images[prepared.rows("train")[:8]])
+    pack([stolen], run / "images.zip", competition=COMPETITIONS["generative-dog-images"], count=8)
+    found = nearest.find(facts(run))
+    assert found.difference == 0
+    assert found.distance == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"result": None}, "no images.zip"),
+        ({"data": {"path": "gone"}}, "gone"),
+        ({"data": {"digest": "0" * 64}}, "another set"),
+    ],
+)
+def test_without_its_set_there_are_no_neighbours(runs, tmp_path, change, problem):
+    run = shutil.copytree(runs["dcgan"], tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    for key, value in change.items():
+        record[key] = {**record[key], **value} if isinstance(value, dict) else value
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(KitError, match=problem):
+        nearest.find(facts(run))
