@@ -37,5 +37,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> KitError:
     names = sorted(known)
     # n=1 and a low cutoff: a typing error gets its match, a wild guess gets the whole list.
     match = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    remedy = f"did you mean {match[0]!r}?" if match else f"choose from {', '.join(names)}"
+    remedy = f"did you mean {match[0]!r}?" if match else f"choose from {', '.join(names)}" if names else "there is none"
     return KitError(f"unknown {kind} {name!r}", remedy)

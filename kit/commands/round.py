@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from kit.kaggle.client import Client
     from kit.kaggle.kernel import Built
     from kit.submission.ledger import Submission
+    from kit.submission.pull import Bar
     from kit.submission.reproduce import Verdict
     from kit.submission.submit import Plan
 
@@ -37,16 +39,12 @@ def train_on_kaggle(client: Client, built: Built, *, again: bool) -> Submission:
     Raises:
         KitError: see `kit.submission.round.run`.
     """
-    from kit.console import bar
     from kit.kaggle.screen import KernelScreen
     from kit.submission.round import run
 
-    with (
-        KernelScreen() as screen,
-        bar("fetching", size_in_bytes=True) as fetching,
-        bar("checking", unit="pictures") as checking,
-    ):
-        submission = run(client, built, again=again, screen=screen, fetching=fetching, checking=checking)
+    submission = run(
+        client, built, again=again, say=say, watching=KernelScreen, fetching=_fetching(), checking=_checking()
+    )
     say(f"{submission.folder}: made by {submission.kernel.version}" if submission.kernel else str(submission.folder))
     return submission
 
@@ -57,7 +55,6 @@ def pulled(client: Client, kernel: Path) -> Submission:
     Raises:
         KitError: see `kit.submission.pull`.
     """
-    from kit.console import bar
     from kit.kaggle import pushes, versions
     from kit.submission.pull import pull
 
@@ -65,8 +62,19 @@ def pulled(client: Client, kernel: Path) -> Submission:
     if push.running:
         now = versions.status(client, push.version)
         push = push.update(status=now.name, failure=now.failure)
-    with bar("fetching", size_in_bytes=True) as fetching, bar("checking", unit="pictures") as checking:
-        return pull(client, push, progress=fetching, checking=checking)
+    return pull(client, push, fetching=_fetching(), checking=_checking())
+
+
+def _fetching() -> Bar:
+    from kit.console import bar
+
+    return partial(bar, "fetching", size_in_bytes=True)
+
+
+def _checking() -> Bar:
+    from kit.console import bar
+
+    return partial(bar, "checking", unit="pictures")
 
 
 def send(plan: Plan, client: Client | None = None) -> None:

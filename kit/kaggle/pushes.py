@@ -141,5 +141,7 @@ def last_kernel(root: Path) -> Path:
         return max(found)[1]
     if len(folders) == 1:
         return folders[0]
-    names = ", ".join(folder.name for folder in folders) or "none"
-    raise KitError(f"{root}: no kernel has been pushed yet", f"name the one you mean (there are: {names})")
+    if not folders:
+        raise KitError(f"{root}: no kernel there", "make one: `kit kernel build --model dcgan --slug my-dcgan`")
+    names = ", ".join(folder.name for folder in folders)
+    raise KitError(f"{root}: no kernel has been pushed yet", f"name the one you mean, of {names}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from kit.submission import ledger
 from kit.submission.ledger import Kernel, Submission
 from kit.submission.make import make_submission
 from kit.submission.source import write_files
+
+Bar = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
+"""Opens a progress bar, a callback (done, total), for the time of a block: two at once would write over each other."""
 
 
 def fetch(client: Client, push: Push, *, progress: Callable[[int, int], None]) -> Path:
@@ -65,8 +69,8 @@ def pull(
     push: Push,
     *,
     root: Path = Path("submissions"),
-    progress: Callable[[int, int], None],
-    checking: Callable[[int, int], None],
+    fetching: Bar,
+    checking: Bar,
 ) -> Submission:
     """Makes a submission of a version's output; a second time it is the one that was made.
 
@@ -74,15 +78,16 @@ def pull(
         client: from `client.connect`.
         push: whose version's; it has to have run to its end.
         root: where submissions lie.
-        progress: bytes here, bytes in all, of the file that is on its way.
-        checking: pictures checked, pictures in all.
+        fetching: shows bytes here and bytes in all, of the file that is on its way.
+        checking: shows pictures checked and pictures in all.
 
     Raises:
         KitError: the version did not run to its end, or its output is no submission.
     """
     if push.submission and (root / push.submission / ledger.RECORD).is_file():
         return ledger.load(root / push.submission)
-    folder = fetch(client, push, progress=progress)
+    with fetching() as progress:
+        folder = fetch(client, push, progress=progress)
     if push.failed:
         raise KitError(
             f"{push.version} ended as {push.status}: Kaggle takes only versions that ran to their end",
@@ -90,20 +95,21 @@ def pull(
         )
     carried = read_kernel(push.folder / push.code)
     write_files(carried.files, folder / ledger.SOURCE)
-    submission = make_submission(
-        folder,
-        out=root / f"{push.slug}-v{push.version.number}",
-        root=root,
-        kernel=Kernel(
-            version=str(push.version),
-            receipt=push.receipt,
-            pushed=datetime.fromtimestamp(push.when, UTC).isoformat(timespec="seconds"),
-            code=push.code,
-            code_sha256=carried.digest,
-            recipe=spec_text(carried.spec),
-            status=push.status,
-        ),
-        progress=checking,
-    )
+    with checking() as progress:
+        submission = make_submission(
+            folder,
+            out=root / f"{push.slug}-v{push.version.number}",
+            root=root,
+            kernel=Kernel(
+                version=str(push.version),
+                receipt=push.receipt,
+                pushed=datetime.fromtimestamp(push.when, UTC).isoformat(timespec="seconds"),
+                code=push.code,
+                code_sha256=carried.digest,
+                recipe=spec_text(carried.spec),
+                status=push.status,
+            ),
+            progress=progress,
+        )
     push.update(submission=submission.name)
     return submission

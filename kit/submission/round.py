@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from kit.errors import KitError
@@ -16,9 +17,7 @@ from kit.kaggle.pushes import load as load_push
 from kit.kaggle.versions import Status
 from kit.kaggle.watch import Screen
 from kit.submission.ledger import Submission
-from kit.submission.pull import fetch, pull
-
-Progress = Callable[[int, int], None]
+from kit.submission.pull import Bar, fetch, pull
 
 
 def wait(client: Client, push: Push, *, hours: float, screen: Screen) -> Push:
@@ -53,9 +52,10 @@ def run(
     *,
     again: bool = False,
     root: Path = Path("submissions"),
-    screen: Screen,
-    fetching: Progress,
-    checking: Progress,
+    say: Callable[[str], None],
+    watching: Callable[[], AbstractContextManager[Screen]],
+    fetching: Bar,
+    checking: Bar,
 ) -> Submission:
     """Pushes a kernel, waits for its end, and makes a submission of its output; goes on where it was left.
 
@@ -64,18 +64,22 @@ def run(
         built: the kernel.
         again: see `push.push`.
         root: where submissions lie.
-        screen: shows what happens.
-        fetching: bytes here, bytes in all, of the file that is on its way.
-        checking: pictures checked, pictures in all.
+        say: is told, in a line, what happens.
+        watching: opens what shows the kernel's log.
+        fetching: shows bytes here and bytes in all, of the file that is on its way.
+        checking: shows pictures checked and pictures in all.
 
     Raises:
         KitError: any of these does not work out. What a failed kernel left is fetched all the same.
     """
-    push = push_once(client, built, again=again, say=screen.said)
+    push = push_once(client, built, again=again, say=say)
     try:
-        push = wait(client, push, hours=built.spec.rules.kernel_hours, screen=screen)
+        with watching() as screen:
+            push = wait(client, push, hours=built.spec.rules.kernel_hours, screen=screen)
     except KitError:
-        with contextlib.suppress(KitError):
-            screen.said(f"what it left lies in {fetch(client, load_push(push.folder), progress=fetching)}")
+        push = load_push(push.folder)
+        if push.failed:
+            with contextlib.suppress(KitError), fetching() as progress:
+                say(f"what it left lies in {fetch(client, push, progress=progress)}")
         raise
-    return pull(client, push, root=root, progress=fetching, checking=checking)
+    return pull(client, push, root=root, fetching=fetching, checking=checking)

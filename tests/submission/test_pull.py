@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -42,8 +44,8 @@ class Screen:
         self.lines.append(line)
 
 
-def nothing(done: int, total: int) -> None:
-    pass
+def no_bar() -> AbstractContextManager[Callable[[int, int], None]]:
+    return nullcontext(lambda done, total: None)
 
 
 @pytest.fixture
@@ -53,14 +55,16 @@ def built(tmp_path: Path, server: KaggleServer) -> Built:
 
 
 def run_it(built: Built, patience: Patience, screen: Screen | None = None, *, again: bool = False) -> Submission:
+    screen = screen or Screen()
     return run(
-        connect(patience=patience, say=(screen or Screen()).said),
+        connect(patience=patience, say=screen.said),
         built,
         again=again,
         root=built.folder.parent.parent / "submissions",
-        screen=screen or Screen(),
-        fetching=nothing,
-        checking=nothing,
+        say=screen.said,
+        watching=lambda: nullcontext(screen),
+        fetching=no_bar,
+        checking=no_bar,
     )
 
 

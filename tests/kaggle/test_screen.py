@@ -1,0 +1,44 @@
+"""A kernel's ticks are told apart from what else it says, and shown now and then."""
+
+from __future__ import annotations
+
+import pytest
+
+from kit.clock import Stopwatch
+from kit.kaggle.log import Log
+from kit.kaggle.screen import TICK, KernelScreen
+
+LINE = {"pictures": 12_800, "pictures_per_s": 93.4, "loss_d": 0.7, "loss_g": 1.2, "d_real": 0.6, "d_fake": 0.4}
+RECORD = {
+    "recipe": {"model": "dcgan"},
+    "seed": 0,
+    "device": {"name": "Tesla T4", "precision": "fp16"},
+    "plans": [{"budget_s": 3600.0, "reserve_s": 100.0, "started_s": 9.0, "pictures": 64_000}],
+    "count": 10_000,
+}
+
+
+@pytest.fixture
+def written(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a kernel writes: two lines of the plan, three ticks, the end."""
+    log = Log(Stopwatch())
+    log.planned(RECORD)
+    for _ in range(3):
+        log.ticked(LINE)
+    log.finishing("pictures", 10_000, 10_000)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_tick_is_what_the_kernel_writes_at_a_tick(written: list[str]) -> None:
+    assert [bool(TICK.match(line)) for line in written] == [False, False, True, True, True, False]
+
+
+def test_the_rest_is_shown_and_of_ticks_one_a_minute(written: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with KernelScreen() as screen:
+        screen.said("me/dogs/1 is running")
+        for line in written:
+            screen.logged(line)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    shown = captured.err.splitlines()
+    assert shown == ["me/dogs/1 is running", *(f"  {line}" for line in (*written[:3], written[5]))]
