@@ -138,7 +138,7 @@ class KaggleServer(ThreadingHTTPServer):
         """The next requests of this name meet these faults, one each (None: none); those after them none."""
         self._faults[name] = iter(faults)
 
-    def fail_always(self, name: str, fault: Fault) -> None:
+    def fail_always(self, name: str, fault: Fault | None) -> None:
         self._faults[name] = itertools.repeat(fault)
 
     def next_fault(self, name: str) -> Fault | None:

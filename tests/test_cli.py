@@ -18,7 +18,18 @@ from kit.cli import app
 
 KIT = [sys.executable, "-c", "from kit.cli import main; main()"]
 TINY = ["--set", "width=4", "--set", "latent=8", "--set", "batch=8", "--count", "12"]
-COMMANDS = sorted(typer.main.get_command(app).commands)
+
+
+def all_commands(group, *above):
+    """Each command by its words, those of groups too."""
+    for name, command in sorted(group.commands.items()):
+        yield (*above, name), command
+        if hasattr(command, "commands"):
+            yield from all_commands(command, *above, name)
+
+
+COMMANDS = dict(all_commands(typer.main.get_command(app)))
+every_command = pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 
 
 @pytest.fixture
@@ -47,17 +58,17 @@ def workplace(make_set, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@every_command
 def test_every_command_has_help_with_an_example(kit, command):
-    text = kit(command, "--help").stdout
-    assert re.search(rf"Example: kit {command}\b", text)
+    text = kit(*command, "--help").stdout
+    assert re.search(rf"Example: kit {' '.join(command)}\b", text)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@every_command
 def test_every_option_of_every_command_is_explained(command):
-    for parameter in typer.main.get_command(app).commands[command].params:
+    for parameter in COMMANDS[command].params:
         if parameter.param_type_name == "option":
-            assert parameter.help, f"kit {command} {parameter.name}"
+            assert parameter.help, f"kit {' '.join(command)} {parameter.name}"
 
 
 def test_help_imports_nothing_heavy():

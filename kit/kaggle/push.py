@@ -146,7 +146,7 @@ def _until_taken(client: Client, copy: Path, push: Push, *, say: Callable[[str],
         if FULL not in answer.error.lower() or patience.now() - began > FULL_WAIT_S:
             return push, answer
         wait = 5 * next(waits)
-        say(f"Kaggle: {answer.error}; trying again in {show_duration(wait)}")
+        say(f"Kaggle: {answer.error.rstrip('.')}; trying again in {show_duration(wait)}")
         patience.sleep(wait)
         push = push.update(when=patience.now())
 

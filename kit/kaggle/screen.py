@@ -35,6 +35,8 @@ class KernelScreen:
         if self._status:
             self._status.stop()
             self._status = None
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.said("the kernel runs on; the same command watches on")
 
     def said(self, text: str) -> None:
         """A line of the kit's own."""
@@ -46,7 +48,7 @@ class KernelScreen:
             self._console.print(f"  {line}", markup=False)
         elif self._console.is_terminal:
             if self._status is None:
-                self._status = self._console.status("")
+                self._status = self._console.status("", refresh_per_second=4)
                 self._status.start()
             self._status.update(line.replace("[", r"\["))
         elif time.monotonic() - self._last_tick >= LINE_S:

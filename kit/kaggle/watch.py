@@ -24,6 +24,17 @@ TAIL = 20
 """Lines of a failed kernel's log that are shown."""
 
 
+_SAID = {
+    "QUEUED": "is queued",
+    "RUNNING": "is running",
+    "COMPLETE": "has come to its end",
+    "ERROR": "has failed",
+    "CANCEL_REQUESTED": "is being cancelled",
+    "CANCEL_ACKNOWLEDGED": "was cancelled",
+}
+"""Kaggle's states in words."""
+
+
 class Screen(Protocol):
     """Shows what a kernel does."""
 
@@ -129,4 +140,4 @@ def _log(client: Client, version: Version, screen: Screen) -> str:
 
 def _sentence(version: Version, status: Status) -> str:
     words = f" ({status.failure})" if status.failure else ""
-    return f"{version} is {status.name.replace('_', ' ').lower()}{words}"
+    return f"{version} {_SAID.get(status.name, f'is {status.name}')}{words}"

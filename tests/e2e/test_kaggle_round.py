@@ -74,7 +74,14 @@ def creates(server: KaggleServer) -> int:
 def test_the_whole_round(kit: Callable[..., Result], server: KaggleServer, place: Path) -> None:
     done = kit("kernel", "run", SLUG)
     assert done.stdout == "public   61.25000\nprivate  98.50000\n"
-    for words in ("is queued", "is running", "is complete", "64,000 pictures", "warning: the deadline", "sent little"):
+    for words in (
+        "is queued",
+        "is running",
+        "has come to its end",
+        "64,000 pictures",
+        "warning: the deadline",
+        "sent little",
+    ):
         assert words in done.stderr
     [taken] = server.submissions.taken
     assert (taken.request["kernelSlug"], taken.request["kernelVersion"]) == (SLUG, 1)

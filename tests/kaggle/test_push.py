@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from kaggle_answers import Answer
-from kaggle_desk import FULL
 from kaggle_server import KEY, USER, Fault, Hang, KaggleServer, Lost
 from kernel_tools import SLUG, build_little
 
@@ -140,7 +139,7 @@ def test_the_session_limit_is_waited_out(
     server.kernels.full = 3
     said: list[str] = []
     assert push_it(built, clock, said).version.number == 1
-    assert said[0] == f"Kaggle: {FULL}; trying again in 25s"
+    assert said[0] == "Kaggle: Maximum batch GPU session count of 2 reached; trying again in 25s"
     assert len(waits) == 3
     assert waits == sorted(waits)
     assert len(pushes.pushes(built.folder)) == 1

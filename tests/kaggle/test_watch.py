@@ -69,7 +69,8 @@ def test_from_the_queue_to_the_end(
     assert waits[3:7] == [5, 7.5, 11.25, 16.875]  # what has just begun is looked at more often again
     assert max(waits) == 60
     assert all(request.json["versionLabel"] == "1" for request in server.seen if request.name.endswith("SessionStatus"))
-    assert screen.saids[1:] == [f"{USER}/{SLUG}/1 is {state}" for state in ("queued", "running", "complete")]
+    words = ("is queued", "is running", "has come to its end")
+    assert screen.saids[1:] == [f"{USER}/{SLUG}/1 {said}" for said in words]
 
 
 def test_the_log_is_shown_once_and_in_order(
