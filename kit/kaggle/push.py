@@ -111,6 +111,7 @@ def _send(client: Client, built: Built, *, say: Callable[[str], None]) -> Push:
         try:
             push, answer = _until_taken(client, copy, push, say=say)
         except KaggleError as error:
+            push = pushes.load(folder)  # with the time of the last try
             if error.doubtful:
                 return _doubt(client, push, error, say=say)
             push.update(refused=error.problem)

@@ -145,6 +145,16 @@ def test_the_session_limit_is_waited_out(
     assert len(pushes.pushes(built.folder)) == 1
 
 
+def test_an_answer_that_gets_lost_after_a_long_wait_is_given_its_time_too(
+    server: KaggleServer, built: Built, clock: Patience
+) -> None:
+    server.kernels.full = 1
+    server.fail("SaveKernel", None, Lost(Answer(500, "Oops")))
+    server.fail("GetKernel", Answer(404, "Not found"))  # it does not show yet
+    assert push_it(built, dataclasses.replace(clock, first_poll=clock.arrival)).version.number == 1
+    assert len(server.kernels.versions[SLUG]) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "step"),
     [
