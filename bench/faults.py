@@ -76,6 +76,7 @@ class Tally:
     """What came of the runs of one fault."""
 
     runs: int = 0
+    refused: int = 0  # budgets too small for the machine as it was, which is said before anything is done
     zips: list[bool] = field(default_factory=list)  # of the zips that there were: valid?
     checkpoints: list[bool] = field(default_factory=list)  # loadable?
     identical: list[bool] = field(default_factory=list)  # resumed runs: the bytes of the uninterrupted one?
@@ -353,6 +354,9 @@ def budgeted(bench: Bench, run: Path, tally: Tally, *, seconds: int, busy: bool)
         began = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True)
         over = time.monotonic() - began - seconds
+    if done.returncode == 1 and "is too small to generate" in done.stderr:
+        tally.refused += 1
+        return
     if not tally.promise(done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-300:]}", run):
         return
     look(bench, run, tally, zip_due=True)
@@ -418,8 +422,9 @@ def row(name: str, tally: Tally) -> str:
     """A line of the table."""
     slowest = f"{max(tally.seconds):.1f}" if tally.seconds else "–"
     share = f"{min(tally.shares):.0%}" if tally.shares else "–"
+    runs = f"{tally.runs} ({tally.refused} refused)" if tally.refused else f"{tally.runs}"
     return (
-        f"| {name} | {tally.runs} | {rate(tally.zips)} | {rate(tally.checkpoints)} | {rate(tally.identical)} "
+        f"| {name} | {runs} | {rate(tally.zips)} | {rate(tally.checkpoints)} | {rate(tally.identical)} "
         f"| {rate(tally.above_zero)} | {slowest} | {share} | {len(tally.broken)} |"
     )
 

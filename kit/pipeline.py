@@ -41,7 +41,7 @@ from kit.submission.source import write_source
 from kit.training import budget, checkpoint, device, health, memory
 from kit.training.losses import LOSSES
 from kit.training.memory import PLENTY, Thrift
-from kit.training.parallel import ALONE, Crew, LostError
+from kit.training.parallel import ALONE, Crew, LostError, join
 from kit.training.session import Session
 from kit.training.stopping import Stop
 
@@ -144,7 +144,8 @@ def conclude(job: Job, why: str, *, clock: Stopwatch, listener: Listener) -> Run
 def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, listener: Listener) -> Run:
     """Makes a run again from its `run.json`: the same plans at the same pictures, up to those its zip was made of.
 
-    Where the run was made by a model file, its code is run: ask before (`kit.models.outside.trusted`).
+    Where the run was made by a model file, its code is run: ask before (`kit.models.outside.trusted`). What several
+    processes trained is made again by as many: where torchrun started this one, all of them call this.
 
     Args:
         record: the content of `run.json`.
@@ -172,7 +173,11 @@ def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, l
         rates=tuple((back["to"], back["steps"]) for back in record.get("rollbacks", [])),
         thrifts=_thrifts(record),
     )
-    return train(job, clock=clock, listener=listener)
+    crew = join()
+    if not crew.leads:
+        follow(job, crew=crew)
+        return Run(out)
+    return train(job, clock=clock, listener=listener, crew=crew)
 
 
 class _Conductor:

@@ -80,6 +80,7 @@ def reproduce(
         raise KitError(f"{submission.folder / ledger.SOURCE}: damaged (not the code that ran)", "restore it from git")
     if keep and keep.exists():
         raise KitError(f"{keep} exists already", "choose another folder")
+    launcher = _launcher(record)
     say(f"making {record['result']['pictures']:,} pictures' worth of training again, with the code that ran")
     with tempfile.TemporaryDirectory(prefix="kit-reproduce-") as name:
         folder = Path(name)
@@ -89,13 +90,30 @@ def reproduce(
             target.write_bytes(content)
         (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
         out = (keep or folder / "run").absolute()
-        command = [sys.executable, "-c", REPLAY, str(folder / "run.json"), str(prepared.path.absolute()), str(out)]
+        (folder / "replay.py").write_text(REPLAY, encoding="utf-8")
+        script = [str(folder / name) for name in ("replay.py", "run.json")]
+        command = [sys.executable, *launcher, *script, str(prepared.path.absolute()), str(out)]
         environment = {**os.environ, "PYTHONPATH": str(folder / "source")}
         code = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL).returncode
         if code:
             raise KitError(f"{submission.folder}: the stored code did not come to its end (exit code {code})")
         again = json.loads((out / "run.json").read_text(encoding="utf-8"))
     return compare(record, again)
+
+
+def _launcher(record: dict[str, Any]) -> list[str]:
+    """What Python runs the replay with: torchrun, where several processes shared each batch.
+
+    Raises:
+        KitError: it was not the same number all the time; sums in another order have other last bits.
+    """
+    trained = (part for part in record["parts"] if part["from"] < min(part["to"], record["result"]["pictures"]))
+    counts = {part.get("processes", 1) for part in trained}
+    if len(counts) > 1:
+        numbers = " and ".join(map(str, sorted(counts)))
+        raise KitError(f"parts of this run were trained by {numbers} processes", "such a run cannot be made again")
+    count = max(counts, default=1)
+    return [] if count == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
 
 
 def compare(record: dict[str, Any], again: dict[str, Any]) -> Verdict:

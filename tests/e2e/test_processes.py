@@ -66,7 +66,7 @@ def test_a_run_survives_the_death_of_a_process_and_goes_on_with_one(start, tmp_p
     process = start("--images", "4000", "--gpus", "2")
     wait_for(tmp_path / "run" / "checkpoint.pt", process)
     os.kill(workers(process.pid)[1], signal.SIGKILL)
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=1800)
     assert process.returncode == 0, said
     assert "Traceback" not in said
     ended = record(tmp_path)
@@ -74,7 +74,7 @@ def test_a_run_survives_the_death_of_a_process_and_goes_on_with_one(start, tmp_p
     assert check(tmp_path / "run" / "images.zip", competition=DOGS, count=12).ok
     at = ended["pictures"]
     with start("--images", "4000", "--resume") as process:
-        process.communicate(timeout=300)
+        process.communicate(timeout=1800)
     ended = record(tmp_path)
     assert (ended["state"], ended["pictures"]) == ("finished", 4000)
     assert [(part["processes"], part["from"]) for part in ended["parts"]] == [(2, 0), (1, at), (1, at)]
@@ -88,7 +88,7 @@ def test_a_signal_ends_all_processes_in_order(start, tmp_path, number, code):
     time.sleep(1)
     started = workers(process.pid)
     process.send_signal(number)
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=1800)
     assert process.returncode == code, said
     assert "Traceback" not in said
     ended = record(tmp_path)
@@ -99,11 +99,23 @@ def test_a_signal_ends_all_processes_in_order(start, tmp_path, number, code):
 
 
 @pytest.mark.slow
+def test_what_two_processes_trained_is_made_again_by_two(start, tmp_path):
+    process = start("--images", "64", "--gpus", "2")
+    _, said = process.communicate(timeout=1800)
+    assert process.returncode == 0, said
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([*KIT, "pack", "run", "--out", "sent"], cwd=tmp_path, env=environment, check=True)
+    again = subprocess.run([*KIT, "reproduce", "sent"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.splitlines()[-1] == "identical"
+
+
+@pytest.mark.slow
 def test_the_death_of_the_first_process_leaves_a_valid_zip(start, tmp_path):
     process = start("--images", ENDLESS, "--gpus", "2")
     wait_for(tmp_path / "run" / "checkpoint.pt", process)
     os.kill(workers(process.pid)[0], signal.SIGKILL)
-    process.communicate(timeout=300)
+    process.communicate(timeout=1800)
     assert record(tmp_path)["why"] == "process 0 was lost (signal 9)"
     assert check(tmp_path / "run" / "images.zip", competition=DOGS, count=12).ok
 
@@ -114,7 +126,7 @@ def test_processes_do_not_outlive_the_one_that_started_them(start, tmp_path):
     wait_for(tmp_path / "run" / "checkpoint.pt", process)
     started = workers(process.pid)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=1800)
     for _ in range(200):
         left = [pid for pid in started.values() if Path(f"/proc/{pid}").exists()]
         if not left:
