@@ -1,5 +1,6 @@
 # make demo   the whole thing without an account: draw dogs, train, score, pack
 # make data   fetch the competition's data through the Kaggle API and prepare it
+# make kernels   a Kaggle kernel from each recipe in kernels/, without an account
 # make test   the fast tests; `make test-all` the long ones too
 # make bench  how fast, beside what one would use instead; alone on the machine, about half an hour
 # make browser   a headless Chromium for the tests of the report, where Debian's packages can be had
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/.ready
 
-.PHONY: venv demo data test test-all bench browser lint clean
+.PHONY: venv demo data kernels test test-all bench browser lint clean
 
 venv: $(READY)
 
@@ -30,6 +31,9 @@ demo: venv
 
 data: venv
 	$(BIN)/kit data
+
+kernels: venv
+	$(BIN)/kit kernel build $(patsubst %/kernel.toml,%,$(wildcard kernels/*/kernel.toml))
 
 test: venv
 	$(BIN)/python -m pytest -m "not slow"

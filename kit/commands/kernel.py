@@ -22,9 +22,9 @@ app = typer.Typer(
 
 @app.command()
 def build(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(metavar="[SLUG|FOLDER]", help="A kernel with its kernel.toml, in kernels/ or elsewhere."),
+    recipes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SLUG|FOLDER]...", help="Kernels with a kernel.toml, in kernels/ or elsewhere."),
     ] = None,
     slug: Annotated[str | None, typer.Option(help="Name of a new kernel, which becomes kernels/SLUG.")] = None,
     model: Annotated[
@@ -70,25 +70,25 @@ def build(
         "competition": competition,
     }
     flags = {name: value for name, value in given.items() if value is not None}
-    if recipe is None:
-        if slug is None or model is None:
-            raise KitError("no kernel named", "give a folder of kernels/, or --model and --slug for a new one")
+    if recipes and (slug or flags):
+        names = ", ".join(f"--{name}" for name in ("slug", *flags) if name != "slug" or slug)
+        raise KitError(f"{names} beside {recipes[0]}", "change its kernel.toml, or name a new kernel by --slug alone")
+    if recipes:
+        found = [find_spec(words) for words in recipes]
+    elif slug and model:
         row = zoo.get(model)
         flags |= {"model": row.name, "source": row.recipe.source}
-        spec, root = KernelSpec(slug=slug, **flags), KERNELS
+        spec = KernelSpec(slug=slug, **flags)
         kernel.require_known(spec)
-        write_spec(spec, root)
-    elif slug or flags:
-        names = ", ".join(f"--{name}" for name in ("slug", *flags) if name != "slug" or slug)
-        raise KitError(f"{names} beside {recipe}", "change its kernel.toml, or give --slug alone for a new kernel")
+        write_spec(spec)
+        found = [(spec, KERNELS)]
     else:
-        spec, root = find_spec(recipe)
-    built = kernel.build(spec, root)
-    say(
-        f"{built.code}: {built.bytes:,} bytes, carries kit tree {built.source.digest[:12]}"
-        + (" with changes that are not committed" if built.source.dirty else "")
-    )
-    typer.echo(built.folder)
+        raise KitError("no kernel named", "give a folder of kernels/, or --model and --slug for a new one")
+    for spec, root in found:
+        built = kernel.build(spec, root)
+        changes = " with changes that are not committed" if built.source.dirty else ""
+        say(f"{built.code}: {built.bytes:,} bytes, carries the kit's tree {built.source.digest[:12]}{changes}")
+        typer.echo(built.folder)
 
 
 KernelArgument = Annotated[

@@ -99,14 +99,22 @@ def collect(tree: Tree, competition: Competition) -> Collection:
 def kaggle_mount(competition: Competition, root: Path = Path("/kaggle/input")) -> Path | None:
     """Where a Kaggle kernel finds the competition's files, or None outside of one.
 
-    Kaggle has mounted them at `competitions/SLUG`, at `SLUG`, and each archive by itself.
+    Kaggle has mounted them at `competitions/SLUG`, at `SLUG`, and each archive by itself; elsewhere, as where somebody
+    has put them into a dataset, they are known by the names of their folders or zips.
     """
     for folder in (root / "competitions" / competition.slug, root / competition.slug):
         if folder.is_dir():
             return folder
-    if not root.is_dir():
+    places = [_first_with(names, root) for names in (competition.pictures, competition.annotations) if names]
+    if places[0] is None:
         return None
-    wanted = {name.casefold() for name in competition.pictures}
+    # Pictures and annotations may lie in two datasets; what holds both is the source.
+    return Path(os.path.commonpath([place for place in places if place]))
+
+
+def _first_with(names: Sequence[str], root: Path) -> Path | None:
+    """The first folder, from the root down, that holds a folder or a zip of one of these names."""
+    wanted = {name.casefold() for name in names}
     for where, folders, files in os.walk(root):
         if wanted & {_folder_name(name) for name in (*folders, *files)}:
             return Path(where)

@@ -3,6 +3,7 @@ import io
 import struct
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -266,19 +267,45 @@ def test_mnist_that_cannot_be_fetched_says_so(tmp_path: Path, monkeypatch: pytes
         fetch_mnist(tmp_path)
 
 
+def with_mount(place: str) -> Callable[[Path, Callable[[Path], object]], None]:
+    return lambda root, put: put(root / place)
+
+
+def each_by_itself(root: Path, put: Callable[[Path], object]) -> None:
+    """Pictures and annotations in two datasets."""
+    put(root / "somewhere")
+    (root / "elsewhere").mkdir()
+    for path in list((root / "somewhere").iterdir()):
+        if path.name.casefold().startswith("annotation"):
+            path.rename(root / "elsewhere" / path.name)
+
+
 MOUNTS = {
-    "competitions/generative-dog-images": "competitions/generative-dog-images/all-dogs/all-dogs",
-    "generative-dog-images": "generative-dog-images/all-dogs",
-    ".": "all-dogs/all-dogs",
-    "somewhere/else": "somewhere/else/all-dogs",
+    "now": with_mount("competitions/generative-dog-images"),
+    "before": with_mount("generative-dog-images"),
+    "before that": with_mount("."),
+    "a dataset": with_mount("datasets/somebody/dogs"),
+    "two datasets": each_by_itself,
 }
 
+NAMED = [name for name in LAYOUTS if not name.startswith(("one zip", "the original"))]
+"""Layouts that tell by the names of their folders or zips what they are; the others need a mount of their own."""
 
-@pytest.mark.parametrize("mount", MOUNTS)
-def test_each_mount_of_a_kernel_is_found(mount: str, tmp_path: Path) -> None:
-    make_folder(tmp_path / "other-data", {"x.csv": b""})
-    make_folder(tmp_path / MOUNTS[mount], {"n01_1.jpg": b""})
-    assert kaggle_mount(DOGS, tmp_path) == tmp_path / mount
+
+@pytest.mark.parametrize(
+    ("mount", "layout"),
+    [(mount, layout) for mount in MOUNTS for layout in (LAYOUTS if mount in ("now", "before") else NAMED)],
+)
+def test_in_each_mount_of_a_kernel_everything_is_found(mount: str, layout: str, tmp_path: Path) -> None:
+    dogs = clean_dogs()
+    root = tmp_path / "input"
+    make_folder(root / "another-dataset", {"x.csv": b"", "all-cats/1.jpg": b""})
+    MOUNTS[mount](root, lambda place: LAYOUTS[layout](dogs, place))
+    found = kaggle_mount(DOGS, root)
+    assert found is not None
+    collection = collect(open_tree(found, spool=tmp_path), DOGS)
+    assert len(collection.items) == 12
+    assert all(item.annotation for item in collection.items)
 
 
 def test_outside_of_a_kernel_there_is_no_mount(tmp_path: Path) -> None:
