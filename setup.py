@@ -31,6 +31,10 @@ DEV = [
     "mypy>=1.15",
     "scipy-stubs",
     "selenium>=4.25",  # drives the Chromium that `make browser` installs
+    "nbclient>=0.10",  # runs a kernel's notebook
+    "nbformat>=5",
+    "ipykernel>=6",
+    "packaging>=24",
     "axe-core-python>=0.1",  # brings axe.min.js, the accessibility check
 ]
 

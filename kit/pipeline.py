@@ -317,7 +317,13 @@ class _Conductor:
             device=self.device,
             budget_s=self.job.budget_s,
         )
-        watch.prepare(self.state.ema.module)
+        try:
+            watch.prepare(self.state.ema.module)
+        except KitError as error:
+            if not self.job.scores.optional:
+                raise
+            self.listener.happened(error.problem)
+            return
         self.selection = self._selection(watch)
 
     def _make_plan(self) -> None:

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from kit import pipeline
 from kit.clock import Stopwatch
-from kit.console import TrainingScreen
 from kit.errors import KitError
-from kit.report.tensorboard import EventFiles, require
 from kit.runs import RECORD, read_run
 from kit.training import launch, memory, parallel
 
+Watching = Callable[[Stopwatch], AbstractContextManager[pipeline.Listener]]
+"""Makes who watches a run, in the process that conducts it, from the run's clock."""
+
 
 def train(
-    job: pipeline.Job, *, gpus: str | None, tensorboard: bool = False, clock: Stopwatch, arguments: Sequence[str]
+    job: pipeline.Job,
+    *,
+    gpus: str | None,
+    clock: Stopwatch,
+    arguments: Sequence[str],
+    watching: Watching,
+    module: str = "kit",
 ) -> dict[str, Any] | None:
     """Trains, and ends the run in order even if one of its processes dies.
 
     Args:
         job: what to train.
         gpus: "all", a number, or None: one process.
-        tensorboard: write event files, too.
         clock: the run's.
         arguments: of the command line that asked for it: what other processes are started with.
+        watching: makes who watches the run.
+        module: what those arguments are the command line of; it also has to take --out, --started-at and --resume.
 
     Returns:
         The run's `run.json`; None in one of several processes, as the one that started them has the last word.
@@ -36,35 +44,22 @@ def train(
         KitError: what `kit.pipeline.train` raises, in the process that has to say it.
         SystemExit: the processes could not begin, and have said why; or this is one of them and has to end.
     """
-    if tensorboard:
-        require()
     if launch.inside():
-        _take_part(job, clock, tensorboard=tensorboard)
+        _take_part(job, clock, watching)
         return None
     count = launch.processes(gpus)
     if count > 1:
-        return _launch(job, count, clock, arguments)
-    with _watched(job, clock, tensorboard=tensorboard) as listener:
+        return _launch(job, count, clock, arguments, watching, module)
+    with watching(clock) as listener:
         return pipeline.train(job, clock=clock, listener=listener).record
 
 
-@contextlib.contextmanager
-def _watched(job: pipeline.Job, clock: Stopwatch, *, tensorboard: bool) -> Iterator[pipeline.Listener]:
-    """Who watches the run: the screen, and TensorBoard's files where they are wanted."""
-    with TrainingScreen(clock) as screen:
-        if not tensorboard:
-            yield screen
-            return
-        with EventFiles(job.out, screen) as files:
-            yield files
-
-
-def _take_part(job: pipeline.Job, clock: Stopwatch, *, tensorboard: bool) -> None:
+def _take_part(job: pipeline.Job, clock: Stopwatch, watching: Watching) -> None:
     """One of several processes."""
     crew = parallel.join()
     try:
         if crew.leads:
-            with _watched(job, clock, tensorboard=tensorboard) as listener:
+            with watching(clock) as listener:
                 pipeline.train(job, clock=clock, listener=listener, crew=crew)
         else:
             pipeline.follow(job, crew=crew)
@@ -80,14 +75,16 @@ def _take_part(job: pipeline.Job, clock: Stopwatch, *, tensorboard: bool) -> Non
         sys.exit(1)  # the first process says the same
 
 
-def _launch(job: pipeline.Job, count: int, clock: Stopwatch, arguments: Sequence[str]) -> dict[str, Any]:
+def _launch(
+    job: pipeline.Job, count: int, clock: Stopwatch, arguments: Sequence[str], watching: Watching, module: str
+) -> dict[str, Any]:
     """Several processes; should they leave the run unfinished, this one ends it."""
     before = _record(job)
     parts = len(before["parts"]) if before else 0
     began, started = clock.started_at, clock.started_at
     arguments = [*arguments, "--out", str(job.out)]
     while True:
-        ended = launch.launch([*arguments, "--started-at", repr(started)], count)
+        ended = launch.launch([*arguments, "--started-at", repr(started)], count, module=module)
         record = _record(job)
         if record is None or (ended.early and record == before) or record["state"] == "failed":
             if ended.code == launch.OUT_OF_MEMORY:
@@ -102,8 +99,8 @@ def _launch(job: pipeline.Job, count: int, clock: Stopwatch, arguments: Sequence
         arguments = [word for word in arguments if word != "--resume"] + ["--resume"]
         before = record
     clock = Stopwatch(started)
-    with TrainingScreen(clock) as screen:
-        return pipeline.conclude(job, ended.why, clock=clock, listener=screen).record
+    with watching(clock) as listener:
+        return pipeline.conclude(job, ended.why, clock=clock, listener=listener).record
 
 
 def _record(job: pipeline.Job) -> dict[str, Any] | None:

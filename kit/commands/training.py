@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -94,9 +95,14 @@ def train(
 
     recipe = zoo.get(model).override(settings or [])
     from kit import pipeline, processes, runs
+    from kit.console import TrainingScreen
     from kit.data.dataset import latest
+    from kit.report.tensorboard import require, screen_and_files
     from kit.scoring import during
     from kit.training.memory import parse_size
+
+    if tensorboard:
+        require()
 
     scores = None
     if score_every is not None:
@@ -122,7 +128,13 @@ def train(
         memory=parse_size(memory) if memory else None,
         scores=scores,
     )
-    record = processes.train(job, gpus=gpus, tensorboard=tensorboard, clock=clock, arguments=sys.argv[1:])
+    record = processes.train(
+        job,
+        gpus=gpus,
+        clock=clock,
+        arguments=sys.argv[1:],
+        watching=partial(screen_and_files, job.out) if tensorboard else TrainingScreen,
+    )
     if record is None:
         return
     say(

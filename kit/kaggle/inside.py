@@ -7,6 +7,9 @@ soon as there are any, so that a session which is cut off still leaves its last 
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import json
 import os
 import shutil
 import sys
@@ -14,26 +17,35 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kit import provenance
 from kit.clock import Stopwatch, show_duration
 from kit.errors import KitError
 from kit.files import atomic, read_json, write_json
 from kit.kaggle.log import Log
-from kit.kaggle.spec import parse_spec
-from kit.runs import CHECKPOINT, IMAGES, RECORD, SCORE, Run
+from kit.kaggle.spec import GPUS, parse_spec
+from kit.runs import CHECKPOINT, IMAGES, RECORD, SCORE, Run, read_run
+
+if TYPE_CHECKING:
+    from kit.pipeline import Job
 
 REPORT, GRID, FILM = "report.html", "samples.png", "film.gif"
 
 AFTERWARDS_SHARE, AFTERWARDS_LEAST_S, AFTERWARDS_MOST_S = 0.02, 20.0, 600.0
-"""What is kept of the budget for the score and the report, after training has left its checked zip."""
+"""What is kept of the budget for what follows training and its checked zip; of a short budget a quarter at most."""
+
+REPORT_SHARE = 0.5
+"""Of that, what the score leaves for the report, its film and the end."""
 
 SCORE_LEAST = 256
-"""A score of fewer pictures says nothing."""
+"""Where time is short fewer pictures are scored, but a score of fewer than these says nothing."""
 
-REPORT_S = 15.0
-"""Seconds that the report and its film take, and the end."""
+CHOICE_SHARE = 0.05
+"""Of training's time, for the scores by which it chooses among the generators that it keeps."""
+
+SCORE_CAUTION = 0.8
+"""An estimate of a score's time may be so much too low."""
 
 
 class Session:
@@ -48,6 +60,8 @@ class Session:
         receipt: of the push.
         input: folder of Kaggle's mounts.
         working: folder that becomes the kernel's output.
+        scratch: folder for everything else; None: a temporary one.
+        started_at: when the kernel started, in seconds since 1970; None: when this process did.
 
     Raises:
         KitError: the kit that runs is not the one that was carried.
@@ -64,22 +78,30 @@ class Session:
         receipt: str,
         input: str,
         working: str,
+        scratch: str | None = None,
+        started_at: float | None = None,
     ) -> None:
         # As in `kit.cli`: threads that wait by spinning take the time of those they wait for. Before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        self.clock = Stopwatch()
+        self.clock = Stopwatch(started_at)
+        self.log = Log(self.clock)
         self.spec = parse_spec(recipe, slug=slug)
         self.input, self.working = Path(input), Path(working)
-        self.log = Log(self.clock)
         running = provenance.source_tree().digest
         if running != tree:
             raise KitError(f"the kit that runs ({running[:12]}) is not the one this kernel carries ({tree[:12]})", "")
-        self._origin = {
+        self._scratch = Path(scratch or tempfile.mkdtemp(prefix="kit-kernel-"))
+        self._arguments = {
+            "recipe": recipe,
+            "slug": slug,
+            "tree": tree,
             "commit": commit,
             "dirty": dirty,
-            "kernel": {"slug": slug, "receipt": receipt, "recipe": recipe, "budget_s": self.spec.budget_s},
+            "receipt": receipt,
+            "input": input,
+            "working": working,
+            "scratch": str(self._scratch),
         }
-        self._scratch = Path(tempfile.mkdtemp(prefix="kit-kernel-"))
         self._data = self._scratch / "data" / self.spec.competition
         self._run = Run(self._scratch / "runs" / slug)
         self._published: tuple[int, int] | None = None  # which images.zip
@@ -140,38 +162,31 @@ class Session:
             KitError: there is no valid one.
             Exception: whatever else stopped training before there was a valid one.
         """
-        from kit import pipeline
-        from kit.models import zoo
-
-        spec = self.spec
-        job = pipeline.Job(
-            recipe=zoo.get(spec.model, spec.source).override(list(spec.settings)),
-            data=self._data,
-            out=self._run.path,
-            seed=spec.seed,
-            budget_s=spec.budget_s - self._afterwards_s,
-            count=spec.count,
-        )
-        self.log.on_tick = self._publish
+        path = self._run.path
+        order = self._scratch / "session.json"
+        write_json(order, self._arguments)
         try:
-            self._run = pipeline.train(job, clock=self.clock, listener=self.log)
-        except Exception as error:
-            if not self._valid(self._run.path / IMAGES):
+            self._train([str(order)])
+        except (Exception, SystemExit) as error:
+            if not self._valid(path / IMAGES):
+                if isinstance(error, SystemExit):
+                    raise KitError("the processes that train could not", "see what they say above") from None
                 raise
-            self._run.record = read_json(self._run.path / RECORD)
             self._tell(error, "training")
+        self._run = Run(path, read_run(path))
+        self._run.update(**self._described(self._run.record))
         self._publish()
         if not self._valid(self.working / IMAGES):
             raise KitError(f"{self.working / IMAGES}: not what the competition takes", "see the log above")
 
     def score(self) -> None:
         """Scores the pictures, in the time that is left; what fails is said and does no harm."""
-        self._afterwards("the score", self._score, needs_s=REPORT_S)
+        self._afterwards("the score", self._score, needs_s=self._report_s)
 
     def report(self) -> None:
         """Writes the page, the grid, the film and the generator; what fails is said and does no harm."""
         self._afterwards("the generator", self._keep_generator)
-        self._afterwards("the report", self._report, needs_s=REPORT_S / 3)
+        self._afterwards("the report", self._report)
 
     def pictures(self) -> list[str]:
         """The pictures to look at in the working folder."""
@@ -187,11 +202,68 @@ class Session:
         )
         shutil.rmtree(self._scratch, ignore_errors=True)
 
+    def take_part(self, *, resume: bool) -> None:
+        """Trains along, as one of several processes that `train` has started; `resume`: after others ran out of memory.
+
+        Raises:
+            SystemExit: it has to end before the others.
+        """
+        try:
+            self._train([], resume=resume)
+        except KitError as error:
+            self.log.say(f"error: {error}")
+            sys.exit(1)
+
+    # ---- training
+
+    def _train(self, arguments: list[str], *, resume: bool = False) -> None:
+        from kit import processes
+
+        os.environ["PYTHONPATH"] = str(provenance.PACKAGE.parent)  # the kit is not installed for others either
+        self.log.on_tick = self._publish
+        processes.train(
+            self._job(resume=resume),
+            gpus=str(self._processes()),
+            clock=self.clock,
+            arguments=arguments,
+            watching=lambda clock: contextlib.nullcontext(self.log),
+            module="kit.kaggle.inside",
+        )
+
+    def _job(self, *, resume: bool) -> Job:
+        from kit.models import zoo
+        from kit.pipeline import Job
+        from kit.scoring.during import Asked
+
+        spec = self.spec
+        return Job(
+            recipe=zoo.get(spec.model, spec.source).override(list(spec.settings)),
+            data=self._data,
+            out=self._run.path,
+            seed=spec.seed,
+            budget_s=spec.budget_s - self._afterwards_s,
+            count=spec.count,
+            resume=resume,
+            scores=Asked(share=CHOICE_SHARE, features=FEATURES, optional=True),
+        )
+
+    def _processes(self) -> int:
+        """One for each GPU that there is of those asked for; without any, as many share the CPU."""
+        import torch
+
+        wanted, there = GPUS[self.spec.gpus].processes, torch.cuda.device_count()
+        return min(wanted, there) if there else wanted
+
     # ---- afterwards
 
     @property
     def _afterwards_s(self) -> float:
-        return min(max(AFTERWARDS_SHARE * self.spec.budget_s, AFTERWARDS_LEAST_S), AFTERWARDS_MOST_S)
+        budget_s = self.spec.budget_s
+        return min(max(AFTERWARDS_SHARE * budget_s, AFTERWARDS_LEAST_S), AFTERWARDS_MOST_S, budget_s / 4)
+
+    @property
+    def _report_s(self) -> float:
+        return REPORT_SHARE * self._afterwards_s
 
     @property
     def _left_s(self) -> float:
@@ -210,23 +282,24 @@ class Session:
         except Exception as error:
             self._tell(error, what)
 
-    def _tell(self, error: Exception, what: str) -> None:
+    def _tell(self, error: BaseException, what: str) -> None:
         if not isinstance(error, KitError):
             traceback.print_exc(file=sys.stdout)
         self.log.say(f"{what} failed ({error}); images.zip is valid and stays")
 
     def _score(self) -> None:
-        from kit.data.dataset import load
-        from kit.scoring import features
+        from kit.data.packed import load
+        from kit.scoring import during, features
         from kit.scoring import score as scoring
         from kit.scoring.estimate import Estimate
 
-        prepared = load(self._data, verify=False)
-        network = features.build(FEATURES)
+        prepared = load(self._data)
+        seconds = during.OWN_SHARE * self.spec.budget_s  # only where training has not taught the network already
+        network = features.build(FEATURES, prepared=prepared, seconds=seconds)
         count = self._run.record["result"]["count"]
 
         def in_time(estimate: Estimate) -> None:
-            left = self._left_s - REPORT_S
+            left = self._left_s - self._report_s
             if estimate.seconds > left:
                 raise _TooLongError(left / estimate.seconds)
 
@@ -242,7 +315,7 @@ class Session:
                     progress=self.log.progress("scored", "pictures"),
                 )
             except _TooLongError as error:
-                count = int(count * error.share * 0.8)
+                count = int(count * error.share * SCORE_CAUTION)
                 if count < SCORE_LEAST:
                     break
                 continue
@@ -254,20 +327,31 @@ class Session:
         self.log.say("no time is left for a score")
 
     def _keep_generator(self) -> None:
+        """The generator that the pictures come from: the one that was chosen, or the last state's."""
         from kit.training.checkpoint import save_generator
 
-        save_generator(self._run.path / CHECKPOINT, self.working / CHECKPOINT)
+        record = self._run.record
+        drawn = record["result"]["pictures"]
+        chosen = [kept["file"] for kept in record.get("candidates", []) if kept["file"] and kept["pictures"] == drawn]
+        if chosen:
+            self._put(chosen[0], CHECKPOINT)
+        else:
+            save_generator(self._run.path / CHECKPOINT, self.working / CHECKPOINT)
 
     def _report(self) -> None:
-        from kit.report.page import write_report
-        from kit.report.pictures import film, grids
+        from kit.report.keep import keep
+        from kit.report.pictures import grids
 
         grid = grids(self._run.path)[-1].path
         self._put(grid.relative_to(self._run.path).as_posix(), GRID)
-        film(self._run.path)
-        self._put(FILM)
-        write_report(self._run.path)
-        self._put(REPORT)
+        # Training has made both as it ended, if it had time; the page now has the score. It names folders, and these
+        # as they will be called at home.
+        with contextlib.chdir(self._scratch):
+            run = self._run.path.relative_to(self._scratch)
+            keep(run, left_s=self._left_s, told_to_stop=lambda: False, tell=self.log.say)
+        for name in (FILM, REPORT):
+            if (self._run.path / name).is_file():
+                self._put(name)
 
     # ---- the working folder
 
@@ -280,14 +364,14 @@ class Session:
         if self._published != (state.st_ino, state.st_mtime_ns):
             self._put(IMAGES)
             self._published = (state.st_ino, state.st_mtime_ns)
-        run = self._described(read_json(record))
-        write_json(record, run)
-        write_json(self.working / RECORD, run)
+        write_json(self.working / RECORD, self._described(read_json(record)))
 
     def _described(self, run: dict[str, Any]) -> dict[str, Any]:
         """A run's record with where its code comes from, and with the set's name in place of a folder that goes."""
-        path = {"path": f"data/{self.spec.competition}"}
-        return run | self._origin | {"data": run["data"] | path}
+        kernel = {key: self._arguments[key] for key in ("slug", "receipt", "recipe")}
+        origin = {key: self._arguments[key] for key in ("commit", "dirty")}
+        data = run["data"] | {"path": self._data.relative_to(self._scratch).as_posix()}
+        return run | origin | {"data": data, "kernel": {**kernel, "budget_s": self.spec.budget_s}}
 
     def _put(self, name: str, target: str | None = None) -> None:
         """Copies a file of the run into the working folder, whole or not at all."""
@@ -300,7 +384,7 @@ class Session:
         return images.is_file() and check(images, competition=self.spec.rules, count=self.spec.count).ok
 
 
-FEATURES = "random"
+FEATURES = "own"
 """The feature set that scores inside a kernel: no foreign weights are allowed there."""
 
 
@@ -310,3 +394,20 @@ class _TooLongError(Exception):
     def __init__(self, share: float) -> None:
         super().__init__(f"only {share:.0%} of the time is there")
         self.share = share
+
+
+def main() -> None:
+    """One of several processes: `python -m kit.kaggle.inside session.json`, with what `kit.processes` adds."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("session", type=Path, help="the arguments of `Session`, as JSON")
+    parser.add_argument("--out", type=Path, help="the run's folder, which follows from them too")
+    parser.add_argument("--started-at", type=float, help="seconds since 1970")
+    parser.add_argument("--resume", action="store_true", help="go on with the run, more thriftily")
+    asked = parser.parse_args()
+    Session(**json.loads(asked.session.read_text(encoding="utf-8")), started_at=asked.started_at).take_part(
+        resume=asked.resume
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -27,13 +27,14 @@ class Gpus(NamedTuple):
     """What a session runs on."""
 
     machine_shape: str  # Kaggle's own name for it; empty: no accelerator
+    processes: int  # that share the training
     about: str
 
 
 GPUS: dict[str, Gpus] = {
-    "t4x2": Gpus("NvidiaTeslaT4", "two Tesla T4"),
-    "p100": Gpus("NvidiaTeslaP100", "one Tesla P100: retired, and Kaggle's torch has no kernels for it"),
-    "none": Gpus("", "two CPU cores, no GPU"),
+    "t4x2": Gpus("NvidiaTeslaT4", 2, "two Tesla T4"),
+    "p100": Gpus("NvidiaTeslaP100", 1, "one Tesla P100: retired, and Kaggle's torch has no kernels for it"),
+    "none": Gpus("", 1, "two CPU cores, no GPU"),
 }
 
 

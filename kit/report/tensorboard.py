@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from kit.clock import Stopwatch
 from kit.errors import KitError
 from kit.pipeline import Listener
 from kit.report.pictures import grids, open_picture
@@ -38,6 +41,20 @@ def require() -> None:
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise KitError("--tensorboard needs TensorBoard", 'install it with `pip install "kit[tensorboard]"`')
+
+
+@contextlib.contextmanager
+def screen_and_files(run: Path, clock: Stopwatch) -> Iterator[Listener]:
+    """Watches a run on the screen and in event files.
+
+    Args:
+        run: the run's folder.
+        clock: the run's.
+    """
+    from kit.console import TrainingScreen
+
+    with TrainingScreen(clock) as screen, EventFiles(run, screen) as files:
+        yield files
 
 
 class EventFiles:

@@ -45,6 +45,7 @@ class Asked:
     features: str = "own"
     weights: Path | None = None
     count: int = COUNT  # pictures
+    optional: bool = False  # where the share is too small for them, train without them
 
 
 def parse_every(text: str) -> tuple[float, float]:

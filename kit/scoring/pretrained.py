@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import requests
 import torch
 from torch import Tensor
 
@@ -82,6 +81,7 @@ def _attached(names: list[str]) -> Path | None:
 
 def _hub_answers(repository: str) -> bool:
     """Whether there is a network and the hub at its end: one request, and no retries."""
+    import requests  # not needed where nothing is fetched, as in a kernel
     from huggingface_hub import constants, hf_hub_url
 
     if constants.HF_HUB_OFFLINE:

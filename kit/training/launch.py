@@ -69,12 +69,13 @@ def processes(gpus: str | None) -> int:
     return int(gpus)
 
 
-def launch(arguments: Sequence[str], count: int) -> Ended:
-    """Runs `kit ARGUMENTS` in so many processes and waits for their end, handing on SIGINT and SIGTERM.
+def launch(arguments: Sequence[str], count: int, *, module: str = "kit") -> Ended:
+    """Runs `python -m MODULE ARGUMENTS` in so many processes and waits for their end, handing on SIGINT and SIGTERM.
 
     Args:
         arguments: of the command line.
         count: processes.
+        module: that they run.
     """
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -84,7 +85,7 @@ def launch(arguments: Sequence[str], count: int) -> Ended:
     # After a signal torchrun kills what is still there after half a minute; a zip of 10,000 pictures may take longer.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "3600")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // count, 1)))
-    options = ["--standalone", "--nproc-per-node", str(count), "--max-restarts", "0", "--module", "kit"]
+    options = ["--standalone", "--nproc-per-node", str(count), "--max-restarts", "0", "--module", module]
     try:
         torchrun.run(torchrun.get_args_parser().parse_args([*options, *arguments]))
     except SignalException as error:

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 import safetensors.torch
 import timm
 import torch
@@ -125,10 +126,10 @@ def test_a_hub_that_does_not_answer_costs_one_request(nowhere: Path, monkeypatch
 
     def refuse(url: str, *, timeout: float) -> None:
         asked.append((url, timeout))
-        raise pretrained.requests.ConnectionError
+        raise requests.ConnectionError
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(pretrained.requests, "head", refuse)
+    monkeypatch.setattr(requests, "head", refuse)
     with pytest.raises(pretrained.MissingWeightsError):
         build(f"timm:{NAME}")
     assert len(asked) == 1
