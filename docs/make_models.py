@@ -6,6 +6,7 @@ python docs/make_models.py FOLDER
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from pathlib import Path
 
@@ -34,8 +35,10 @@ def draw(name: str, folder: Path) -> None:
     right.set_ylabel("loss")
     right.legend(frameon=False)
     right.spines[["top", "right"]].set_visible(False)
-    figure.savefig(IMAGES / f"{name}.png", pil_kwargs={"optimize": True})
+    drawn = io.BytesIO()
+    figure.savefig(drawn)
     plt.close(figure)
+    Image.open(drawn).convert("RGB").quantize(64).save(IMAGES / f"{name}.png", optimize=True)
 
 
 def main() -> None:
