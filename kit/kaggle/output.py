@@ -16,7 +16,7 @@ from kit.kaggle.versions import Version
 NEEDED = ("run.json", "images.zip")
 """Without these there is no submission."""
 
-WANTED = (*NEEDED, "score.json", "report.html")
+WANTED = (*NEEDED, "score.json", "report.html", "checkpoint.pt")
 """All that is fetched, in this order, where it is there: the smallest that tells most comes first."""
 
 
