@@ -154,7 +154,7 @@ def test_a_budget_covers_the_whole_command(kit, workplace):
         (["check", "images.zip"], "images.zip: no such file"),
         (["sample", "runs/none", "--out", "grid.png"], "runs/none"),
         (["pack", "runs/none"], "runs/none"),
-        (["submit", "--dry-run"], "no submission"),
+        (["submit", "--dry-run"], "no finished run there"),
         (["models", "bigan"], "unknown model 'bigan'"),
     ],
 )

@@ -79,6 +79,9 @@ def settled(
 ) -> tuple[nn.Module, float | None]:
     """An averaged generator and the threshold its latents are drawn with, as its recipe wants to be sampled.
 
+    Statistics are taken at the recipe's own threshold, whatever the samples' is. Taken at a smaller one they would undo
+    it: a first batch norm scales few and small latents up to the usual variance.
+
     Args:
         generator: the average, as training leaves it.
         recipe: its `standing_batches` and `truncation`.
@@ -95,7 +98,7 @@ def settled(
             batches=recipe.standing_batches,
             seed=seed,
             device=device,
-            truncation=threshold,
+            truncation=recipe.truncation or None,
             precision=precision,
         )
     return generator, threshold

@@ -16,7 +16,7 @@ from kit.kaggle.versions import Version
 NEEDED = ("run.json", "images.zip")
 """Without these there is no submission."""
 
-WANTED = (*NEEDED, "score.json", "report.html", "checkpoint.pt")
+WANTED = (*NEEDED, "score.json", "report.html")
 """All that is fetched, in this order, where it is there: the smallest that tells most comes first."""
 
 

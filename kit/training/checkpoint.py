@@ -126,6 +126,8 @@ def load_generator(path: Path, *, trust: bool = False) -> tuple[nn.Module, Recip
         shape = Shape(**{**record["shape"], "classes": tuple(record["shape"]["classes"])})
         generator, _ = zoo.build(recipe, size=shape.size, channels=shape.channels, classes=len(shape.classes))
         generator.load_state_dict(record["ema"])
+        # As in training: batch norm sums another memory layout in another order, and the last bits would differ.
+        generator = generator.to(memory_format=torch.channels_last)
         return generator.eval().requires_grad_(False), recipe, shape, int(record["pictures"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KitError(f"{path}: damaged checkpoint ({error})", "train again, or take another run") from error

@@ -164,7 +164,7 @@ def test_a_part_that_is_complete_only_takes_its_name(
 ) -> None:
     """As after a power cut between the last byte and the rename."""
     with monkeypatch.context() as power:
-        power.setattr("kit.kaggle.transfer._check_zip", lambda *arguments: 1 / 0)
+        power.setattr("kit.kaggle.download.check_zip", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             fetch_faces(tmp_path, patience)
     assert names(tmp_path) == UNFINISHED

@@ -19,6 +19,7 @@ from kit import pipeline
 from kit.competition import COMPETITIONS
 from kit.errors import KitError
 from kit.generation.check import check
+from kit.models.zoo import ZOO
 from kit.training import budget, checkpoint, losses
 
 DOGS = COMPETITIONS["generative-dog-images"]
@@ -126,7 +127,7 @@ def test_a_folder_of_something_else_is_no_run_to_go_on_with(train, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"settings": ["lr_g=1e-3"]}, r"lr_g 0.0002 → 0.001"),
+        ({"settings": ["lr_g=1e-3"]}, rf"lr_g {ZOO['dcgan'].recipe.lr_g} → 0.001"),
         ({"seed": 5}, r"seed 0 → 5"),
         ({"images": 800}, r"images 80 → 800"),
         ({"count": 21}, r"count 20 → 21"),

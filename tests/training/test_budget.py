@@ -52,15 +52,15 @@ def test_the_process_is_as_old_as_its_interpreter():
 
 
 @pytest.mark.parametrize(
-    "text", [str(time.time() - 100), time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() - 100))]
+    "write", [str, lambda moment: time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(moment))], ids=["seconds", "ISO"]
 )
-def test_a_clock_that_began_before_the_process(text):
-    watch = clock.Stopwatch(clock.parse_moment(text))
+def test_a_clock_that_began_before_the_process(write):
+    watch = clock.Stopwatch(clock.parse_moment(write(time.time() - 100)))
     assert 99 <= watch.seconds() < 160
     assert watch.started_at == pytest.approx(time.time() - 100, abs=60)
 
 
-@pytest.mark.parametrize("text", ["noon", "", "2999-01-01", "-5", "nan", str(time.time() + 1000)])
+@pytest.mark.parametrize("text", ["noon", "", "2999-01-01", "-5", "nan", "32503680000"])
 def test_what_is_no_moment_in_the_past_is_named(text):
     with pytest.raises(KitError, match="no moment"):
         clock.parse_moment(text)
