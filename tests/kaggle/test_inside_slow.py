@@ -25,7 +25,7 @@ COUNT = 16
 SPEC = KernelSpec(
     slug="tiny-kernel",
     model="dcgan",
-    budget="2m",
+    budget="60s",
     gpus="none",
     count=COUNT,
     settings=("width=4", "latent=8", "batch=8"),
@@ -39,7 +39,7 @@ def mounts(tmp_path):
 
 
 def test_two_processes_share_the_training(mounts, tmp_path):
-    built = kernel.build(dataclasses.replace(SPEC, gpus="t4x2", budget="4m"), tmp_path / "kernels")
+    built = kernel.build(dataclasses.replace(SPEC, gpus="t4x2", budget="90s"), tmp_path / "kernels")
     done = kaggle_image.run(built.code, folder=tmp_path / "run", mounts=mounts, alone=False)
     assert done.returncode == 0, done.stdout
     assert check(tmp_path / "run/working/images.zip", competition=DOGS, count=COUNT).ok
