@@ -20,6 +20,10 @@ from kit.competition import COMPETITIONS
 from kit.errors import KitError
 from kit.generation.check import check
 from kit.models.zoo import ZOO
+from kit.pipeline import delivery
+from kit.pipeline.rescue import Rescuer
+from kit.pipeline.ticks import ENDS
+from kit.pipeline.work import BALLAST
 from kit.training import budget, checkpoint, losses
 
 DOGS = COMPETITIONS["generative-dog-images"]
@@ -69,7 +73,7 @@ def test_a_signal_ends_a_run_in_order(train, number, name):
     generator, *_, pictures = checkpoint.load_generator(run.path / "checkpoint.pt")
     assert pictures == 24
     assert checkpoint.weights_digest(generator) == record["result"]["weights_sha256"]
-    assert not (run.path / pipeline.BALLAST).exists()
+    assert not (run.path / BALLAST).exists()
 
 
 def test_a_resumed_run_gives_the_bytes_of_the_uninterrupted_one(train):
@@ -205,14 +209,14 @@ def test_too_little_memory_is_found_before_a_budget_is_spent(train, monkeypatch)
 
 def test_a_budget_takes_rescues_that_are_valid_and_is_replayed_without_a_clock(run_tiny, tmp_path, monkeypatch):
     seen = []
-    rescue = pipeline._Conductor._rescue_if_due
+    look = Rescuer.look
 
     def looking(self):
-        rescue(self)
-        if self.run.record["rescues"]:
-            seen.append(check(self.run.path / "images.zip", competition=DOGS, count=20).ok)
+        look(self)
+        if self._work.run.record["rescues"]:
+            seen.append(check(self._work.images, competition=DOGS, count=20).ok)
 
-    monkeypatch.setattr(pipeline._Conductor, "_rescue_if_due", looking)
+    monkeypatch.setattr(Rescuer, "look", looking)
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.2)
     run = run_tiny(budget_s=15.0, name="budget")
     assert seen
@@ -290,14 +294,14 @@ class Late(Clock):
 
 def test_a_finish_that_takes_too_long_leaves_the_zip_that_is_there(run_tiny, monkeypatch):
     clock = Late()
-    deliver = pipeline._Conductor._deliver
+    deliver = delivery.deliver
 
-    def slow(self):
-        if self.run.record["rescues"]:
+    def slow(work):
+        if work.run.record["rescues"]:
             clock.late_s = 1000.0  # while the last pictures are made, the machine stops for a quarter of an hour
-        deliver(self)
+        deliver(work)
 
-    monkeypatch.setattr(pipeline._Conductor, "_deliver", slow)
+    monkeypatch.setattr(delivery, "deliver", slow)
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.2)
     run = run_tiny(budget_s=12.0, clock=clock)
     record = read(run.path)
@@ -313,5 +317,5 @@ def test_a_run_with_its_time_used_up_ends_with_what_it_has(train):
     clock.add(60.0)
     run = train(budget_s=15.0, name="used", resume=True, clock=clock)
     record = read(run.path)
-    assert (record["state"], record["why"]) == ("finished", pipeline.ENDS[1])
+    assert (record["state"], record["why"]) == ("finished", ENDS[1])
     assert record["result"]["sha256"] == before

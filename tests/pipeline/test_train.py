@@ -181,7 +181,7 @@ def test_pictures_that_become_all_alike_are_a_reason_to_go_back(run_tiny, monkey
 def test_the_source_in_the_run_is_the_code_that_ran(run_tiny):
     run = run_tiny(images=0)
     with zipfile.ZipFile(run.path / "source.zip") as archive:
-        assert archive.read("kit/pipeline.py") == Path(pipeline.__file__).read_bytes()
+        assert archive.read("kit/pipeline/__init__.py") == Path(pipeline.__file__).read_bytes()
 
 
 @pytest.mark.parametrize("slug", COMPETITIONS)

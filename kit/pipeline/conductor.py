@@ -1,0 +1,129 @@
+"""The conductor: plan → train → generate → pack → check, under one clock.
+
+Training ends at its deadline, on a signal, out of memory, on a full disk or at a NaN; whatever it was, the run then
+ends in the same orderly way, with a checkpoint, a checked `images.zip` and the reason in `run.json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+
+from kit.clock import Stopwatch
+from kit.data import packed
+from kit.errors import KitError
+from kit.pipeline import delivery, opening, planning, recovery
+from kit.pipeline.job import Job, Listener
+from kit.pipeline.ticks import ENDS
+from kit.pipeline.work import Work
+from kit.report import keep
+from kit.runs import Run
+from kit.training import device, memory
+from kit.training.parallel import ALONE, Crew, LostError
+from kit.training.session import Session
+
+
+def train(job: Job, *, clock: Stopwatch, listener: Listener, crew: Crew = ALONE) -> Run:
+    """Trains a model and leaves a run folder with a checked `images.zip`.
+
+    With `images` set it is a pure function of recipe, seed and data on one machine; with `budget_s` set it ends by
+    itself within the budget, which counts from the start of the process and over all parts of a resumed run.
+
+    In a crew the first process conducts the run and alone writes; the others are in `follow`.
+
+    Returns:
+        The run; `record["why"]` says why training stopped.
+
+    Raises:
+        KitError: bad input, a budget too small, a full disk, or training that diverged before its first checkpoint.
+        LostError, MemoryError, torch.OutOfMemoryError: in a crew, which cannot go on then; see `conclude`.
+    """
+    if job.out.exists() and not job.resume:
+        raise KitError(f"{job.out} exists already", "choose another --out, go on with --resume, or remove it first")
+    work = Work(job, clock, listener, crew)
+    if job.resume and opening.take_up(work):
+        work.session.dismiss()
+        return work.run
+    with work.stop, work.device.algorithms():
+        planning.prepare_scores(work)
+        planning.make_plan(work)
+        opening.begin_part(work)
+        try:
+            listener.planned(work.run.record)
+            work.save()
+            delivery.save_grid(work)
+            why = recovery.train_on(work)
+            _finish(work, why)
+        except BaseException as error:
+            work.ballast.unlink(missing_ok=True)
+            if work.session.crew.size > 1 and (isinstance(error, LostError) or memory.ran_out(error)):
+                raise  # the others are in the midst of a step: `conclude` will do the rest
+            with contextlib.suppress(KitError):  # a full disk; what stopped the run matters more
+                work.run.update(state="failed", why=str(error) or type(error).__name__)
+            raise
+        _keep(work)
+    return work.run
+
+
+def follow(job: Job, *, crew: Crew) -> None:
+    """Trains along in every process of a crew but the first; see `kit.training.session.Session.follow`."""
+    where = device.choose(deterministic=job.deterministic)
+    if job.memory:
+        memory.limit(job.memory, where.kind)
+    with where.algorithms():
+        Session(job.recipe, packed.load(job.data), seed=job.seed, device=where, crew=crew).follow()
+
+
+def conclude(job: Job, why: str, *, clock: Stopwatch, listener: Listener) -> Run:
+    """Ends a run whose processes are gone: a zip made from its last checkpoint, and the reason in `run.json`.
+
+    Raises:
+        KitError: there is no checkpoint.
+    """
+    work = Work(dataclasses.replace(job, resume=True), clock, listener)
+    opening.take_up(work)
+    if not work.checkpoint.exists():
+        raise KitError(f"{job.out}: {why} before there was a checkpoint", "start it again")
+    with work.stop:
+        opening.begin_part(work)
+        _finish(work, why)
+    return work.run
+
+
+def _finish(work: Work, why: str) -> None:
+    """The zip, unless a signal leaves no time for a better one, and the last words of `run.json`."""
+    work.session.dismiss()
+    work.ballast.unlink(missing_ok=True)
+    stopped = work.clock.seconds()
+    kept = work.stop.signal and work.images.exists()
+    if not kept:
+        if why in ENDS:
+            work.selection.ended(stopped)
+        with contextlib.suppress(delivery.AbandonedError):
+            delivery.deliver(work)
+    work.note_part()
+    # A run that was cut short can go on; one that was not has come to its end.
+    cut_short = why not in ENDS
+    work.run.update(
+        state="stopped" if cut_short else "finished",
+        why=why,
+        signal=work.stop.signal.name if work.stop.signal else None,
+        seconds={"finishing": round(work.clock.seconds() - stopped, 3), "in_all": round(work.clock.seconds(), 3)},
+    )
+
+
+def _keep(work: Work) -> None:
+    """The film and the page, where there is time; told to stop by another program, there is none."""
+    if work.stop.signal is signal.SIGTERM:
+        return
+    asked, began = work.stop.signal, work.clock.seconds()
+    keep.keep(
+        work.run.path,
+        left_s=None if work.job.budget_s is None else work.job.budget_s - began,
+        told_to_stop=lambda: work.stop.signal is not asked,
+        tell=work.say,
+    )
+    now = work.clock.seconds()
+    seconds = {**work.run.record["seconds"], "keeping": round(now - began, 3), "in_all": round(now, 3)}
+    work.run.update(seconds=seconds)

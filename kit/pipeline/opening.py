@@ -1,0 +1,138 @@
+"""The run's folder and record: begun, or taken up where an earlier process left them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any
+
+from kit import __version__, provenance
+from kit.errors import KitError
+from kit.files import set_aside, sweep
+from kit.pipeline import schedules
+from kit.pipeline.work import BALLAST, Work
+from kit.runs import VERSION, read_run
+from kit.submission.source import write_source
+
+SOURCE = "source.zip"
+
+BEGUN = (BALLAST, SOURCE)
+"""What lies in a run's folder before its record."""
+
+
+def take_up(work: Work) -> bool:
+    """Goes back to where an earlier process left the run; true if there is nothing left to do.
+
+    Raises:
+        KitError: the folder is no run's, or that of another run; the message shows the difference.
+    """
+    out = work.job.out
+    sweep(out)
+    if all(path.name in BEGUN for path in out.glob("*")):  # killed before there was a record, or never begun
+        work.say(f"{out}: no run there yet, so it starts anew")
+        return False
+    work.run.record = record = read_run(out)
+    if record["state"] == "finished":
+        work.say(f"{out}: finished already, nothing was changed")
+        return True
+    _require_same(work, record)
+    if work.checkpoint.exists():
+        work.session.load(work.checkpoint)
+        work.say(f"{out}: goes on from {work.state.pictures:,} pictures")
+    else:
+        work.say(f"{out}: no checkpoint yet, so training starts anew")
+    work.run.forget_after(work.state.pictures)
+    work.selection.forget_after(work.state.pictures)
+    work.used_s = sum(part["seconds"] for part in record["parts"])
+    work.clock.add(work.used_s)
+    return False
+
+
+def begin_part(work: Work) -> None:
+    """Makes the run's folder, or the next part of one, and sets room aside for its end.
+
+    Raises:
+        KitError: there is no room for it.
+    """
+    weights = sum(p.numel() * p.element_size() for net in (work.state.G, work.state.D) for p in net.parameters())
+    # Checkpoint: weights, average and two moments of Adam. Zip: no PNG or JPEG is larger than its pixels.
+    checkpoint_bytes, zip_bytes = 4 * weights, work.count * work.rules.size**2 * len(work.rules.mode)
+    set_aside(work.ballast, checkpoint_bytes + zip_bytes)
+    source = provenance.source_tree()
+    before = work.run.record
+    parts = before.get("parts", [])
+    if not parts:
+        write_source(work.run.path / SOURCE)
+    pictures = work.state.pictures
+    part = {"from": pictures, "to": pictures, "seconds": 0.0, "processes": work.session.crew.size}
+    work.run.update(
+        version=VERSION,
+        name=work.job.out.name,
+        state="running",
+        why="",
+        signal=None,
+        **_identity(work),
+        budget_s=work.job.budget_s,
+        device=work.device.record(),
+        commit=source.commit,
+        dirty=source.dirty,
+        tree=source.digest,
+        plans=before.get("plans", []),
+        rescues=before.get("rescues", []),
+        rollbacks=before.get("rollbacks", []),
+        memory=before.get("memory", []),
+        candidates=before.get("candidates", []),
+        pictures=pictures,
+        parts=[*parts, part],
+        result=before.get("result"),
+    )
+    work.run.record["data"]["path"] = str(work.job.data)
+    if work.session.thrift != schedules.thrift(work):
+        schedules.note_thrift(work, reached=pictures)
+
+
+def _require_same(work: Work, record: dict[str, Any]) -> None:
+    """Refuses to go on with a run that was another one, and shows the difference."""
+    for key, ours in _identity(work).items():
+        theirs = record.get(key)
+        if not isinstance(ours, dict):
+            ours, theirs = {key: ours}, {key: theirs}
+        different = [
+            f"{name} {_short(_get(theirs, name))} → {_short(value)}"
+            for name, value in ours.items()
+            if _get(theirs, name) != value
+        ]
+        if different:
+            raise KitError(
+                f"{work.job.out} cannot go on as another run ({', '.join(different)})",
+                "give the same flags, data and versions as before, or start a new run",
+            )
+
+
+def _identity(work: Work) -> dict[str, Any]:
+    """What decides the bytes of a run, beside the machine."""
+    return {
+        "recipe": dataclasses.asdict(work.recipe),
+        "seed": work.job.seed,
+        "images": work.job.images,
+        "count": work.count,
+        "competition": work.rules.slug,
+        "data": {
+            "name": work.prepared.name,
+            "digest": work.prepared.digest,
+            "size": work.prepared.size,
+            "channels": work.prepared.channels,
+        },
+        "kit": __version__,
+        "versions": provenance.versions(),
+    }
+
+
+def _get(record: Any, key: str) -> Any:
+    return record.get(key) if isinstance(record, dict) else None
+
+
+def _short(value: object) -> str:
+    """A value as a message can show it: a model file is given by its digest."""
+    text = str(value)
+    return text if "\n" not in text else f"a file with digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -1,0 +1,38 @@
+"""Rescues: an `images.zip` in the middle of training, for the case that there is no end."""
+
+from __future__ import annotations
+
+import contextlib
+
+from kit.pipeline import delivery
+from kit.pipeline.work import Work
+from kit.training import budget
+
+
+class Rescuer:
+    """Writes rescues of one run whenever they are worth their time."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._rescues = budget.Rescues(work.job.budget_s) if work.job.budget_s else None
+
+    def look(self) -> None:
+        """Writes one if it is time for it.
+
+        Raises:
+            KitError: the disk is full.
+        """
+        work = self._work
+        if not (work.plan and self._rescues):
+            return
+        now = work.clock.seconds()
+        cost_s = work.plan.finish_s
+        if now + cost_s >= work.plan.deadline_s or not self._rescues.due(now, cost_s=cost_s):
+            return
+        work.save()
+        with contextlib.suppress(delivery.AbandonedError):
+            delivery.deliver(work)
+            took = work.clock.seconds() - now
+            self._rescues.took(work.clock.seconds(), cost_s=took)
+            rescue = {"at": work.state.pictures, "seconds": round(took, 3)}
+            work.run.update(rescues=[*work.run.record["rescues"], rescue])
