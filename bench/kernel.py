@@ -2,7 +2,7 @@
 
     python bench/kernel.py [--repeats 3]
 
-Building is `kit kernel build` as a user types it, and the part of it that is not Python's and torch's own start. The
+Building is `kit kernel build` as a user types it, and the part of it that is not Python's own start and imports. The
 start-up overhead is what a kernel spends before its own work begins, unpacking the kit and importing it, each time in a
 fresh process and, as on Kaggle, without compiled modules; what importing torch, timm and albumentations takes of it is
 shown apart, as any kernel pays that. Wall and CPU time, medians: on a busy machine the CPU time is the one to read.

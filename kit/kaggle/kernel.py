@@ -128,13 +128,16 @@ def require_known(spec: KernelSpec) -> None:
     """
     from kit.data.crops import CROPS
     from kit.data.prepare import SIZES
-    from kit.models import zoo  # imports torch
+    from kit.models import zoo
 
-    zoo.get(spec.model, spec.source).override(list(spec.settings))
-    if spec.crop is not None and spec.crop not in CROPS:
-        raise unknown("crop policy", spec.crop, CROPS)
-    if spec.size is not None and spec.size not in SIZES:
-        raise KitError(f"a size of {spec.size} px", f"choose from {', '.join(map(str, SIZES))}")
+    try:
+        zoo.get(spec.model, spec.source).override(list(spec.settings))
+        if spec.crop is not None and spec.crop not in CROPS:
+            raise unknown("crop policy", spec.crop, CROPS)
+        if spec.size is not None and spec.size not in SIZES:
+            raise KitError(f"a size of {spec.size} px", f"choose from {', '.join(map(str, SIZES))}")
+    except KitError as error:
+        raise KitError(f"{spec.slug}: {error.problem}", error.remedy) from error
 
 
 def metadata(spec: KernelSpec, code_file: str) -> dict[str, Any]:

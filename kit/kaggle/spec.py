@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import tomllib
@@ -181,7 +182,7 @@ def write_spec(spec: KernelSpec, root: Path = KERNELS) -> Path:
     if path.exists():
         standing = read_spec(path)
         different = [
-            f"{field.name} {_shown(getattr(standing, field.name))} → {_shown(getattr(spec, field.name))}"
+            f"{field.name} {_brief(getattr(standing, field.name))} → {_brief(getattr(spec, field.name))}"
             for field in dataclasses.fields(KernelSpec)
             if getattr(standing, field.name) != getattr(spec, field.name)
         ]
@@ -218,6 +219,14 @@ _NAMES |= {int | None: "a whole number", str | None: 'a word in "quotes"'}  # ty
 
 def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _brief(value: object) -> str:
+    """A value as a message can show it: settings as they were typed, a model file by its digest."""
+    if value is None:
+        return "left out"
+    text = " ".join(value) or "none" if isinstance(value, tuple) else _shown(value)
+    return text if "\n" not in text else f"a file with digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _toml(value: object) -> str:

@@ -1,127 +1,24 @@
-"""THE table: a name, a recipe, a paper. A new GAN is a row here, and a network where none of these fits."""
+"""THE table: a name, a recipe, a paper. A new GAN is a row here, and a pair in `networks` where none of those fits.
+
+Reading it imports no torch; `build` does.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from kit.errors import KitError, unknown
-from kit.models import biggan, dcgan, mlp, outside, r3gan, resnet, sndcgan
-from kit.models.layers import orthogonal, spectral, xavier
+from kit.models import outside
+from kit.models.networks import NETWORKS, Networks
 from kit.models.recipe import Recipe, settings
-from kit.models.sizes import split_size
 
+if TYPE_CHECKING:
+    from torch import nn
 
-class Networks(NamedTuple):
-    """Two constructors: from a recipe, the pictures' side and channels, and the number of classes (0: ignore them).
-
-    `settings` names those settings of a recipe which not all networks have, and these do.
-    """
-
-    generator: Callable[[Recipe, int, int, int], nn.Module]
-    discriminator: Callable[[Recipe, int, int, int], nn.Module]
-    settings: tuple[str, ...] = ()
-
-
-def _generator(network: Callable[..., nn.Module]) -> Callable[[Recipe, int, int, int], nn.Module]:
-    """For generators that take the label as a vector beside z, and a choice of norm."""
-    return lambda r, size, channels, classes: network(
-        size=size,
-        channels=channels,
-        latent=r.latent,
-        width=r.width,
-        classes=classes,
-        embedding=r.embedding,
-        norm=r.norm_g,
-    )
-
-
-def _discriminator(network: Callable[..., nn.Module]) -> Callable[[Recipe, int, int, int], nn.Module]:
-    """For discriminators that take the label as a vector, and a choice of norm."""
-    return lambda r, size, channels, classes: network(
-        size=size, channels=channels, width=r.width, classes=classes, embedding=r.embedding, norm=r.norm_d
-    )
-
-
-def _sagan_layer(layer: nn.Module) -> nn.Module:
-    return spectral(xavier(layer))
-
-
-def _biggan_layer(layer: nn.Module) -> nn.Module:
-    return spectral(orthogonal(layer))
-
-
-def _sagan_generator(r: Recipe, size: int, channels: int, classes: int) -> nn.Module:
-    return resnet.Generator(
-        size=size,
-        channels=channels,
-        latent=r.latent,
-        width=r.width,
-        attention=r.attention,
-        classes=classes,
-        wrap=_sagan_layer,
-        conditions=resnet.PerClass(latent=r.latent, classes=classes),
-    )
-
-
-def _biggan_generator(r: Recipe, size: int, channels: int, classes: int) -> nn.Module:
-    _, blocks = split_size(size)
-    return resnet.Generator(
-        size=size,
-        channels=channels,
-        latent=r.latent,
-        width=r.width,
-        attention=r.attention,
-        classes=classes,
-        wrap=_biggan_layer,
-        conditions=biggan.Hierarchical(
-            latent=r.latent,
-            blocks=blocks,
-            classes=classes,
-            embedding=r.embedding,
-            wrap=_biggan_layer,
-            draw=orthogonal,
-        ),
-    )
-
-
-def _residual_discriminator(wrap: resnet.Wrap) -> Callable[[Recipe, int, int, int], nn.Module]:
-    return lambda r, size, channels, classes: resnet.Discriminator(
-        size=size, channels=channels, width=r.width, attention=r.attention, classes=classes, wrap=wrap
-    )
-
-
-NETWORKS: dict[str, Networks] = {
-    "mlp": Networks(
-        _generator(mlp.Generator), _discriminator(mlp.Discriminator), settings=("embedding", "norm_g", "norm_d")
-    ),
-    "dcgan": Networks(
-        _generator(dcgan.Generator), _discriminator(dcgan.Discriminator), settings=("embedding", "norm_g", "norm_d")
-    ),
-    "sndcgan": Networks(
-        _generator(sndcgan.Generator),
-        lambda r, size, channels, classes: sndcgan.Discriminator(
-            size=size, channels=channels, width=r.width, classes=classes, norm=r.norm_d
-        ),
-        settings=("embedding", "norm_g", "norm_d"),
-    ),
-    "sagan": Networks(_sagan_generator, _residual_discriminator(_sagan_layer), settings=("attention",)),
-    "biggan": Networks(_biggan_generator, _residual_discriminator(_biggan_layer), settings=("attention", "embedding")),
-    "r3gan": Networks(
-        lambda r, size, channels, classes: r3gan.Generator(
-            size=size, channels=channels, latent=r.latent, width=r.width, classes=classes, embedding=r.embedding
-        ),
-        lambda r, size, channels, classes: r3gan.Discriminator(
-            size=size, channels=channels, width=r.width, classes=classes
-        ),
-        settings=("embedding",),
-    ),
-}
+__all__ = ["NETWORKS", "ZOO", "Networks", "Row", "build", "get", "networks"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,7 @@ def show(value: Any) -> str:
 
 def _defaults(model: str) -> dict[str, Any] | None:
     """The settings that a model of the zoo has, with its defaults; None for a model from elsewhere."""
-    from kit.models.zoo import ZOO  # imports torch
+    from kit.models.zoo import ZOO
 
     row = ZOO.get(model)
     return {key: getattr(row.recipe, key) for key in row.settings()} if row else None

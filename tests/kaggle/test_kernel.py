@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +95,9 @@ def test_a_recipe_on_disk_is_found_kept_and_not_overwritten(tmp_path):
     assert path.read_text().startswith("# mine")
     with pytest.raises(KitError, match=r"says otherwise \(budget 1h5m → 2h, seed 7 → 8\)"):
         write_spec(dataclasses.replace(EVERYTHING, budget="2h", seed=8), root)
+    changes = r"\(count 7001 → left out, source a file with digest \w{12} → a file .*, settings width=48 .* → none\)"
+    with pytest.raises(KitError, match=changes):
+        write_spec(dataclasses.replace(EVERYTHING, count=None, source="x = 1\n", settings=()), root)
     for words in ("all-of-it", str(root / "all-of-it"), str(path)):
         assert find_spec(words, root) == (EVERYTHING, root)
     with pytest.raises(KitError, match="unknown kernel 'all-of-them'; did you mean 'all-of-it'"):
@@ -209,14 +215,37 @@ def test_a_notebook_is_one(tmp_path):
         ({"model": "bigan"}, "did you mean 'biggan'"),
         ({"settings": ("widht=8",)}, "did you mean 'width'"),
         ({"settings": ("width=eight",)}, "not a number"),
+        ({"settings": ("norm_g=batch",)}, "unknown setting 'norm_g'"),  # dcgan has it
         ({"crop": "boxes"}, "did you mean 'box'"),
         ({"size": 63}, "a size of 63 px"),
     ],
 )
 def test_what_only_the_kernel_would_notice_is_said_at_once(tmp_path, changes, says):
-    with pytest.raises(KitError, match=says):
+    with pytest.raises(KitError, match=rf"^my-biggan: .*{says}"):
         make(tmp_path, **changes)
     assert not any(tmp_path.iterdir())
+
+
+def test_the_command_waits_for_no_torch(tmp_path):
+    """Importing it takes longer than all the rest; a row of the zoo is checked without."""
+    words = ["kernel", "build", "--model", "biggan", "--slug", "my-biggan", "--set", "attention=16", "--crop", "box"]
+    heavy = ("torch", "torchvision", "timm", "albumentations", "scipy", "kaggle", "matplotlib")
+    code = f"""
+import sys
+from kit.cli import app
+app({words}, standalone_mode=False)
+from kit.kaggle import kernel
+from kit.kaggle.spec import KernelSpec
+from kit.models.zoo import ZOO
+for name in ZOO:
+    kernel.require_known(KernelSpec(slug="any-of-them", model=name))
+print([module for module in {heavy} if module in sys.modules])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.splitlines() == ["kernels/my-biggan", "[]"]
 
 
 def test_a_kernel_too_large_for_kaggle_is_refused(tmp_path):
