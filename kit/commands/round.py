@@ -138,11 +138,11 @@ def refreshed(submissions: Sequence[Submission]) -> list[Submission]:
     return found
 
 
-def rebuilt(submission: Submission, *, run_again: bool) -> Verdict:
+def rebuilt(submission: Submission, *, run_again: bool, trust: bool) -> Verdict:
     """A kernel submission's code written again and compared; with `run_again` run again, and its pictures compared.
 
     Raises:
-        KitError: the stored kit does not write it, or the round fails.
+        KitError: the stored kit does not write it, a model file that is not trusted, or the round fails.
     """
     from kit.kaggle.spec import KERNELS
     from kit.submission.rebuild import rebuild
@@ -150,14 +150,14 @@ def rebuilt(submission: Submission, *, run_again: bool) -> Verdict:
 
     if not run_again:
         with tempfile.TemporaryDirectory(prefix="kit-kernels-") as folder:
-            verdict, built = rebuild(submission, Path(folder))
+            verdict, built = rebuild(submission, Path(folder), trust=trust)
         if verdict.identical:
             say(
                 f"not run again: that takes up to {built.spec.budget} of this account's GPU hours, and --yes does it; "
                 "a training that ends by the clock comes to other pictures"
             )
         return verdict
-    verdict, built = rebuild(submission, KERNELS)
+    verdict, built = rebuild(submission, KERNELS, trust=trust)
     if not verdict.identical:
         return verdict
     again = train_on_kaggle(connection(), built, again=True)

@@ -120,7 +120,7 @@ def reproduce(
     else:
         from kit.commands.round import rebuilt
 
-        verdict = rebuilt(submission, run_again=yes)
+        verdict = rebuilt(submission, run_again=yes, trust=trust)
     for line in verdict.lines:
         typer.echo(line)
     raise typer.Exit(0 if verdict.identical else 1)

@@ -85,17 +85,32 @@ def trusted(record: dict[str, Any], *, trust: bool, where: Path) -> Recipe:
         TypeError: no recipe.
     """
     recipe = Recipe(**record)
-    if recipe.source and not trust:
-        raise KitError(
-            f"{where}: {recipe.model} was made by a model file of its own ({digest(recipe)[:12]}), which is code",
-            "add --trust to run it, if you know where it comes from",
-        )
+    require_trust(recipe.model, recipe.source, trust=trust, where=where)
     return recipe
 
 
-def digest(recipe: Recipe) -> str:
-    """SHA-256 of the model file in a recipe; empty without one."""
-    return hashlib.sha256(recipe.source.encode()).hexdigest() if recipe.source else ""
+def require_trust(model: str, source: str, *, trust: bool, where: Path) -> None:
+    """Makes sure that a model file which was read from a disk is only run for someone who trusts it.
+
+    Args:
+        model: what the file's row is called.
+        source: text of the file; empty for a model of the zoo.
+        trust: whether code may be run.
+        where: the file that it comes from, for the message.
+
+    Raises:
+        KitError: there is code, and it is not trusted.
+    """
+    if source and not trust:
+        raise KitError(
+            f"{where}: {model} was made by a model file of its own ({digest(source)[:12]}), which is code",
+            "add --trust to run it, if you know where it comes from",
+        )
+
+
+def digest(source: str) -> str:
+    """SHA-256 of a model file's text; empty without one."""
+    return hashlib.sha256(source.encode()).hexdigest() if source else ""
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kaggle_answers import Answer
 from kaggle_desk import Run
 from kaggle_server import KEY, SIGNATURE, Hang, KaggleServer, Lost
 from kernel_tools import SLUG, output_of
@@ -158,6 +159,63 @@ def test_scores_that_came_later_are_read(kit: Callable[..., Result], server: Kag
     server.submissions.pending = 0
     assert "98.50" not in kit("submissions").stdout
     assert "98.50" in kit("submissions", "--refresh").stdout
+
+
+MODEL_FILE = """\
+from kit.models.recipe import Recipe
+from kit.models.zoo import Row
+ROW = Row(recipe=Recipe(model="mine", networks="dcgan", loss="hinge"), about="dcgan with a hinge", paper="none")
+"""
+
+
+def test_a_kernels_submission_is_written_again_and_run_again_when_told_to(
+    kit: Callable[..., Result], server: KaggleServer, place: Path, tmp_path: Path
+) -> None:
+    kit("kernel", "run", SLUG)
+    seen = len(server.calls)
+    done = kit("reproduce", f"{SLUG}-v1")
+    assert done.stdout.splitlines()[-1] == "kernel   identical"
+    assert "takes up to 1h of this account's GPU hours, and --yes does it" in done.stderr
+    assert server.calls[seen:] == []  # nobody is asked for anything
+    again = kit("reproduce", f"{SLUG}-v1", "--yes")
+    assert again.stdout.splitlines()[-1] == "identical"
+    assert [line.split()[1] for line in again.stdout.splitlines()[1:-1]] == ["identical"] * 5
+    one, two = (version.request["text"] for version in server.kernels.versions[SLUG])
+    assert [ours != theirs for ours, theirs in zip(one.splitlines(), two.splitlines(), strict=True)].count(True) == 1
+    assert creates(server) == 1  # what it came to is compared, and not submitted
+    server.kernels.next_run.leaves = lambda version: output_of(version, tmp_path / "on-kaggle", seed=1)
+    other = kit("reproduce", f"{SLUG}-v1", "--yes", code=1)
+    lines = dict(line.split(maxsplit=1) for line in other.stdout.splitlines() if " " in line)
+    assert lines["weights"].startswith("identical")
+    assert "now," in lines["pixels"]
+    assert other.stdout.splitlines()[-1] == "not identical"
+
+
+def test_a_second_run_that_was_cut_off_goes_on(kit: Callable[..., Result], server: KaggleServer, place: Path) -> None:
+    kit("kernel", "run", SLUG)
+    server.fail_always("GetKernelSessionStatus", Answer(401, "Unauthenticated"))
+    assert "does not accept the key" in str(kit("reproduce", f"{SLUG}-v1", "--yes", code=1).exception)
+    server.fail_always("GetKernelSessionStatus", None)
+    again = kit("reproduce", f"{SLUG}-v1", "--yes")
+    assert "going on with" in again.stderr
+    assert again.stdout.splitlines()[-1] == "identical"
+    assert server.calls.count("SaveKernel") == 2
+
+
+def test_a_kernel_with_a_model_file_is_written_again_for_someone_who_trusts_it(
+    kit: Callable[..., Result], server: KaggleServer, place: Path
+) -> None:
+    (place / "mine.py").write_text(MODEL_FILE)
+    kit("kernel", "build", "--model", "mine.py", "--slug", "my-own", "--count", "12", "--set", "width=8")
+    (place / "mine.py").unlink()  # the recipe has it
+    kit("kernel", "run", "my-own")
+    assert "add --trust to run it" in str(kit("reproduce", "my-own-v1", code=1).exception)
+    assert "add --trust to run it" in str(kit("reproduce", "my-own-v1", "--yes", code=1).exception)
+    assert server.calls.count("SaveKernel") == 1
+    assert kit("reproduce", "my-own-v1", "--trust").stdout.splitlines()[-1] == "kernel   identical"
+    again = kit("reproduce", "my-own-v1", "--trust", "--yes")
+    assert again.stdout.splitlines()[-1] == "identical"
+    assert all("hinge" in version.request["text"] for version in server.kernels.versions["my-own"])
 
 
 def killed(place: Path, words: list[str], when: Callable[[], bool], *, kernels_only: bool = True) -> None:
