@@ -169,7 +169,7 @@ def plot(path: Path, counts: list[int], found: dict[str, list[tuple[float, float
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5, 3.2), dpi=110, layout="constrained")
-    colours = ("#0072b2", "#c85000", "#00805e", "#a64d8b")  # those of kit report
+    colours = ("#0065b3", "#b04200", "#12966b", "#b85f98")  # those of kit report
     for (stage, values), colour in zip(found.items(), colours, strict=True):
         axes.loglog(counts, [seconds for seconds, _ in values], "o-", color=colour, label=stage)
     axes.set_xlabel("pictures")

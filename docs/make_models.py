@@ -19,7 +19,7 @@ from PIL import Image
 from kit.models.zoo import ZOO
 
 IMAGES = Path(__file__).parent / "images" / "models"
-D, G = "#0072b2", "#c85000"  # as on the pages of kit report
+D, G = "#0065b3", "#b04200"  # as on the pages of kit report
 
 
 def draw(name: str, folder: Path) -> None:

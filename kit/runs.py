@@ -1,4 +1,4 @@
-"""Run folders: writing one while it trains, finding and reading them, and the table of all of them."""
+"""Run folders: writing one while it trains, finding and reading them."""
 
 from __future__ import annotations
 
@@ -84,35 +84,6 @@ def progress(path: Path) -> tuple[list[dict[str, Any]], int]:
 def folders(root: Path) -> list[Path]:
     """The run folders below a folder, the one that was worked on last at the end."""
     return [record.parent for record in sorted(root.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)]
-
-
-def all_runs(root: Path) -> tuple[list[dict[str, Any]], list[KitError]]:
-    """A row for each run below a folder, oldest first, and what could not be read."""
-    rows, damaged = [], []
-    for run in folders(root):
-        try:
-            rows.append(_row(run))
-        except KitError as error:
-            damaged.append(error)
-        except (KeyError, TypeError, AttributeError):
-            damaged.append(KitError(f"{run / RECORD}: damaged"))
-    return rows, damaged
-
-
-def _row(path: Path) -> dict[str, Any]:
-    run = read_run(path)
-    score = read_json(path / SCORE) if (path / SCORE).is_file() else {}
-    return {
-        "name": path.name,
-        "model": run["recipe"]["model"],
-        "set": run["data"]["name"],
-        "state": run["state"],
-        "pictures": run["pictures"],
-        "count": run["count"],
-        "fid": score.get("fid"),
-        "mifid": score.get("mifid"),
-        "features": score.get("features", {}).get("name", ""),
-    }
 
 
 def default_run(model: str, data: Path, root: Path = Path("runs")) -> Path:

@@ -49,8 +49,7 @@ def runs(
     """
     from kit.console import print_table
     from kit.report import table
-    from kit.runs import all_runs, folders
-    from kit.scoring.listing import Section, sections
+    from kit.runs import folders
 
     root = Path("runs")
     if as_page:
@@ -58,22 +57,21 @@ def runs(
 
         typer.echo(write_comparison(folders(root), root / "comparison.html"))
         return
-    rows, damaged = all_runs(root)
-    found = sections(rows, root)
+    found, damaged = table.read_all(folders(root), now=datetime.now(UTC))
+    ranked = table.rankings(found)
+    sections = table.sections(found, ranked)
     if as_json:
-        print_json([{**row, "apart": section.apart} for section in found for row in section.rows])
+        print_json([{**found[i].summary(), "apart": section.apart} for section in sections for i in section.members])
     else:
-        facts, problems = table.read_all([root / row["name"] for row in rows], now=datetime.now(UTC))
-        damaged += [KitError(problem) for problem in problems]
-        cells = dict(zip([run.path.name for run in facts], table.rows(facts, table.rankings(facts)), strict=True))
+        cells = table.rows(found, ranked)
         numbers = [index for index, (_, kind) in enumerate(table.COLUMNS) if kind != "text"]
-        for section in found or [Section([], None)]:
+        for section in sections or [table.Section([], None)]:
             if section.apart:
                 typer.echo(f"\napart: {section.apart}")
-            texts = [[cell.text for cell in cells[row["name"]]] for row in section.rows if row["name"] in cells]
+            texts = [[cell.text for cell in cells[i]] for i in section.members]
             print_table([name for name, _ in table.COLUMNS], texts, right=numbers)
-    for error in damaged:
-        say(f"warning: {error}")
+    for problem in damaged:
+        say(f"warning: {problem}")
 
 
 def report(
@@ -101,8 +99,10 @@ def report(
     from kit.report.pictures import film, grids
     from kit.runs import read_run
 
+    comparison = out or runs[0].parent / "comparison.html"
+    runs = [run for run in runs if run != comparison] or runs  # `runs/*` names the page that was written the last time
     if len(runs) > 1:
-        typer.echo(write_comparison(runs, out or runs[0].parent / "comparison.html"))
+        typer.echo(write_comparison(runs, comparison))
         return
     if out:
         raise KitError(f"--out {out} is for the page that compares several runs", "leave it out, or name more runs")

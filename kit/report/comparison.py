@@ -13,10 +13,11 @@ from kit.errors import KitError
 from kit.files import atomic
 from kit.report import embed, table
 from kit.report.command import show
-from kit.report.curves import PLOTS, Axis, Chart, Line, Plot, chart
-from kit.report.facts import Facts
+from kit.report.curves import PLOTS, SCORES, Axis, Chart, Plot, chart
+from kit.report.facts import Facts, Ticks
 from kit.report.page import grid_alt, render
 from kit.report.table import read_all
+from kit.scoring.ranking import groups
 from kit.scoring.record import FLAGS
 
 COLOURS, DASHES = 6, 4
@@ -68,10 +69,11 @@ def write_comparison(runs: Sequence[Path], out: Path, *, now: datetime | None = 
         now=now,
         runs=found,
         names=names,
-        roles=[f"run-{i % COLOURS} dash-{i // COLOURS % DASHES}" for i in range(len(found))],
+        roles=[_role(i) for i in range(len(found))],
         columns=table.COLUMNS,
         rows=table.rows(found, rankings),
         rankings=rankings,
+        too_near={group.letter: [names[i] for i in group.members if found[i].too_near] for group in rankings},
         flags=FLAGS,
         charts={axis: _charts(found, names, axis) for axis in AXES},
         grids=[embed.picture(facts.grids[-1].path, most=share) if facts.grids else None for facts in found],
@@ -97,36 +99,25 @@ def differences(found: Sequence[Facts]) -> list[Difference]:
     return rows
 
 
-TITLES = {
-    "loss_d": "Loss of D",
-    "loss_g": "Loss of G",
-    "d_real": "D(x)",
-    "d_fake": "D(G(z))",
-    "grad_d": "Gradient of D",
-    "grad_g": "Gradient of G",
-    "lr_d": "Learning rate of D",
-    "lr_g": "Learning rate of G",
-    "budget_used": "Budget used",
-    "budget_reserve": "Budget kept back",
-}
-"""Titles of charts of one column, where a plot has two."""
-
-
 def _charts(found: Sequence[Facts], names: Sequence[str], axis: Axis) -> list[Chart]:
     """A chart a column: with several runs there is no room for two of its lines in one."""
-    charts = []
-    for plot in PLOTS:
-        for line in plot.lines:
-            single = _single(plot, line)
-            series = [(Line(line.column, names[i], _role(i)), facts.ticks) for i, facts in enumerate(found)]
-            laid = chart(single, series, axis=axis)
-            if laid:
-                charts.append(laid)
-    return charts
 
+    def over(plot: Plot, ticks: Sequence[tuple[int, Ticks]]) -> list[Chart | None]:
+        charts = []
+        for single in plot.alone():
+            (line,) = single.lines
+            series = [(replace(line, label=names[i], role=_role(i)), columns) for i, columns in ticks]
+            charts.append(chart(single, series, axis=axis))
+        return charts
 
-def _single(plot: Plot, line: Line) -> Plot:
-    return replace(plot, key=line.column, title=TITLES.get(line.column, plot.title), lines=(line,))
+    every = [(i, facts.ticks) for i, facts in enumerate(found)]
+    charts = [laid for plot in PLOTS for laid in over(plot, every)]
+    # Of the scores on the way those of the most runs that can be compared.
+    alike = groups([(i, facts.scored_as) for i, facts in enumerate(found) if facts.scored_as])
+    for group in alike[:1]:
+        what = f"{group.score.count:,} pictures, {group.score.features['name']} features; lower is better"
+        charts += over(replace(SCORES, unit=what), [(i, found[i].scored) for i in sorted(group.members)])
+    return [laid for laid in charts if laid]
 
 
 def _role(index: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kit.report.facts import Ticks
@@ -30,6 +30,7 @@ class Line:
     column: str
     label: str
     role: str
+    title: str = ""  # of a chart of this line alone; empty: the plot's own
 
 
 @dataclass(frozen=True)
@@ -44,85 +45,42 @@ class Plot:
     low: float | None = None  # bounds of the axis; None: from the values
     high: float | None = None
 
+    def alone(self) -> list[Plot]:
+        """The same as plots of one line each."""
+        return [replace(self, key=line.column, title=line.title or self.title, lines=(line,)) for line in self.lines]
+
+
+def _of_both(column: str, name: str) -> tuple[Line, Line]:
+    """What is known of each player."""
+    return Line(f"{column}_d", "D", "d", f"{name} of D"), Line(f"{column}_g", "G", "g", f"{name} of G")
+
+
+_BELIEF = Line("d_real", "D(x), real pictures", "d", "D(x)"), Line("d_fake", "D(G(z)), generated ones", "g", "D(G(z))")
+_BUDGET = (
+    Line("budget_used", "used", "training", "Budget used"),
+    Line("budget_reserve", "kept back for the end", "reserve", "Budget kept back"),
+)
+_GREY = "grey levels, standard deviation over the grid's pictures"
 
 PLOTS: tuple[Plot, ...] = (
-    Plot(
-        key="loss",
-        title="Losses",
-        unit="mean over a tick",
-        lines=(Line("loss_d", "D", "d"), Line("loss_g", "G", "g")),
-        digits=3,
-    ),
-    Plot(
-        key="belief",
-        title="What D believes",
-        unit="probability of real",
-        lines=(Line("d_real", "D(x), real pictures", "d"), Line("d_fake", "D(G(z)), generated ones", "g")),
-        digits=3,
-        low=0.0,
-        high=1.0,
-    ),
-    Plot(
-        key="speed",
-        title="Speed",
-        unit="pictures per second",
-        lines=(Line("pictures_per_s", "training", "training"),),
-        digits=0,
-        low=0.0,
-    ),
-    Plot(
-        key="gradient",
-        title="Gradients",
-        unit="norm over all weights, mean over a tick",
-        lines=(Line("grad_d", "of D", "d"), Line("grad_g", "of G", "g")),
-        digits=3,
-        low=0.0,
-    ),
-    Plot(
-        key="rate",
-        title="Learning rates",
-        unit="step size",
-        lines=(Line("lr_d", "of D", "d"), Line("lr_g", "of G", "g")),
-        digits=6,
-        low=0.0,
-    ),
-    Plot(
-        key="diversity",
-        title="Diversity",
-        unit="grey levels, standard deviation over the grid's pictures",
-        lines=(Line("diversity", "generated", "g"),),
-        digits=1,
-        low=0.0,
-    ),
-    Plot(
-        key="budget",
-        title="Budget",
-        unit="share of the whole",
-        lines=(Line("budget_used", "used", "training"), Line("budget_reserve", "kept back for the end", "reserve")),
-        digits=3,
-        low=0.0,
-        high=1.0,
-    ),
+    Plot("loss", "Losses", "mean over a tick", _of_both("loss", "Loss"), 3),
+    Plot("belief", "What D believes", "probability of real", _BELIEF, 3, low=0.0, high=1.0),
+    Plot("speed", "Speed", "pictures per second", (Line("pictures_per_s", "training", "training"),), 0, low=0.0),
+    Plot("gradient", "Gradients", "norm over all weights, mean over a tick", _of_both("grad", "Gradient"), 3, low=0.0),
+    Plot("rate", "Learning rates", "step size", _of_both("lr", "Learning rate"), 6, low=0.0),
+    Plot("diversity", "Diversity", _GREY, (Line("diversity", "generated", "g"),), 1, low=0.0),
+    Plot("budget", "Budget", "share of the whole", _BUDGET, 3, low=0.0, high=1.0),
 )
+"""What is plotted of every tick."""
 
+_FIDS = Line("mifid", "MiFID", "g", "MiFID on the way"), Line("fid", "FID", "fid", "FID on the way")
+_DISTANCES = Line("distance", "generated to nearest real", "g"), Line("epsilon", "threshold ε", "reserve")
+
+SCORES = Plot("score", "Scores on the way", "lower is better", _FIDS, 2, low=0.0)
 
 SCORED: tuple[Plot, ...] = (
-    Plot(
-        key="score",
-        title="Scores on the way",
-        unit="lower is better",
-        lines=(Line("mifid", "MiFID", "g"), Line("fid", "FID", "training")),
-        digits=2,
-        low=0.0,
-    ),
-    Plot(
-        key="distance",
-        title="Memorization distance",
-        unit="generated to nearest real, 0 to 1",
-        lines=(Line("distance", "distance", "g"),),
-        digits=4,
-        low=0.0,
-    ),
+    SCORES,
+    Plot("distance", "Memorization distance", "cosine, 0 to 1; below ε it is penalised", _DISTANCES, 4, low=0.0),
 )
 """What is plotted of the scores that were taken during training."""
 

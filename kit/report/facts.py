@@ -13,6 +13,7 @@ from kit.errors import KitError
 from kit.report.pictures import Grid, grids
 from kit.runs import PROGRESS, RECORD, SCORE, progress, read_run
 from kit.scoring import record as scores
+from kit.scoring.ranking import near
 from kit.scoring.record import Score
 
 State = Literal["finished", "stopped", "failed", "running", "silent"]
@@ -93,15 +94,18 @@ class Facts:
     pictures: int  # seen, as far as the run has told
     elapsed_s: float  # as far as the run has told
     finishing_s: float | None  # generating, packing, checking
+    generating_s: float | None  # of that, waiting for pictures: what packing does meanwhile counts as generating
     keeping_s: float | None  # making the film and the page
     parts: list[Part]
     plans: list[Plan]
     rescues: list[Rescue]
     alarms: list[Alarm]
-    scored: Ticks  # scores taken on the way
+    scored: Ticks  # scores taken on the way, as far as they compare with the last of them
+    scored_as: Score | None  # that one; None where none was taken
     result: dict[str, Any] | None
     ticks: Ticks
     score: Score | None
+    score_problem: str  # why there is none though there is a file; empty where there is one, or no file
     grids: list[Grid]
     written: datetime  # when the run last wrote something
     notes: list[str] = field(default_factory=list)  # what could not be read
@@ -130,12 +134,30 @@ class Facts:
         """Pictures per second of training, over the run."""
         return self.pictures / self.training_s if self.training_s else None
 
+    def summary(self) -> dict[str, Any]:
+        """A row of `kit runs --json`."""
+        score = self.score
+        return {
+            "name": self.path.name,
+            "model": self.model,
+            "set": self.data["name"],
+            "state": self.state,
+            "pictures": self.pictures,
+            "count": self.count,
+            "fid": score.fid if score else None,
+            "mifid": score.mifid if score else None,
+            "features": score.features["name"] if score else "",
+        }
+
+    @property
+    def too_near(self) -> bool:
+        """The scored pictures lie too near to the training set to be sent."""
+        return bool(self.score and near(self.score))
+
     @property
     def stale_score(self) -> bool:
         """The score is of another `images.zip` than the one that lies there now."""
-        if not (self.score and self.score.archive and self.result):
-            return False
-        return bool(self.score.archive != self.result.get("sha256"))
+        return bool(self.score and self.score.stale(self.result))
 
 
 def started(ticks: Ticks, first: int, *, since: int) -> float:
@@ -168,7 +190,10 @@ def _facts(path: Path, record: dict[str, Any], now: datetime) -> Facts:
     if damaged:
         notes.append(f"{damaged} damaged line{'s' * (damaged > 1)} of {PROGRESS} left out.")
     ticks = _ticks(lines)
-    score = _score(path, notes)
+    score, problem = _score(path)
+    if problem:
+        notes.append(f"The score cannot be shown: {problem}.")
+    taken = _scores_on_the_way(record.get("candidates", []), notes)
     written = _written(path)
     parts = [Part(int(part["from"]), int(part["to"]), float(part["seconds"])) for part in record["parts"]]
     seconds = record.get("seconds") or {}
@@ -197,15 +222,18 @@ def _facts(path: Path, record: dict[str, Any], now: datetime) -> Facts:
         pictures=max([int(record["pictures"]), *ticks.pictures[-1:]]),
         elapsed_s=float(seconds["in_all"]) if "in_all" in seconds else max(told),
         finishing_s=_optional(seconds.get("finishing")),
+        generating_s=_optional(seconds.get("generating")),
         keeping_s=_optional(seconds.get("keeping")),
         parts=parts,
         plans=[Plan(int(p["at"]), float(p["started_s"]), float(p["reserve_s"])) for p in record["plans"]],
         rescues=[Rescue(int(rescue["at"]), float(rescue["seconds"])) for rescue in record["rescues"]],
         alarms=_alarms(lines),
-        scored=_scored(record.get("candidates", [])),
+        scored=_score_ticks(taken),
+        scored_as=taken[-1][1] if taken else None,
         result=dict(record["result"]) if record.get("result") else None,
         ticks=ticks,
         score=score,
+        score_problem=problem,
         grids=grids(path),
         written=written,
         notes=notes,
@@ -234,25 +262,39 @@ def _alarms(lines: list[dict[str, Any]]) -> list[Alarm]:
     return list(found.values())
 
 
-def _scored(candidates: list[dict[str, Any]]) -> Ticks:
-    """The scores of candidates, as columns."""
-    lines = [
-        {"pictures": int(entry["pictures"]), "seconds": entry["seconds"]}
-        | {key: entry["score"].get(key) for key in ("fid", "mifid", "distance")}
-        for entry in candidates
-        if isinstance(entry.get("score"), dict)
-    ]
-    return _ticks(lines)
+def _scores_on_the_way(candidates: list[dict[str, Any]], notes: list[str]) -> list[tuple[dict[str, Any], Score]]:
+    """Candidates with their scores, those that may stand in one ranking with the last."""
+    found, damaged = [], 0
+    for entry in candidates:
+        if entry["score"]:
+            try:
+                found.append((entry, Score.from_json(entry["score"])))
+            except KitError:
+                damaged += 1
+    if damaged:
+        notes.append(f"{damaged} score{'s' * (damaged > 1)} taken on the way cannot be read.")
+    return [(entry, score) for entry, score in found if scores.comparable(score, found[-1][1]) is None]
 
 
-def _score(path: Path, notes: list[str]) -> Score | None:
+def _score_ticks(taken: list[tuple[dict[str, Any], Score]]) -> Ticks:
+    """Scores as columns; `took` is how many seconds each was in the making."""
+    return _ticks(
+        [
+            {"pictures": int(entry["pictures"]), "seconds": entry["seconds"], "took": score.seconds}
+            | {key: getattr(score, key) for key in ("fid", "mifid", "distance", "epsilon")}
+            for entry, score in taken
+        ]
+    )
+
+
+def _score(path: Path) -> tuple[Score | None, str]:
+    """The score, or what is wrong with its file."""
     if not (path / SCORE).is_file():
-        return None
+        return None, ""
     try:
-        return scores.load(path / SCORE)
+        return scores.load(path / SCORE), ""
     except KitError as error:
-        notes.append(f"The score cannot be shown: {error}.")
-        return None
+        return None, str(error)
 
 
 def _written(path: Path) -> datetime:

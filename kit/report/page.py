@@ -16,7 +16,7 @@ from PIL import Image
 from kit import __version__
 from kit.clock import show_duration
 from kit.files import atomic
-from kit.report import command, embed
+from kit.report import command, embed, scores
 from kit.report.curves import PLOTS, SCORED, chart, time_labels
 from kit.report.facts import Facts, read
 from kit.report.gallery import Gallery
@@ -24,7 +24,6 @@ from kit.report.nearest import Nearest
 from kit.report.pictures import Grid
 from kit.report.table import STATES
 from kit.report.timeline import timeline
-from kit.scoring.record import FLAGS, SCORER, Score
 
 REPORT = "report.html"
 
@@ -82,8 +81,8 @@ def write_report(
         grid=embed.picture(facts.grids[-1].path, most=GRID_BYTES) if facts.grids else None,
         grid_alt=grid_alt(facts),
         charts=charts,
-        score=_score(facts.score) if facts.score else [],
-        caveats=_caveats(facts),
+        score=scores.rows(facts.score) if facts.score else [],
+        caveats=scores.caveats(facts),
         timeline=timeline(facts),
         timeline_labels=time_labels(timeline(facts).length) if timeline(facts).segments else None,
         recipe=command.recipe(facts),
@@ -177,35 +176,6 @@ def _figures(facts: Facts) -> list[tuple[str, str, str]]:
             figures.append(("MiFID", f"{facts.score.mifid:.2f}", name))
         figures.append(("FID", f"{facts.score.fid:.2f}", name))
     return figures
-
-
-def _caveats(facts: Facts) -> list[str]:
-    """What to know before the score is believed."""
-    if not facts.score:
-        return []
-    stale = ["this is the score of another images.zip than the one in the folder now"] if facts.stale_score else []
-    flags = [FLAGS[flag] for flag in facts.score.flags]
-    foreign = ["no leaderboard number: those are taken on the competition's own network"]
-    return [*stale, *flags, *([] if facts.score.features["name"] == SCORER else foreign)]
-
-
-def _score(score: Score) -> list[tuple[str, str, str]]:
-    """The score's numbers, each with what it is."""
-    against, features = score.reference, score.features
-    threshold = f"ε = {score.epsilon:.4g} ({score.epsilon_origin})" if score.epsilon else f"ε: {score.epsilon_origin}"
-    real = "whole pictures" if against.kind == "whole" else "crops"
-    split = {"all": "all of them", "train": "those trained on", "holdout": "those held out"}[against.split]
-    tag = f".{features['tag']}" if features.get("tag") else ""
-    side = features["input_size"]
-    return [
-        ("MiFID", "none" if score.mifid is None else f"{score.mifid:.4f}", "FID divided by the distance, if below ε"),
-        ("FID", f"{score.fid:.4f}", "Fréchet distance between the two sets' features; lower is better"),
-        ("Memorization distance", f"{score.distance:.4f}", f"generated to nearest real, 0 to 1; {threshold}"),
-        ("Generated pictures", f"{score.count:,}", f"{score.size} × {score.size} pixels"),
-        ("Real pictures", f"{against.count:,}", f"{real} of {against.name}, {split}; set {against.digest[:12]}"),
-        ("Features", f"{features['name']}{tag}", f"weights {str(features['weights'])[:12]}"),
-        ("Input", f"{side} × {side}", f"pixels, resized by {features['resize']}, computed in {features['dtype']}"),
-    ]
 
 
 def _tiles(grid: Grid, size: int) -> tuple[int, int] | None:

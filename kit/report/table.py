@@ -10,9 +10,12 @@ from pathlib import Path
 from kit.clock import show_duration
 from kit.errors import KitError
 from kit.report.facts import Facts, read
-from kit.scoring.record import Score, comparable
+from kit.scoring import ranking
+from kit.scoring.ranking import Group
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+STALE = "its score is of another images.zip: run `kit score` again"
+
+UNSCORED = "not scored yet"
 
 STATES = {
     "finished": "Finished",
@@ -24,14 +27,11 @@ STATES = {
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """Scores that may stand in one ranking."""
+class Section:
+    """Runs that stand together in the terminal's table, and why they stand apart from those before."""
 
-    letter: str
-    members: list[int]  # indices of runs, the best first
-    score: Score  # one of them, to say what they are
-    by: str  # MiFID or FID
-    why: str  # why it is not one with the first ranking
+    members: list[int]  # indices of runs, in order
+    apart: str | None
 
 
 @dataclass(frozen=True)
@@ -60,37 +60,24 @@ def read_all(paths: Sequence[Path], *, now: datetime) -> tuple[list[Facts], list
     return found, damaged
 
 
-def rank(scores: Sequence[Score | None]) -> list[Ranking]:
-    """Rankings of like scores; the one with the most scores first, and no score in two."""
-    groups: list[list[int]] = []
-    for index, score in enumerate(scores):
-        if score is None:
-            continue
-        home = next((g for g in groups if comparable(_of(scores, g[0]), score) is None), None)
-        if home is None:
-            groups.append([index])
-        else:
-            home.append(index)
-    groups.sort(key=len, reverse=True)
-    rankings = []
-    for number, group in enumerate(groups):
-        first = _of(scores, group[0])
-        by = "FID" if first.mifid is None else "MiFID"
-        rankings.append(
-            Ranking(
-                letter=LETTERS[number] if number < len(LETTERS) else str(number + 1),
-                members=sorted(group, key=lambda i: _number(_of(scores, i), by)),
-                score=first,
-                by=by,
-                why=(comparable(_of(scores, groups[0][0]), first) or "") if number else "",
-            )
-        )
-    return rankings
+def rankings(found: Sequence[Facts]) -> list[Group[int]]:
+    """Rankings of runs by their indices; a score of an older `images.zip` is in none."""
+    scored = [(i, facts.score) for i, facts in enumerate(found) if facts.score and not facts.stale_score]
+    return ranking.groups(scored)
 
 
-def rankings(found: Sequence[Facts]) -> list[Ranking]:
-    """Rankings of runs; a score of an older `images.zip` is in none."""
-    return rank([None if facts.stale_score else facts.score for facts in found])
+def sections(found: Sequence[Facts], ranked: Sequence[Group[int]]) -> list[Section]:
+    """All runs: first each of their rankings, then those that are in none by the reason for it, then the unscored."""
+    places = {i for group in ranked for i in group.members}
+    rest: dict[str, list[int]] = {}
+    for i, facts in enumerate(found):
+        if i not in places:
+            reason = STALE if facts.stale_score else facts.score_problem or UNSCORED
+            rest.setdefault(reason, []).append(i)
+    unscored = rest.pop(UNSCORED, [])
+    parted = [Section(group.members, group.apart) for group in ranked]
+    parted += [Section(members, reason) for reason, members in rest.items()]
+    return [*parted, *([Section(unscored, UNSCORED if parted else None)] if unscored else [])]
 
 
 COLUMNS: tuple[tuple[str, str], ...] = (
@@ -110,7 +97,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 """The table's columns, and the class of their cells."""
 
 
-def rows(found: Sequence[Facts], ranked: Sequence[Ranking]) -> list[list[Cell]]:
+def rows(found: Sequence[Facts], ranked: Sequence[Group[int]]) -> list[list[Cell]]:
     """A row of cells a run, a cell a column of COLUMNS; `ranked` are their rankings."""
     called = names(found)
     places = {i: (group, place) for group, r in enumerate(ranked) for place, i in enumerate(r.members, 1)}
@@ -141,17 +128,6 @@ def names(found: Sequence[Facts]) -> list[str]:
     """What runs are called: their folders' names, or where two are alike their paths."""
     called = [facts.path.name or str(facts.path) for facts in found]
     return [name if called.count(name) == 1 else str(f.path) for f, name in zip(found, called, strict=True)]
-
-
-def _of(scores: Sequence[Score | None], index: int) -> Score:
-    score = scores[index]
-    if score is None:
-        raise ValueError(f"run {index} has no score")
-    return score
-
-
-def _number(score: Score, by: str) -> float:
-    return score.fid if by == "FID" or score.mifid is None else score.mifid
 
 
 def _text(text: str) -> Cell:

@@ -7,16 +7,21 @@ from typing import Literal
 
 from kit.report.facts import Facts, started
 
-Kind = Literal["ready", "training", "rescue", "finishing", "keeping", "left"]
+Kind = Literal["ready", "training", "scoring", "rescue", "generating", "packing", "keeping", "left"]
 
 LABELS: dict[Kind, str] = {
     "ready": "getting ready: imports, data, measuring",
     "training": "training",
+    "scoring": "scoring candidates",
     "rescue": "rescue zips on the way",
-    "finishing": "generating, packing, checking",
+    "generating": "generating",
+    "packing": "packing and checking",
     "keeping": "the film and this page",
     "left": "left of the budget",
 }
+
+AT_ONCE_S = 0.1
+"""A score that began so near to the end of training was taken after it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,12 @@ class Timeline:
 
     segments: list[Segment]
     length: float  # seconds
-    deadline: float | None  # when training had to stop, by the last plan
+    deadline: float | None  # when training had to stop, by the last plan: from there on time was kept back
+
+    @property
+    def reserve(self) -> float | None:
+        """Seconds that were kept back for the end, by the last plan."""
+        return None if self.deadline is None else max(self.length - self.deadline, 0.0)
 
     def totals(self) -> list[tuple[Kind, str, float]]:
         """Each kind that occurs with its label and its seconds, in the order of LABELS."""
@@ -66,17 +76,37 @@ def timeline(facts: Facts) -> Timeline:
         own = [i for i, seen in enumerate(facts.ticks.pictures) if part.start < seen <= upper]
         if own:
             until("ready", min(started(facts.ticks, own[0], since=part.start), stop))
-            moments = {facts.ticks.pictures[i]: facts.ticks.seconds[i] for i in own}
-            for rescue in facts.rescues:
-                if rescue.at in moments:
-                    until("training", min(moments[rescue.at], stop))
-                    until("rescue", min(moments[rescue.at] + rescue.seconds, stop))
+            for begun, kind, seconds in _interruptions(facts, own):
+                until("training", min(begun, stop))
+                until(kind, min(max(begun, now) + seconds, stop))
             until("training", stop)
         else:
             until("ready", stop)
-    until("finishing", facts.elapsed_s - (facts.keeping_s or 0.0))
+    until("scoring", end + sum(seconds for begun, seconds in _scores(facts) if begun > end - AT_ONCE_S))
+    until("generating", min(now + (facts.generating_s or 0.0), facts.elapsed_s))
+    until("packing", facts.elapsed_s - (facts.keeping_s or 0.0))
     until("keeping", facts.elapsed_s)
     length = max(facts.elapsed_s, facts.budget_s or 0.0)
     until("left", length)
     deadline = facts.budget_s - facts.plans[-1].reserve_s if facts.budget_s and facts.plans else None
     return Timeline(segments, length, deadline)
+
+
+def _interruptions(facts: Facts, own: list[int]) -> list[tuple[float, Kind, float]]:
+    """What was done between steps: when it began, what it was, how many seconds it took; `own` are a part's ticks."""
+    moments = {facts.ticks.pictures[i]: facts.ticks.seconds[i] for i in own}
+    rescues: list[tuple[float, Kind, float]] = [
+        (moments[rescue.at], "rescue", rescue.seconds) for rescue in facts.rescues if rescue.at in moments
+    ]
+    scored: list[tuple[float, Kind, float]] = [
+        (begun, "scoring", seconds)
+        for begun, seconds in _scores(facts)
+        if begun in moments.values() and begun <= facts.trained_s - AT_ONCE_S
+    ]
+    return sorted([*scored, *rescues], key=lambda one: (one[0], one[1] == "rescue"))
+
+
+def _scores(facts: Facts) -> list[tuple[float, float]]:
+    """When each score on the way began, and how many seconds it took."""
+    took = facts.scored.columns.get("took", [])
+    return [(begun, seconds or 0.0) for begun, seconds in zip(facts.scored.seconds, took, strict=True)]

@@ -24,12 +24,23 @@ def key(score: Score) -> tuple[bool, float]:
     return near(score), score.fid if score.mifid is None else score.mifid
 
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""What groups are called."""
+
+
 @dataclass(frozen=True)
 class Group(Generic[T]):
-    """Things whose scores may stand in one ranking, best first, and why they do not stand in the first group's."""
+    """Things whose scores may stand in one ranking."""
 
-    members: list[T]
-    apart: str | None  # None for the first group
+    members: list[T]  # the best first
+    score: Score  # of the best; what it is a score of holds for all of them
+    letter: str  # "A" for the first group
+    apart: str | None  # why it is not one with the first group; None for that
+
+    @property
+    def by(self) -> str:
+        """The number that ranks them."""
+        return "FID" if self.score.mifid is None else "MiFID"
 
 
 def groups(scored: Sequence[tuple[T, Score]]) -> list[Group[T]]:
@@ -45,10 +56,13 @@ def groups(scored: Sequence[tuple[T, Score]]) -> list[Group[T]]:
             found.append(home := [])
         home.append(pair)
     found.sort(key=len, reverse=True)
+    sorted_groups = [sorted(group, key=lambda pair: key(pair[1])) for group in found]
     return [
         Group(
-            [thing for thing, _ in sorted(group, key=lambda pair: key(pair[1]))],
-            None if group is found[0] else comparable(found[0][0][1], group[0][1]),
+            members=[thing for thing, _ in group],
+            score=group[0][1],
+            letter=LETTERS[number] if number < len(LETTERS) else str(number + 1),
+            apart=comparable(sorted_groups[0][0][1], group[0][1]) if number else None,
         )
-        for group in found
+        for number, group in enumerate(sorted_groups)
     ]

@@ -21,7 +21,6 @@ from kit.generation.pictures import read_pictures
 from kit.provenance import tree_digest
 from kit.runs import read_run
 from kit.scoring import score
-from kit.scoring.listing import stale as is_stale
 from kit.submission import ledger
 from kit.submission.ledger import Images, Kernel, Source, Submission
 from kit.submission.source import read_source, write_source
@@ -187,6 +186,6 @@ def _scores(run: Path, record: dict[str, Any]) -> tuple[list[dict[str, Any]], li
     if not path.exists():
         return [], []
     found = score.load(path)
-    if is_stale(found, record):
+    if found.stale(record.get("result")):
         return [], [f"{path.name} is of another images.zip and was left out"]
     return [found.to_json()], []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -7,40 +9,21 @@ import pytest
 from kit.errors import KitError
 from kit.report.comparison import differences, write_comparison
 from kit.report.facts import read
-from kit.report.table import rank
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
-OTHER = {"name": "inception", "weights": "8" * 64, "input_size": 299, "resize": "pillow-bicubic", "dtype": "float32"}
 
 
 def text(path):
     return " ".join(path.read_text(encoding="utf-8").split())
 
 
-def test_only_like_scores_are_ranked(make_run, make_score, tmp_path):
-    runs = [make_run(tmp_path / f"run{i}", ticks=1) for i in range(5)]
-    scores = [
-        make_score(runs[0], fid=70.0),
-        make_score(runs[1], fid=10.0, features=OTHER),
-        make_score(runs[2], fid=60.0),
-        None,
-        make_score(runs[4], fid=65.0),
-    ]
-    first, second = rank(scores)
-    assert (first.members, first.by, first.why) == ([2, 4, 0], "MiFID", "")
-    assert second.members == [1]
-    assert "features" in second.why
-
-
-def test_without_epsilon_the_fid_ranks(make_run, make_score, tmp_path):
-    runs = [make_run(tmp_path / f"run{i}", ticks=1) for i in range(2)]
-    scores = [make_score(run, fid=fid, mifid=None, epsilon=None) for run, fid in zip(runs, (9.0, 8.0), strict=True)]
-    (ranking,) = rank(scores)
-    assert (ranking.by, ranking.members) == ("FID", [1, 0])
-
-
-def test_no_scores_no_ranking():
-    assert rank([None, None]) == []
+def test_what_lies_too_near_to_the_training_set_is_ranked_last_and_named(make_run, make_score, tmp_path):
+    runs = [make_run(tmp_path / name, ticks=1) for name in ("honest", "thief")]
+    for run, fid, distance in zip(runs, (50.0, 3.0), (0.3, 0.11), strict=True):
+        make_score(run, fid=fid, distance=distance)
+    page = text(write_comparison(runs, tmp_path / "all.html", now=NOW))
+    assert "Ranked last, as it lies too near to the training set: <bdi>thief</bdi>." in page
+    assert re.findall(r"<bdi>(A \d)</bdi>", page) == ["A 1", "A 2"]
 
 
 def test_the_odd_one_out_is_marked(make_run, tmp_path):
@@ -61,6 +44,20 @@ def test_the_page_shows_every_run(make_run, make_score, tmp_path):
     assert page.count("<img ") == 3
     assert "The same latents, place by place, only in: run0, run2." in page
     assert out.stat().st_size < 10_000_000
+
+
+def test_scores_on_the_way_are_laid_over_each_other_where_they_compare(make_run, make_score, tmp_path):
+    runs = [make_run(tmp_path / f"run{i}", ticks=6) for i in range(3)]
+    for number, (run, count) in enumerate(zip(runs, (256, 256, 100), strict=True)):
+        score = make_score(run, count=count).to_json()
+        moments = [{"pictures": 100 * k, "seconds": 15.0 + k, "score": {**score, "fid": 90.0 - number}} for k in (2, 4)]
+        record = json.loads((run / "run.json").read_text()) | {"candidates": moments}
+        (run / "run.json").write_text(json.dumps(record))
+    page = write_comparison(runs, tmp_path / "all.html", now=NOW).read_text(encoding="utf-8")
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)[1])
+    assert {c["label"]: c["y"] for c in charts["fid-pictures"]["curves"]} == {"run0": [90, 90], "run1": [89, 89]}
+    assert [c["x"] for c in charts["fid-time"]["curves"]] == [[17, 19]] * 2
+    assert "256 pictures, resnet18 features; lower is better" in page
 
 
 def test_what_cannot_be_read_is_named(make_run, tmp_path):

@@ -30,11 +30,37 @@ def test_time_is_divided_as_it_was_spent(make_run, tmp_path):
         ("training", 10, 20),
         ("rescue", 20, 22),
         ("training", 22, 70),
-        ("finishing", 70, 74),
+        ("generating", 70, 73),
+        ("packing", 73, 74),
         ("left", 74, 100),
     ]
-    assert timeline(facts).deadline == 88
+    assert (timeline(facts).deadline, timeline(facts).reserve) == (88, 12)
     assert sum(seconds for _, _, seconds in timeline(facts).totals()) == pytest.approx(100)
+
+
+def test_scores_are_part_of_the_time(make_run, make_score, tmp_path):
+    score = make_score(tmp_path).to_json()
+
+    def candidate(tick, seconds, took):
+        return {"pictures": 100 * tick, "seconds": seconds, "score": {**score, "seconds": took}}
+
+    unscored = {"pictures": 300, "seconds": 25.0, "score": None}
+    changes = {
+        "rescues": [{"at": 200, "seconds": 2.0}],
+        "candidates": [candidate(2, 20.0, 3.0), unscored, candidate(12, 70.0, 2.5)],  # the last one after training
+        "seconds": {"finishing": 6.5, "generating": 3.0, "in_all": 76.5},
+    }
+    assert segments(read(make_run(tmp_path / "run", ticks=12, changes=changes), now=NOW)) == [
+        ("ready", 0, 10),
+        ("training", 10, 20),
+        ("scoring", 20, 23),
+        ("rescue", 23, 25),
+        ("training", 25, 70),
+        ("scoring", 70, 72.5),
+        ("generating", 72.5, 75.5),
+        ("packing", 75.5, 76.5),
+        ("left", 76.5, 100),
+    ]
 
 
 def test_the_parts_of_a_resumed_run_each_get_ready(make_run, tmp_path):
@@ -100,6 +126,18 @@ def test_a_damaged_score_is_said_and_the_rest_stands(make_run, tmp_path):
     facts = read(run, now=NOW)
     assert facts.score is None
     assert "score" in facts.notes[0]
+
+
+def test_scores_on_the_way_that_do_not_compare_or_cannot_be_read_are_no_curve(make_run, make_score, tmp_path):
+    score = make_score(tmp_path).to_json()
+    other = {**score, "count": 10}
+    way = [
+        {"pictures": 100 * k, "seconds": 20.0, "score": s} for k, s in enumerate((other, score, {"fid": 3}, score), 1)
+    ]
+    facts = read(make_run(tmp_path / "run", ticks=6, changes={"candidates": way}), now=NOW)
+    assert facts.scored.pictures == [200, 400]
+    assert facts.scored_as.count == 256
+    assert facts.notes == ["1 score taken on the way cannot be read."]
 
 
 @pytest.mark.parametrize("key", ["recipe", "data", "plans", "parts", "seed", "device"])

@@ -16,6 +16,7 @@ from PIL import Image
 from kit.report import embed
 from kit.report.page import write_report
 from kit.report.pictures import grids
+from kit.scoring.record import Details, Interval
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
 VOID = {"meta", "link", "img", "input", "br", "path"}
@@ -227,6 +228,66 @@ def test_a_score_of_another_zip_is_said(make_run, make_score, tmp_path):
     assert "This is the score of another images.zip" in text
     assert "Uncalibrated:" in text
     assert "No leaderboard number" in text
+
+
+DETAILS = Details(
+    fid_interval=Interval(low=48.5, high=52.25, level=0.95, method="jackknife"),
+    mifid_interval=None,
+    fid_infinity=49.5,
+    kid=0.0125,
+    kid_std=0.0005,
+    kid_subset=100,
+    precision=0.75,
+    recall=0.5,
+    density=1.125,
+    coverage=0.625,
+    manifold_count=5000,
+)
+
+
+def test_a_score_has_its_interval_and_all_that_stands_beside_it(make_run, make_score, tmp_path):
+    run = make_run(tmp_path / "run")
+    make_score(run, details=DETAILS)
+    text = read_page(write_report(run, now=NOW)).text
+    for said in (
+        "FID, interval48.50 to 52.25of endlessly many pictures, 95%, jackknife",
+        "FID∞49.5000",
+        "KID0.01250 ± 0.00050over subsets of 100 pictures",
+        "Precision0.750",
+        "Recall0.500",
+        "Density1.125",
+        "Coverage0.625",
+        "at most 5,000 pictures a side",
+    ):
+        assert said in text
+    assert "MiFID, interval" not in text  # the distance may lie on either side of the threshold
+
+
+@pytest.mark.parametrize(
+    ("distance", "said", "refused"),
+    [(0.3, "200% above ε = 0.1", False), (0.11, "10% above ε = 0.1", True), (0.05, "50% below ε = 0.1", True)],
+)
+def test_the_memorization_margin_is_said_and_what_is_too_near(make_run, make_score, tmp_path, distance, said, refused):
+    run = make_run(tmp_path / "run")
+    make_score(run, distance=distance)
+    text = read_page(write_report(run, now=NOW)).text
+    assert said in text
+    assert ("too near to the training set" in text) == refused
+
+
+def test_scores_taken_on_the_way_are_curves_with_their_threshold(make_run, make_score, tmp_path):
+    run = make_run(tmp_path / "run")
+    score = make_score(run).to_json()
+    moments = [{"pictures": 100 * k, "seconds": 10.0 + 5 * k, "score": {**score, "fid": 90.0 - k}} for k in (2, 4, 6)]
+    record = json.loads((run / "run.json").read_text()) | {"candidates": moments}
+    (run / "run.json").write_text(json.dumps(record))
+    page = read_page(write_report(run, now=NOW))
+    charts = data(page, "charts")
+    assert [curve["y"] for curve in charts["score-pictures"]["curves"]] == [[50] * 3, [88, 86, 84]]
+    assert {c["label"]: c["y"] for c in charts["distance-pictures"]["curves"]} == {
+        "generated to nearest real": [0.3] * 3,
+        "threshold ε": [0.1] * 3,
+    }
 
 
 def test_what_training_writes_is_what_the_page_reads(make_set, tmp_path):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from kit.commands.looking import report as kit_report
 from kit.commands.looking import runs as kit_runs
 from kit.errors import KitError
 from kit.report.comparison import write_comparison
-from kit.report.table import COLUMNS
+from kit.report.facts import read
+from kit.report.table import COLUMNS, STALE, rankings, sections
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
+OTHER = {"name": "inception", "weights": "8" * 64, "input_size": 299, "resize": "pillow-bicubic", "dtype": "float32"}
 
 
 @pytest.fixture
@@ -41,6 +46,80 @@ def test_the_terminal_has_the_pages_columns_and_like_scores_in_order(workplace, 
     assert "broken" in said.err
 
 
+SCORES = {
+    "new": None,
+    "other": {"fid": 1.0, "features": OTHER},
+    "fair": {"fid": 50.0},
+    "damaged": None,
+    "best": {"fid": 20.0},
+    "few": {"fid": 2.0, "count": 10},
+    "thief": {"fid": 3.0, "distance": 0.11},
+    "older": {"fid": 4.0, "archive": "0" * 64},
+    "folder": {"fid": 30.0, "archive": None},
+}
+"""Runs and what their scores differ in; ε is 0.1."""
+
+
+@pytest.fixture
+def found(make_run, make_score, tmp_path):
+    for name, changes in SCORES.items():
+        run = make_run(tmp_path / name, ticks=1)
+        if changes:
+            make_score(run, **changes)
+    (tmp_path / "damaged" / "score.json").write_text(json.dumps({"fid": 3}))
+    return [read(tmp_path / name, now=NOW) for name in SCORES]
+
+
+def test_like_stands_with_like(found):
+    parted = sections(found, rankings(found))
+    assert [[found[i].path.name for i in section.members] for section in parted] == [
+        ["best", "folder", "fair", "thief"],  # too near to the training set comes last, whatever its number
+        ["other"],
+        ["few"],
+        ["damaged"],
+        ["older"],
+        ["new"],
+    ]
+    assert parted[0].apart is None
+    assert "features (resnet18 and inception)" in parted[1].apart
+    assert "generated pictures (256 and 10)" in parted[2].apart
+    assert "no score" in parted[3].apart
+    assert (parted[4].apart, parted[5].apart) == (STALE, "not scored yet")
+
+
+def test_rankings_say_what_they_are_rankings_by(found, make_run, make_score, tmp_path):
+    assert [(group.letter, group.by) for group in rankings(found)] == [("A", "MiFID"), ("B", "MiFID"), ("C", "MiFID")]
+    bare = [make_run(tmp_path / f"bare{i}", ticks=1) for i in range(2)]
+    for run, fid in zip(bare, (9.0, 8.0), strict=True):
+        make_score(run, fid=fid, mifid=None, epsilon=None)
+    (group,) = rankings([read(run, now=NOW) for run in bare])
+    assert (group.by, group.members, group.apart) == ("FID", [1, 0], None)
+
+
+def test_nothing_is_apart_from_nothing(found):
+    new = [facts for facts in found if facts.path.name == "new"]
+    (section,) = sections(new, rankings(new))
+    assert (section.members, section.apart) == ([0], None)
+    assert sections([], rankings([])) == []
+
+
+@pytest.mark.parametrize(
+    ("archive", "result", "expected"),
+    [("a", {"sha256": "a"}, False), ("a", {"sha256": "b"}, True), (None, {"sha256": "b"}, False), ("a", None, False)],
+)
+def test_a_score_of_another_zip_is_stale(make_score, tmp_path, archive, result, expected):
+    assert make_score(tmp_path, archive=archive).stale(result) is expected
+
+
+def test_programs_read_the_same_order_and_the_same_reasons(workplace, capsys):
+    kit_runs(as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == ["better", "worse", "stale", "[bold]odd <script>"]
+    assert [row["fid"] for row in rows] == [50.0, 70.0, 1.0, None]
+    assert [row["apart"] for row in rows] == [None, None, STALE, "not scored yet"]
+    assert rows[0]["features"] == "resnet18"
+
+
 def test_the_page_of_all_runs(workplace, capsys):
     kit_runs(as_page=True)
     page = workplace / capsys.readouterr().out.strip()
@@ -49,6 +128,16 @@ def test_the_page_of_all_runs(workplace, capsys):
     assert all(f"<bdi>{name}</bdi>" in text for name in ("better", "worse", "stale"))
     assert "&lt;script&gt;</bdi>" in text
     assert "Left out:" in text
+
+
+def test_the_page_itself_is_not_taken_for_a_run(make_run, tmp_path, capsys):
+    runs = [make_run(tmp_path / name, ticks=1) for name in ("a", "b")]
+    for _ in range(2):
+        kit_report(sorted(tmp_path.iterdir()), with_neighbours=False)
+    page = Path(capsys.readouterr().out.splitlines()[-1])
+    assert page == tmp_path / "comparison.html"
+    assert "Left out" not in page.read_text(encoding="utf-8")
+    assert all(run.name in page.read_text(encoding="utf-8") for run in runs)
 
 
 def test_without_runs_it_says_so(tmp_path, monkeypatch):
