@@ -126,8 +126,10 @@ def train(
                         real_logits, fake_logits = (
                             crew.gather(exact(D(shown, y)), own, part) for shown in (real_seen, fake_seen)
                         )
+                    with device.autocast_twice():
+                        steepness = penalty(D, real_seen, fake_seen, y, random)
                     loss_D = part.weight * loss.critic(real_logits, fake_logits, recipe.real_label)
-                    loss_D = loss_D + penalty_weight * own.weight * penalty(D, real_seen, fake_seen, y, random)
+                    loss_D = loss_D + penalty_weight * own.weight * steepness
                 players.scaler_D.scale(loss_D).backward()
                 seen.append(
                     Seen(part, own, z, y, real_seen, fake, real_logits.detach(), fake_logits.detach(), loss_D.detach())

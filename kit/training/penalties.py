@@ -1,7 +1,7 @@
 """What D pays for steep gradients, as functions in a table, all with one signature.
 
-A penalty differentiates D's gradient once more, which half precision does not survive: the loop calls it outside
-autocast, and it runs D itself, in fp32.
+A penalty runs D itself and differentiates D's gradient once more, which fp16 does not survive: the loop calls it in a
+precision of its own (`Device.autocast_twice`). Slopes come out as fp32, as the pictures are, and so do their norms.
 """
 
 from __future__ import annotations

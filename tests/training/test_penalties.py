@@ -7,6 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from kit.models import zoo
+from kit.training import players
+from kit.training.device import Device
 from kit.training.penalties import PENALTIES
 from kit.training.streams import Stream
 
@@ -111,3 +114,22 @@ def test_pictures_get_no_gradient(name, setting):
     PENALTIES[name](D, real, fake, y, random())
     assert not real.requires_grad
     assert not fake.requires_grad
+
+
+@pytest.mark.parametrize("name", [name for name, row in zoo.ZOO.items() if row.recipe.penalty != "none"])
+def test_a_penalty_in_bf16_pulls_the_weights_where_it_does_in_fp32(name):
+    recipe = zoo.get(name).override(["width=8", "batch=8"])
+    exact = Device(torch.device("cpu"), "CPU", torch.float32)
+    D = players.build(recipe, size=32, channels=3, classes=0, seed=0, device=exact).D.train()
+    real, fake = torch.rand(2, 8, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def pull(precision):
+        D.zero_grad()
+        with Device(torch.device("cpu"), "CPU", precision).autocast_twice():
+            penalty = PENALTIES[recipe.penalty](D, real, fake, torch.zeros(8, dtype=torch.int64), random())
+        penalty.backward()
+        return torch.cat([weight.grad.flatten() for weight in D.parameters() if weight.grad is not None])
+
+    plain = pull(torch.float32)
+    assert (pull(torch.bfloat16) - plain).norm() < 0.05 * plain.norm()
+    assert torch.equal(pull(torch.float16), plain), "fp16 has not the range: fp32 in its place"
