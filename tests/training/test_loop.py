@@ -80,8 +80,11 @@ def test_each_players_step_moves_only_that_player(name, prepared, frozen, moving
 
 
 def textbook(recipe, state, batches, *, iterations, plan):
-    """The same training without any of the loop's shortcuts: no shared graph, no frozen D, no tables of settings."""
-    G, D = copy.deepcopy(state.G), copy.deepcopy(state.D)
+    """The same training without any of the loop's shortcuts: no shared graph, no frozen D, no tables of settings.
+
+    Channels come first in memory.
+    """
+    G, D = (copy.deepcopy(net).to(memory_format=torch.contiguous_format) for net in (state.G, state.D))
     opt_G = players.OPTIMIZERS[recipe.optimizer](G.parameters(), recipe.lr_g, recipe)
     opt_D = players.OPTIMIZERS[recipe.optimizer](D.parameters(), recipe.lr_d, recipe)
     loss, penalty = LOSSES[recipe.loss], PENALTIES[recipe.penalty]
@@ -130,6 +133,19 @@ def textbook(recipe, state, batches, *, iterations, plan):
             torch.nn.utils.clip_grad_norm_(G.parameters(), recipe.grad_clip)
         opt_G.step()
     return G, D
+
+
+def test_the_fused_optimizer_takes_the_papers_steps():
+    recipe = ZOO["dcgan"].recipe
+    random = torch.Generator().manual_seed(0)
+    weight, other = (torch.nn.Parameter(torch.ones(5, 3)) for _ in range(2))
+    ours = players.OPTIMIZERS["adam"]([weight], recipe.lr_g, recipe)
+    plain = torch.optim.Adam([other], lr=recipe.lr_g, betas=(recipe.beta1, recipe.beta2), fused=False, foreach=False)
+    for _ in range(10):
+        weight.grad = other.grad = torch.randn(5, 3, generator=random)
+        ours.step()
+        plain.step()
+    torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-7)
 
 
 SETTINGS = {
