@@ -10,6 +10,7 @@ saves each picture with `save_image`, and packs the folder with `shutil.make_arc
 from __future__ import annotations
 
 import argparse
+import copy
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from kit.generation.pack import pack
 from kit.generation.standing import draw
 from kit.models import zoo
 from kit.models.recipe import Recipe
-from kit.training import device
+from kit.training import device, players
 
 DOGS = COMPETITIONS["generative-dog-images"]
 BATCH = 64
@@ -59,13 +60,14 @@ def theirs(generator: nn.Module, recipe: Recipe, count: int, out: Path) -> None:
 def lines(*, count: int, repeats: int, width: int) -> Iterator[Line]:
     """The one line: from a generator to a zip."""
     recipe = zoo.get("dcgan").override([f"width={width}"])
-    where = device.choose().kind
-    generator = zoo.build(recipe, size=DOGS.size, channels=3, classes=0)[0].eval().to(where)
+    state = players.build(recipe, size=DOGS.size, channels=3, classes=0, seed=0, device=device.choose())
+    generator = state.ema.module.eval()  # as training leaves it
+    plain = copy.deepcopy(generator).to(memory_format=torch.contiguous_format)
     with tempfile.TemporaryDirectory() as scratch:
         yield compare(
             f"generating and packing {count:,} pictures",
             partial(ours, generator, recipe, count, Path(scratch) / "ours.zip"),
-            partial(theirs, generator, recipe, count, Path(scratch) / "theirs.zip"),
+            partial(theirs, plain, recipe, count, Path(scratch) / "theirs.zip"),
             repeats=repeats,
             pictures=count,
         )
