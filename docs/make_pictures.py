@@ -1,7 +1,8 @@
 """Makes pictures of the documents.
 
 python docs/make_pictures.py                                crops of docs/data.md: 12 samples under each crop policy
-python docs/make_pictures.py --report runs/dcgan-demo-1     the README's screenshot of a report, in a headless Chromium
+python docs/make_pictures.py --readme runs/dcgan-demo-1     the README's two, of what `make demo` has made: its dogs
+                                                            with those it drew; its report in a headless Chromium
 """
 
 from __future__ import annotations
@@ -17,22 +18,40 @@ import torch
 from PIL import Image
 
 from kit.competition import COMPETITIONS
-from kit.data import synthetic
+from kit.data import dataset, synthetic
 from kit.data.contact import mosaic
 from kit.data.crops import CROPS, CropSettings
 from kit.data.packed import Batches
 from kit.data.prepare import prepare
+from kit.generation.pictures import read_pictures
+from kit.runs import IMAGES as ZIP
+from kit.runs import read_run
 
 IMAGES = Path(__file__).parent / "images"
 COUNT, COLUMNS = 12, 6
 
 
+SHOWN, ACROSS, BETWEEN = 24, 8, 10
+"""Pictures of the set and as many of the run, how many in a row, and pixels between the two."""
+
 SCREEN = 1100, 1010
 """Width and height of the screenshot, pixels."""
 
 
+def demo(run: Path) -> None:
+    """Pictures from all over a run's set above the first of its zip."""
+    prepared = dataset.load(Path(read_run(run)["data"]["path"]))
+    rows = np.linspace(0, len(prepared.images) - 1, SHOWN).astype(int)
+    drawn = [pixels for _, pixels in read_pictures(run / ZIP, limit=SHOWN)]
+    above, below = (mosaic(tiles, columns=ACROSS) for tiles in (prepared.images[rows], np.stack(drawn)))
+    sheet = Image.new("RGB", (above.width, above.height + BETWEEN + below.height), "white")
+    sheet.paste(above, (0, 0))
+    sheet.paste(below, (0, above.height + BETWEEN))
+    _save(sheet, "demo.png", colours=256)
+
+
 def report(run: Path) -> None:
-    """The head of a run's report, in 64 colours: a quarter of the bytes."""
+    """The head of a run's report."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -47,8 +66,13 @@ def report(run: Path) -> None:
         screen = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     finally:
         browser.quit()
-    few = screen.quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    few.save(IMAGES / "report.png", optimize=True)
+    _save(screen, "report.png", colours=64)
+
+
+def _save(picture: Image.Image, name: str, *, colours: int) -> None:
+    """In few colours, which takes a quarter of the bytes."""
+    few = picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(IMAGES / name, optimize=True)
 
 
 def crops() -> None:
@@ -73,9 +97,13 @@ def crops() -> None:
 def main() -> None:
     """Makes what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--report", type=Path, metavar="RUN", help="screenshot of this run's report.html")
-    run = parser.parse_args().report
-    report(run) if run else crops()
+    parser.add_argument("--readme", type=Path, metavar="RUN", help="the README's pictures, of this run")
+    run = parser.parse_args().readme
+    if run is None:
+        crops()
+    else:
+        demo(run)
+        report(run)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 import time
 from datetime import datetime
@@ -77,11 +78,14 @@ class Stopwatch:
 
     Args:
         started_at: when the clock began to run, in seconds since 1970 (`time.time()`), if that was before this process,
-            as in a kernel; None: the process's start.
+            as in a kernel; None: the process's start, but in an interactive session (IPython, a notebook) now.
     """
 
     def __init__(self, started_at: float | None = None) -> None:
-        age = process_age() if started_at is None else time.time() - started_at
+        if started_at is not None:
+            age = time.time() - started_at
+        else:
+            age = 0.0 if hasattr(builtins, "__IPYTHON__") else process_age()
         self._origin = time.monotonic() - age
 
     @property

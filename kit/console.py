@@ -37,8 +37,19 @@ LINE_S = 10.0
 
 
 def stderr() -> Console:
-    """The console for talk; results go to stdout."""
-    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    """The console for talk; results go to stdout.
+
+    It is a terminal only where there is one: not in a pipe whose environment asks for colours, and not under a
+    notebook's `!kit …`, which gives its command a terminal but keeps every line that was to be written over.
+    """
+    terminal = sys.stderr.isatty() and not _in_a_cell()
+    force = None if terminal else False
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, force_terminal=force)
+
+
+def _in_a_cell() -> bool:
+    """Whether what this process prints lands in a notebook's cell; Jupyter's kernels leave these in the environment."""
+    return "JPY_PARENT_PID" in os.environ or "inline" in os.environ.get("MPLBACKEND", "")
 
 
 @contextlib.contextmanager
@@ -115,8 +126,7 @@ class TrainingScreen:
             from IPython.display import display
 
             self._cell = display(self._panel, display_id=True)
-        elif self._console.is_interactive and "JPY_PARENT_PID" not in os.environ:
-            # A notebook's `!kit train` runs in what looks like a terminal, but what it prints lands in a cell.
+        elif self._console.is_interactive:
             self._live = ResizableLive(
                 console=self._console, transient=True, refresh_per_second=2, get_renderable=lambda: self._panel
             )

@@ -107,7 +107,8 @@ class Panel:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
     def __repr__(self) -> str:
-        console = Console(width=100, file=io.StringIO())
+        # Text alone: a notebook's kernel asks for colours, and in one a console shows an empty output for each text.
+        console = Console(width=100, file=io.StringIO(), force_jupyter=False, force_terminal=False)
         with console.capture() as text:
             console.print(self)
         return text.get()

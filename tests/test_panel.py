@@ -186,7 +186,6 @@ def test_in_a_terminal_events_stay_when_the_panel_is_gone(monkeypatch):
     file = io.StringIO()
     terminal = Console(file=file, force_terminal=True, force_interactive=True, width=90, height=30)
     monkeypatch.setattr(consoles, "stderr", lambda: terminal)
-    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
     with TrainingScreen(Clock(10)) as screen:
         screen.planned(record())
         screen.ticked(tick(100))
@@ -211,16 +210,39 @@ def test_another_width_clears_what_the_terminal_has_broken_into_lines():
         assert file.getvalue().count(CLEAR) == 1
 
 
-def test_under_a_notebooks_kernel_there_is_no_panel_though_its_pipe_says_it_is_a_terminal(monkeypatch):
-    file = io.StringIO()
-    terminal = Console(file=file, force_terminal=True, force_interactive=True, highlight=False, soft_wrap=True)
-    monkeypatch.setattr(consoles, "stderr", lambda: terminal)
-    monkeypatch.setenv("JPY_PARENT_PID", "1")
+class Tty(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "environment", "terminal"),
+    [
+        (Tty, {}, True),
+        (Tty, {"JPY_PARENT_PID": "1"}, False),  # a notebook's `!kit train`
+        (Tty, {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}, False),  # the same, another front end
+        (io.StringIO, {"FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_there_is_a_panel_only_where_it_can_be_drawn_over(monkeypatch, stream, environment, terminal):
+    for name in ("JPY_PARENT_PID", "MPLBACKEND", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm", **environment}.items():
+        monkeypatch.setenv(name, value)
+    file = stream()
+    monkeypatch.setattr(sys, "stderr", file)
     with TrainingScreen(Clock(10)) as screen:
         screen.planned(record())
         screen.ticked(tick(100))
-    assert "100 pictures (2%)" in file.getvalue()
-    assert "\x1b[1A" not in file.getvalue()
+        screen.refresh()
+    assert ("\x1b[" in file.getvalue()) == terminal
+    assert ("100 pictures (2%)" in file.getvalue()) == (not terminal)
+
+
+def test_a_session_at_the_keyboard_is_older_than_its_runs(monkeypatch):
+    assert Stopwatch().seconds() > 0.05  # of this process, its imports and all
+    monkeypatch.setattr("builtins.__IPYTHON__", True, raising=False)
+    assert Stopwatch().seconds() < 0.05
 
 
 def test_in_a_notebook_one_cell_is_written_anew(monkeypatch):
