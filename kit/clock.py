@@ -5,10 +5,14 @@ from __future__ import annotations
 import builtins
 import re
 import time
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from kit.errors import KitError
+
+T = TypeVar("T")
 
 _IMPORTED = time.monotonic()
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -100,3 +104,21 @@ class Stopwatch:
     def add(self, seconds: float) -> None:
         """Counts what an earlier process used on the same run."""
         self._origin -= seconds
+
+
+class Waited(Generic[T]):
+    """The items of something, and how many seconds were spent on waiting for them."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self.seconds = 0.0
+        self._items = iter(items)
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        began = time.monotonic()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.monotonic() - began

@@ -88,6 +88,7 @@ def conclude(job: Job, why: str, *, clock: Stopwatch, listener: Listener) -> Run
     with work.stop:
         opening.begin_part(work)
         _finish(work, why)
+        _keep(work)
     return work.run
 
 
@@ -95,13 +96,13 @@ def _finish(work: Work, why: str) -> None:
     """The zip, unless a signal leaves no time for a better one, and the last words of `run.json`."""
     work.session.dismiss()
     work.ballast.unlink(missing_ok=True)
-    stopped = work.clock.seconds()
+    stopped, generating_s = work.clock.seconds(), 0.0
     kept = work.stop.signal and work.images.exists()
     if not kept:
         if why in ENDS:
             work.selection.ended(stopped)
         with contextlib.suppress(delivery.AbandonedError):
-            delivery.deliver(work)
+            generating_s = delivery.deliver(work)
     work.note_part()
     # A run that was cut short can go on; one that was not has come to its end.
     cut_short = why not in ENDS
@@ -109,7 +110,11 @@ def _finish(work: Work, why: str) -> None:
         state="stopped" if cut_short else "finished",
         why=why,
         signal=work.stop.signal.name if work.stop.signal else None,
-        seconds={"finishing": round(work.clock.seconds() - stopped, 3), "in_all": round(work.clock.seconds(), 3)},
+        seconds={
+            "finishing": round(work.clock.seconds() - stopped, 3),
+            "generating": round(generating_s, 3),
+            "in_all": round(work.clock.seconds(), 3),
+        },
     )
 
 

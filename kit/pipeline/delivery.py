@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from kit.clock import Waited
 from kit.data.contact import mosaic
 from kit.errors import KitError
 from kit.files import atomic
@@ -34,15 +35,18 @@ class AbandonedError(Exception):
     """A zip was given up, because there is no time for it and an older one stands."""
 
 
-def deliver(work: Work) -> None:
-    """Writes `images.zip` and its record.
+def deliver(work: Work) -> float:
+    """Writes `images.zip` and its record; says how many seconds it waited for pictures.
 
     Raises:
         AbandonedError: a signal asked for the end meanwhile, or the budget is used up, and an earlier zip stays.
         KitError: the disk is full.
     """
     generator, pictures = work.selection.best()
-    batches = _while_there_is_time(work, _sample(work, work.count, work.rules.size, generator=generator))
+    began = work.clock.seconds()
+    waited = Waited(_sample(work, work.count, work.rules.size, generator=generator))
+    once_s = work.clock.seconds() - began  # standing statistics
+    batches = _while_there_is_time(work, waited)
     made = _write(work, batches, work.images, work.count, told=True)
     work.run.update(
         result={
@@ -56,6 +60,7 @@ def deliver(work: Work) -> None:
             "weights_sha256": checkpoint.weights_digest(generator),
         }
     )
+    return once_s + waited.seconds
 
 
 def time_trial(work: Work, count: int) -> tuple[float, float]:

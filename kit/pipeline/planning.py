@@ -7,6 +7,7 @@ import dataclasses
 from kit.errors import KitError
 from kit.pipeline import delivery, schedules
 from kit.pipeline.work import Work
+from kit.report import keep
 from kit.scoring import during
 from kit.training import budget, memory
 
@@ -50,12 +51,13 @@ def make_plan(work: Work) -> None:
     if budget_s is None:
         return
     _measure_reserve(work)  # the first trial also warms up threads and caches
-    reserve_s = _measure_reserve(work)
+    reserve_s, keepsakes_s = _measure_reserve(work)
     now = work.clock.seconds()
     if not work.used_s:  # a run that goes on with no time left to train comes to its end with what it has
         budget.require_enough(budget_s, started_s=now, reserve_s=reserve_s, count=work.count)
     rate = _measure_rate(work)
-    _plan_rest(work, budget.Plan(budget_s, now, reserve_s, pictures=0, spare_s=work.spare_s), rate)
+    plan = budget.Plan(budget_s, now, reserve_s, pictures=0, spare_s=work.spare_s, keepsakes_s=keepsakes_s)
+    _plan_rest(work, plan, rate)
 
 
 def correct(work: Work, plan: budget.Plan, rate: float) -> None:
@@ -66,7 +68,8 @@ def correct(work: Work, plan: budget.Plan, rate: float) -> None:
         plan: that held so far.
         rate: pictures a second that training sees now.
     """
-    _plan_rest(work, dataclasses.replace(plan, reserve_s=_measure_reserve(work)), rate)
+    reserve_s, keepsakes_s = _measure_reserve(work, whole_s=_last_zip_s(work))
+    _plan_rest(work, dataclasses.replace(plan, reserve_s=reserve_s, keepsakes_s=keepsakes_s), rate)
 
 
 def _plan_rest(work: Work, plan: budget.Plan, rate: float) -> None:
@@ -76,13 +79,22 @@ def _plan_rest(work: Work, plan: budget.Plan, rate: float) -> None:
     schedules.note_plan(work)
 
 
-def _measure_reserve(work: Work) -> float:
-    """Seconds to keep back."""
+def _measure_reserve(work: Work, *, whole_s: float = 0.0) -> tuple[float, float]:
+    """Seconds to keep back, and those of them that are for film and page; `whole_s` is what a whole zip took."""
     trial = min(work.count, TRIAL)
     once_s, trial_s = delivery.time_trial(work, trial)
     once_s += work.selection.reserve_s
-    finish_s = budget.reserve(trial_s, trial=trial, count=work.count, once_s=once_s, spare_s=work.spare_s)
-    return finish_s + budget.keepsakes(work.job.budget_s or 0.0)
+    finish_s = budget.reserve(
+        trial_s, trial=trial, count=work.count, once_s=once_s, whole_s=whole_s, spare_s=work.spare_s
+    )
+    keepsakes_s = keep.reserve(work.job.budget_s or 0.0, tile=work.shape.size, columns=delivery.GRID_COLUMNS)
+    return finish_s + keepsakes_s, keepsakes_s
+
+
+def _last_zip_s(work: Work) -> float:
+    """Seconds that the last whole zip of this process took; 0: there was none."""
+    begun = work.run.record["parts"][-1]["from"]
+    return next((taken["seconds"] for taken in reversed(work.run.record["rescues"]) if taken["at"] >= begun), 0.0)
 
 
 def _measure_rate(work: Work) -> float:

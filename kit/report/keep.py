@@ -17,6 +17,7 @@ from PIL import Image
 from kit.generation.film import has_encoder
 from kit.report.pictures import FRAMES, film, grids, open_picture
 from kit.runs import read_run
+from kit.training import budget
 
 SPARE_S = 1.5
 """Seconds left alone for taking the process down."""
@@ -33,6 +34,30 @@ GALLERY = 1100
 
 MARGIN = 1.5
 """An estimate is taken so many times: a shared machine slows."""
+
+
+def reserve(budget_s: float, *, tile: int, columns: int) -> float:
+    """Seconds of a budget to keep back for the film and the page of a run, by what a frame takes here and now.
+
+    Args:
+        budget_s: seconds for the whole process.
+        tile: side of a picture on the run's grids, pixels.
+        columns: pictures in a row, and in a column.
+    """
+    side = columns * tile
+    ticks = math.ceil(budget_s / budget.tick_seconds(budget_s)) if budget_s else 0
+    return budget.keepsakes(budget_s, needed_s=needed((side, side), frames=ticks + 1))
+
+
+def needed(size: tuple[int, int], *, frames: int) -> float:
+    """Seconds that the film and the page of a run take in full, by what a frame takes here and now.
+
+    Args:
+        size: width and height of its grids, pixels.
+        frames: its grids, as far as it is known how many there will be.
+    """
+    frame_s = MARGIN * _frame_seconds(Image.effect_noise(size, 64).convert("RGB"))
+    return PAGE_S + frame_s * (min(frames, PAGE_FRAMES) + _film_frames(frames))
 
 
 def keep(run: Path, *, left_s: float | None, told_to_stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
@@ -55,7 +80,8 @@ def keep(run: Path, *, left_s: float | None, told_to_stop: Callable[[], bool], t
 def _keep(run: Path, left_s: float, told_to_stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
     ends = time.monotonic() + left_s
     found = grids(run)
-    frame_s = MARGIN * _frame_seconds(found[-1].path) if found else 1.0
+    last = open_picture(found[-1].path) if found else None
+    frame_s = MARGIN * (_frame_seconds(last) if last else 1.0)
 
     def page_frames() -> int | None:
         """Frames that there is time for in the page; None: there is none for a page at all."""
@@ -72,7 +98,7 @@ def _keep(run: Path, left_s: float, told_to_stop: Callable[[], bool], tell: Call
         tell(f"no time left for the film and the page: `kit report {run}` makes them")
         return
     for_film_s = ends - time.monotonic() - PAGE_S - reserved * frame_s
-    affordable = int(min(for_film_s / frame_s / (1 + MP4_FACTOR * has_encoder()), FRAMES))
+    affordable = int(min(for_film_s / frame_s / _film_frames(1), FRAMES))
     if min(affordable, len(found)) > 1:
         film(run, most=affordable, progress=watch)
         if not has_encoder():
@@ -95,13 +121,16 @@ def _keep(run: Path, left_s: float, told_to_stop: Callable[[], bool], tell: Call
     write_report(run, gallery=gallery, most_frames=frames)
 
 
-def _frame_seconds(grid: Path) -> float:
+def _frame_seconds(picture: Image.Image) -> float:
     """What a frame of the GIF takes here and now."""
     began = time.monotonic()
-    picture = open_picture(grid)
-    if picture is not None:
-        picture.quantize(256, method=Image.Quantize.FASTOCTREE)
+    picture.quantize(256, method=Image.Quantize.FASTOCTREE)
     return time.monotonic() - began
+
+
+def _film_frames(grids: int) -> float:
+    """The films of so many grids, counted in frames of the GIF."""
+    return min(grids, FRAMES) * (1 + MP4_FACTOR * has_encoder())
 
 
 def _gallery_seconds(record: dict[str, Any]) -> float | None:

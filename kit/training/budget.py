@@ -22,8 +22,8 @@ SLOWEST = 3.0
 CHECKPOINT_SHARE, CHECKPOINT_MOST_S = 0.05, 60.0
 """At most this much of a budget, and so many seconds, are lost when the process is killed."""
 
-KEEPSAKES_SHARE, KEEPSAKES_MOST_S = 0.02, 15.0
-"""What the film and the page of a run get of a budget, and the seconds beyond which they need no more."""
+KEEPSAKES_SHARE = 0.03
+"""What the film and the page of a run may get of a budget."""
 
 RESCUE_SHARE = 0.03
 """What all rescues together may cost of a budget, and the cost below which the first is taken at once."""
@@ -41,6 +41,7 @@ class Plan:
     reserve_s: float  # kept back for generating, packing and checking
     pictures: int  # that training is expected to see: what learning-rate schedules run over
     spare_s: float = SPARE_S  # of it, for what no trial measures
+    keepsakes_s: float = 0.0  # of it, for the film and the page
     rate: float = 0.0  # pictures a second that training sees at this speed of the machine; 0: not known
 
     @property
@@ -56,12 +57,17 @@ class Plan:
     @property
     def finish_s(self) -> float:
         """What generating, packing and checking should take, without the margin."""
-        return (self.reserve_s - self.spare_s - keepsakes(self.budget_s)) / MARGIN
+        return (self.reserve_s - self.spare_s - self.keepsakes_s) / MARGIN
 
 
-def keepsakes(budget_s: float) -> float:
-    """Seconds of a budget to keep back for a run's film and page, beside the reserve for its pictures."""
-    return min(KEEPSAKES_SHARE * budget_s, KEEPSAKES_MOST_S)
+def keepsakes(budget_s: float, *, needed_s: float) -> float:
+    """Seconds to keep back for a run's film and page, beside the reserve for its pictures.
+
+    Args:
+        budget_s: seconds for the whole process.
+        needed_s: what they would take in full.
+    """
+    return min(KEEPSAKES_SHARE * budget_s, needed_s)
 
 
 def spare(start_s: float) -> float:
@@ -69,17 +75,29 @@ def spare(start_s: float) -> float:
     return min(max(SPARE_S, SPARE_SHARE * start_s), SPARE_MOST_S)
 
 
-def reserve(trial_s: float, *, trial: int, count: int, once_s: float = 0.0, spare_s: float = SPARE_S) -> float:
+def reserve(
+    trial_s: float,
+    *,
+    trial: int,
+    count: int,
+    once_s: float = 0.0,
+    whole_s: float = 0.0,
+    spare_s: float = SPARE_S,
+) -> float:
     """Seconds to keep back for `count` pictures.
+
+    A trial is short, and may fall into a moment in which the machine has nothing else to do. What a whole zip has taken
+    is therefore the least, whatever a trial says later.
 
     Args:
         trial_s: what generating, packing and checking `trial` pictures took, seconds.
         trial: pictures of the trial.
         count: pictures there will be.
         once_s: what is paid once, however many pictures follow, seconds.
+        whole_s: what all `count` pictures took the last time, seconds; 0: there was none.
         spare_s: for what no trial measures, seconds.
     """
-    return (once_s + trial_s * count / trial) * MARGIN + spare_s
+    return max((once_s + trial_s * count / trial) * MARGIN, whole_s) + spare_s
 
 
 def require_enough(budget_s: float, *, started_s: float, reserve_s: float, count: int) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from kit.report import keep
 from kit.report.keep import PAGE_S, SPARE_S
-from kit.training import budget
 
 
 @pytest.fixture
@@ -90,9 +89,24 @@ def test_a_run_without_grids_has_a_page_alone(make_run, tmp_path):
     assert kept(run) == ({"report.html"}, [])
 
 
-@pytest.mark.parametrize(("budget_s", "share"), [(60.0, 1.2), (600.0, 12.0), (32_400.0, 15.0)])
-def test_the_reserve_covers_it(budget_s, share):
-    assert budget.keepsakes(budget_s) == pytest.approx(share)
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize(("frames", "filmed", "shown"), [(80, 80, 80), (200, 200, 120), (900, 300, 120)])
+@pytest.mark.parametrize("encoder", [True, False])
+def test_what_is_needed_is_what_a_whole_film_and_page_get(monkeypatch, frames, filmed, shown, encoder):
+    monkeypatch.setattr(keep, "has_encoder", lambda: encoder)
+    each = 1.5 * 0.1  # a frame, and the margin
+    expected = PAGE_S + shown * each + filmed * each * (4.5 if encoder else 1)
+    assert keep.needed((526, 526), frames=frames) == pytest.approx(expected)
+
+
+@pytest.mark.usefixtures("slow")
+def test_with_what_is_needed_the_film_is_whole(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(keep, "has_encoder", lambda: True)
+    run = make_run(tmp_path / "run", ticks=12)
+    files, said = kept(run, left_s=SPARE_S + keep.needed((34, 34), frames=13) + 0.5)
+    assert "report.html" in files
+    assert said in ([], ['film.gif alone: for film.mp4, `pip install "kit[video]"`'])
+    assert frames(run) == 13
 
 
 def test_the_page_knows_what_the_end_was_spent_on(make_run, tmp_path):

@@ -67,11 +67,27 @@ def test_what_is_no_moment_in_the_past_is_named(text):
 
 
 def test_a_plan_keeps_back_what_finishing_costs():
-    reserve = budget.reserve(2.0, trial=100, count=1000) + budget.keepsakes(300)
+    keepsakes_s = budget.keepsakes(300, needed_s=8)
+    reserve = budget.reserve(2.0, trial=100, count=1000) + keepsakes_s
     assert reserve > 26
-    plan = budget.Plan(300, started_s=10, reserve_s=reserve, pictures=1)
+    plan = budget.Plan(300, started_s=10, reserve_s=reserve, pictures=1, keepsakes_s=keepsakes_s)
     assert plan.deadline_s == pytest.approx(300 - reserve)
     assert plan.finish_s == pytest.approx(20)
+
+
+def test_a_lucky_trial_does_not_shrink_the_reserve_below_what_a_whole_zip_took():
+    quiet = budget.reserve(0.1, trial=100, count=1000)  # 1 s for all of them
+    assert quiet == pytest.approx(budget.MARGIN * 1 + budget.SPARE_S)
+    assert budget.reserve(0.1, trial=100, count=1000, whole_s=25) == pytest.approx(25 + budget.SPARE_S)
+    assert budget.reserve(3.0, trial=100, count=1000, whole_s=25) == pytest.approx(30 * budget.MARGIN + budget.SPARE_S)
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "needed_s", "kept_s"),
+    [(60.0, 9.0, 1.8), (240.0, 9.0, 7.2), (600.0, 9.0, 9.0), (600.0, 30.0, 18.0), (32_400.0, 30.0, 30.0)],
+)
+def test_film_and_page_get_what_they_need_up_to_a_share(budget_s, needed_s, kept_s):
+    assert budget.keepsakes(budget_s, needed_s=needed_s) == pytest.approx(kept_s)
 
 
 def test_what_is_paid_once_does_not_grow_with_the_count():
@@ -85,8 +101,7 @@ def test_what_is_set_aside_grows_with_what_the_start_took():
     assert [budget.spare(start_s) for start_s in (0, 5, 48, 3600)] == [4, 4, pytest.approx(7.2), 20]
     kept = [budget.reserve(1.0, trial=100, count=100, spare_s=spare_s) for spare_s in (4, 7)]
     assert kept[1] - kept[0] == pytest.approx(3)
-    reserve_s = kept[1] + budget.keepsakes(300)
-    assert budget.Plan(300, started_s=10, reserve_s=reserve_s, pictures=1, spare_s=7).finish_s == pytest.approx(1)
+    assert budget.Plan(300, started_s=10, reserve_s=kept[1], pictures=1, spare_s=7).finish_s == pytest.approx(1)
 
 
 def test_a_machine_that_slows_down_stops_earlier_and_only_so_much():
