@@ -135,7 +135,7 @@ def follow(
     """
     patience = client.patience
     began = reached = patience.now()
-    for wait in patience.polls():
+    for look, wait in enumerate(patience.polls()):
         try:
             submission = refresh(client, submission, competition)
             reached = patience.now()
@@ -154,7 +154,7 @@ def follow(
             return submission
         if patience.now() - began > SCORE_WAIT_S:
             break
-        if patience.now() == began:
+        if look == 0:
             say(f"waiting for the score of {submission.name}")
         patience.sleep(wait)
     raise KitError(
