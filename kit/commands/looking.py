@@ -95,9 +95,8 @@ def report(
     from kit.report.facts import read
     from kit.report.gallery import draw
     from kit.report.nearest import find
-    from kit.report.page import write_report
+    from kit.report.page import REPORT, came_with_its_page, write_report
     from kit.report.pictures import film, grids
-    from kit.runs import read_run
 
     comparison = out or runs[0].parent / "comparison.html"
     runs = [run for run in runs if run != comparison] or runs  # `runs/*` names the page that was written the last time
@@ -107,7 +106,12 @@ def report(
     if out:
         raise KitError(f"--out {out} is for the page that compares several runs", "leave it out, or name more runs")
     (run,) = runs
-    read_run(run)
+    if came_with_its_page(run):
+        say(
+            "the page stays as the kernel wrote it: a new one would be without the curves and grids, which stayed there"
+        )
+        typer.echo(run / REPORT)
+        return
     if grids(run):
         with bar("filming", unit="frames") as progress:
             film(run, progress=progress)

@@ -16,8 +16,8 @@ from kit.kaggle.versions import Version
 NEEDED = ("run.json", "images.zip")
 """Without these there is no submission."""
 
-WANTED = (*NEEDED, "score.json", "report.html")
-"""All that is fetched, in this order, where it is there: the smallest that tells most comes first."""
+WANTED = (*NEEDED, "score.json", "report.html", "samples.png", "film.gif", "checkpoint.pt")
+"""All that is fetched, in this order, where it is there: what is submitted, what is looked at, and the weights."""
 
 
 def fetch_output(
@@ -67,4 +67,5 @@ def _check_json(path: Path, name: str) -> None:
         raise KitError(f"{name}: what Kaggle sent is no JSON ({error.problem})", "run the command again") from error
 
 
-_VERIFY: dict[str, Callable[[Path, str], None]] = {".zip": check_zip, ".json": _check_json}
+_VERIFY: dict[str, Callable[[Path, str], None]] = {".zip": check_zip, ".json": _check_json, ".pt": check_zip}
+"""By suffix; what torch saves is a zip too."""

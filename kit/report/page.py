@@ -24,6 +24,7 @@ from kit.report.nearest import Nearest
 from kit.report.pictures import Grid
 from kit.report.table import STATES
 from kit.report.timeline import timeline
+from kit.runs import PROGRESS, read_run
 
 REPORT = "report.html"
 
@@ -93,6 +94,15 @@ def write_report(
     with atomic(path) as file:
         file.write(page)
     return path
+
+
+def came_with_its_page(run: Path) -> bool:
+    """Whether a run came out of a kernel with its page, and without the curves and grids that a new one would show.
+
+    Raises:
+        KitError: no run, or a damaged `run.json`.
+    """
+    return "kernel" in read_run(run) and (run / REPORT).is_file() and not (run / PROGRESS).is_file()
 
 
 def reason(facts: Facts) -> str:

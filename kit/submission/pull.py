@@ -112,4 +112,5 @@ def pull(
             progress=progress,
         )
     push.update(submission=submission.name)
+    client.say(f"the run lies in {folder}: `kit sample` and `kit report` take it")
     return submission

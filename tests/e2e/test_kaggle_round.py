@@ -80,7 +80,9 @@ def test_the_whole_round(kit: Callable[..., Result], server: KaggleServer, place
         "is running",
         "has come to its end",
         "64,000 pictures",
+        "the run lies in",
         "warning: the deadline",
+        "waiting for the score",
         "sent little",
     ):
         assert words in done.stderr

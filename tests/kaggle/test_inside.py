@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
+import kaggle_desk
 import kaggle_image
 import numpy as np
 import pytest
 from dog_files import LAYOUTS, clean_dogs
+from typer.testing import CliRunner
 
 from kit import pipeline, provenance
+from kit.cli import app
 from kit.competition import COMPETITIONS, DEFAULT
 from kit.errors import KitError
 from kit.generation.check import check
 from kit.generation.pack import pack
-from kit.kaggle import inside, kernel
-from kit.kaggle.spec import KERNELS, KernelSpec, find_spec, spec_text
+from kit.kaggle import inside, kernel, patience
+from kit.kaggle.spec import KERNELS, KernelSpec, find_spec, spec_text, write_spec
 from kit.runs import Run
 from kit.scoring import record as scores
 from kit.scoring import score as scoring
@@ -131,6 +135,7 @@ def test_its_results_are_those_of_a_run(ran, tmp_path):
     submission = make_submission(working, out=tmp_path / "submission")
     assert submission.images.count == COUNT
     record = json.loads((working / "run.json").read_text())
+    assert {score["features"]["name"] for score in submission.scores} <= {"own"}  # no foreign weights
     generator, _, shape, pictures = checkpoint.load_generator(working / "checkpoint.pt")
     assert (pictures, shape.size) == (record["result"]["pictures"], 64)
     assert checkpoint.weights_digest(generator) == record["result"]["weights_sha256"]
@@ -141,6 +146,40 @@ def test_nothing_of_its_machine_is_in_its_results(ran):
     assert str(folder) not in (folder / "working/run.json").read_text()
     if "no time left for the page" not in log:
         assert str(folder) not in (folder / "working/report.html").read_text()
+
+
+def test_what_is_pulled_is_a_run_to_sample_from_and_to_report_on(ran, server, clock, tmp_path, monkeypatch):
+    folder, _, spec = ran
+
+    def leaves(version):
+        files = {path.name: path.read_bytes() for path in (folder / "working").iterdir()}
+        [receipt] = re.findall(r'^RECEIPT = "(.+)"$', version.request["text"], flags=re.MULTILINE)
+        return files | {"run.json": files["run.json"].replace(RECEIPT.encode(), receipt.encode())}
+
+    def kit(*words):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.exception
+        return done
+
+    server.kernels.next_run = kaggle_desk.Run(leaves=leaves)
+    monkeypatch.setattr(patience, "PATIENCE", clock)
+    monkeypatch.chdir(tmp_path)
+    write_spec(spec)
+    done = kit("kernel", "run", "dcgan", "--no-submit")
+    [run] = re.findall(r"^the run lies in (\S+):", done.stderr, flags=re.MULTILINE)
+    assert {path.name for path in Path(run).iterdir()} == {path.name for path in (folder / "working").iterdir()} | {
+        "source.zip"
+    }
+    kit("sample", run, "--count", str(COUNT), "--out", "again.zip")
+    assert Path("again.zip").read_bytes() == (folder / "working/images.zip").read_bytes()
+
+    page = Path(run, "report.html")
+    page.write_text("with its curves")
+    assert kit("report", run).stdout == f"{page}\n"
+    assert page.read_text() == "with its curves"
+    page.unlink()  # a kernel may have had no time for it
+    assert kit("report", run).stdout == f"{page}\n"
+    assert "From latent to latent and back" in page.read_text()
 
 
 # ---- what goes wrong
@@ -255,6 +294,16 @@ def test_a_score_takes_no_more_time_than_there_is(session, monkeypatch, capsys, 
     session.score()
     assert asked == counts
     assert says in capsys.readouterr().out
+
+
+def test_it_chooses_its_generator_without_foreign_weights(mounts, tmp_path):
+    source = provenance.source_tree()
+    told = {"recipe": spec_text(tiny("biggan")), "slug": "biggan", "receipt": RECEIPT}
+    about = {"tree": source.digest, "commit": source.commit, "dirty": source.dirty}
+    folders = {"input": str(mounts), "working": str(tmp_path), "scratch": str(tmp_path / "scratch")}
+    job = inside.Session(**told, **about, **folders)._job(resume=False)
+    assert job.scores
+    assert (job.scores.features, job.scores.weights, job.scores.optional) == ("own", None, True)
 
 
 def test_without_data_it_says_what_to_do(session, capsys, tmp_path):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import kaggle_image
 import pytest
@@ -16,7 +14,6 @@ from kit.competition import COMPETITIONS, DEFAULT
 from kit.generation.check import check
 from kit.kaggle import kernel
 from kit.kaggle.spec import KernelSpec
-from kit.training import checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -80,21 +77,3 @@ def test_a_notebook_runs_cell_by_cell_and_shows_the_pictures(mounts, tmp_path, m
     assert not any(output.output_type == "error" for output in outputs)
     assert check(folder / "working/images.zip", competition=DOGS, count=COUNT).ok
     assert not (folder / kaggle_image.NETWORK).exists()
-
-
-def test_the_generator_alone_can_be_sampled_from(mounts, tmp_path):
-    """What `kit sample` does with a kernel's output."""
-    built = kernel.build(SPEC, tmp_path / "kernels")
-    done = kaggle_image.run(built.code, folder=tmp_path / "run", mounts=mounts)
-    assert done.returncode == 0, done.stdout
-    working = tmp_path / "run" / "working"
-    checkpoint.load_generator(working / "checkpoint.pt")
-    kit = [sys.executable, "-m", "kit", "sample", str(working), "--count", str(COUNT), "--out", "again.zip"]
-    subprocess.run(kit, cwd=tmp_path, check=True, env=_with_kit())
-    assert (tmp_path / "again.zip").read_bytes() == (working / "images.zip").read_bytes()
-
-
-def _with_kit() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -28,7 +28,7 @@ from kit.submission.round import run
 from kit.submission.source import read_source
 
 RECIPE = 'model = "dcgan"\nbudget = "1h"\ncount = 12\n'
-NAMES = ["images.zip", "report.html", "run.json", "source.zip"]
+NAMES = ["checkpoint.pt", "film.gif", "images.zip", "report.html", "run.json", "samples.png", "source.zip"]
 
 
 class Screen:
@@ -89,11 +89,11 @@ def test_from_a_recipe_to_a_submission(server: KaggleServer, built: Built, clock
         status="COMPLETE",
     )
     assert (push.status, push.submission) == ("COMPLETE", "little-dogs-v1")
-    assert sorted(path.name for path in push.output.iterdir()) == NAMES  # not the weights, not the pictures
+    assert sorted(path.name for path in push.output.iterdir()) == NAMES  # and nothing else that it left
     images = (tmp_path / "on-kaggle" / "images.zip").read_bytes()
     assert (submission.folder / "images.zip").read_bytes() == images
     assert tree_digest(read_source(submission.folder / "source.zip")) == built.source.digest == submission.source.tree
-    assert server.calls.count("storage") == 3
+    assert server.calls.count("storage") == 6
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert SIGNATURE.encode() not in written
 
@@ -118,15 +118,16 @@ def test_an_output_in_pages(page: int, server: KaggleServer, built: Built, clock
 def test_a_cut_download_goes_on_where_it_was(server: KaggleServer, built: Built, clock: Patience) -> None:
     server.fail("storage", None, Cut(70_000))
     assert run_it(built, clock).images.count == 12
-    assert server.ranges_asked() == [None, None, None, "bytes=65536-", None]
+    assert server.ranges_asked() == [None, None, None, "bytes=65536-", *[None] * 4]
 
 
 def test_and_in_the_next_command_too(server: KaggleServer, built: Built, clock: Patience) -> None:
     server.fail("storage", None, Cut(70_000), *[Cut(0)] * 6)
     with pytest.raises(KitError, match=r"images\.zip.*run the command again: it goes on from there"):
         run_it(built, clock)
+    asked = len(server.ranges_asked())
     assert run_it(built, clock).images.count == 12
-    assert server.ranges_asked()[-2] == "bytes=65536-"
+    assert server.ranges_asked()[asked:] == [None, "bytes=65536-", *[None] * 4]  # run.json is not asked for again
     assert server.calls.count("SaveKernel") == 1
 
 
@@ -172,6 +173,16 @@ def test_what_a_failed_kernel_left_is_kept_and_is_no_submission(
     assert run_it(built, clock).name == "little-dogs-v2"
 
 
+def test_a_cancelled_kernel_that_left_only_a_part(server: KaggleServer, built: Built, clock: Patience) -> None:
+    left = server.kernels.next_run.leaves
+    server.kernels.next_run = Run(
+        states=["RUNNING", "CANCEL_ACKNOWLEDGED"], leaves=lambda version: {"run.json": left(version)["run.json"]}
+    )
+    with pytest.raises(KitError, match="was cancelled, or ran out of its time: Kaggle says CANCEL_ACKNOWLEDGED"):
+        run_it(built, clock)
+    assert [path.name for path in output(built).iterdir()] == ["run.json"]
+
+
 def test_a_kernel_that_left_nothing(server: KaggleServer, built: Built, clock: Patience) -> None:
     server.kernels.next_run = Run(leaves=lambda version: {"notes.txt": b"x"})
     with pytest.raises(KitError, match=r"little-dogs/1 .COMPLETE. left no run\.json and no images\.zip"):
@@ -197,10 +208,20 @@ def test_an_output_that_is_not_what_it_should_be(
     assert ledger.all_submissions(tmp_path / "submissions").submissions == []
 
 
-def test_a_page_in_place_of_the_record(server: KaggleServer, built: Built, clock: Patience) -> None:
-    server.kernels.next_run = Run(leaves=lambda version: {"run.json": b"<html>", "images.zip": b"<html>"})
-    with pytest.raises(KitError, match=r"run\.json: what Kaggle sent is no JSON"):
+@pytest.mark.parametrize(
+    ("name", "words"), [("run.json", "no JSON"), ("images.zip", "no whole zip"), ("checkpoint.pt", "no whole zip")]
+)
+def test_a_page_in_place_of_a_file(
+    name: str, words: str, server: KaggleServer, built: Built, clock: Patience, tmp_path: Path
+) -> None:
+    """A log-in page of the network, say: it does not take the file's name, and the next call has the file."""
+    leaves = server.kernels.next_run.leaves
+    server.kernels.next_run = Run(leaves=lambda version: leaves(version) | {name: b"<html>"})
+    with pytest.raises(KitError, match=rf"{name}: what Kaggle sent is {words}"):
         run_it(built, clock)
+    assert not (output(built) / name).exists()
+    server.kernels.versions[SLUG][0].files |= {name: leaves(server.kernels.versions[SLUG][0])[name]}
+    assert run_it(built, clock).images.count == 12
 
 
 def test_the_code_of_a_submission_is_written_again(
