@@ -1,12 +1,16 @@
 """How do time and memory grow with the number of pictures and their size?
 
     python bench/growth.py [--pictures 1000,5000,20000] [--sizes 32,64,128] [--plot docs/images/growth.png]
+    python bench/growth.py --mapped 200000
 
 Each stage runs in a process of its own: preparing a folder of JPEGs, a fixed number of training steps from the prepared
 set, scoring (features, Fréchet, memorization) and packing. Time is CPU time of the process and its children, memory
 what it holds itself at its peak (anonymous pages: what is mapped from the disk can be given back at any time). The
 exponent is the slope of the logarithms: 1 is linear. Scoring holds the memorization distance, which compares every
 picture with every other: 2 is what it can be, and its memory stays flat, as it goes in chunks.
+
+`--mapped` trains from a set of so many pictures of 64×64 (12 KiB each) and prints what the process held itself at its
+peak. In a memory cgroup it shows that a small machine will do.
 """
 
 from __future__ import annotations
@@ -55,11 +59,15 @@ def preparing(folder: Path, count: int, size: int) -> None:
 
 def training(folder: Path, count: int, size: int) -> None:
     """A fixed number of steps from that set."""
+    train(packed.load(folder / "set"))
+
+
+def train(prepared: packed.PreparedSet) -> None:
+    """A fixed number of steps."""
     recipe = zoo.get("dcgan").override(["width=8", f"batch={BATCH}"])
     where = device.choose()
-    prepared = packed.load(folder / "set")
     batches = packed.Batches(prepared, seed=0, device=where.kind, flip=True)
-    state = players.build(recipe, size=size, channels=3, classes=0, seed=0, device=where)
+    state = players.build(recipe, size=prepared.size, channels=3, classes=0, seed=0, device=where)
     until = STEPS * BATCH
     list(loop.train(state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until))
 
@@ -91,6 +99,24 @@ STAGES: dict[str, Callable[[Path, int, int], None]] = {
 }
 
 
+def mapped(folder: Path, count: int, size: int) -> None:
+    """The same training from noise that was never prepared: a set too large to keep in memory."""
+    folder = folder / "set"
+    folder.mkdir()
+    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, size, size, 3))
+    rng = np.random.default_rng(0)
+    for start in range(0, count, 1000):
+        images[start : start + 1000] = rng.integers(0, 256, images[start : start + 1000].shape, dtype=np.uint8)
+    images.flush()
+    del images
+    with (folder / "samples.jsonl").open("w") as lines:
+        lines.writelines(json.dumps({"file": str(row), "holdout": row % 20 == 0}) + "\n" for row in range(count))
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    info = {"size": size, "channels": 3, "classes": []}
+    labels = np.full(count, -1, np.int16)
+    train(packed.PreparedSet(folder, info, images, labels, whole=images[:0], canvas=None, canvas_index=None))
+
+
 def measured(stage: str, folder: Path, count: int, size: int, answer: Path) -> None:
     """Runs a stage in this process and writes its CPU seconds and its peak of anonymous memory, in MB."""
     torch.set_num_threads(1)
@@ -104,7 +130,7 @@ def measured(stage: str, folder: Path, count: int, size: int, answer: Path) -> N
     before = anonymous()
     watcher.start()
     began = cpu_seconds()
-    STAGES[stage](folder, count, size)
+    {**STAGES, "mapped": mapped}[stage](folder, count, size)
     spent = cpu_seconds() - began
     over.set()
     watcher.join()
@@ -185,7 +211,15 @@ def main() -> None:
     parser.add_argument("--pictures", default="1000,5000,20000")
     parser.add_argument("--sizes", default="32,64,128")
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--mapped", type=int)
     options = parser.parse_args()
+    if options.mapped:
+        with tempfile.TemporaryDirectory() as name:
+            seconds, memory = in_a_process("mapped", Path(name), options.mapped, 64)
+            bytes_ = (Path(name) / "set" / "images.npy").stat().st_size
+        held = f"{bytes_ / 1e9:.1f} GB mapped, {memory:.0f} MB held"
+        print(f"{options.mapped:,} pictures: {held}, {seconds:.0f} s of CPU")
+        return
     counts, sizes = ([int(part) for part in text.split(",")] for text in (options.pictures, options.sizes))
     found = sweep("pictures, 64 px", [(count, 64) for count in counts], axis=0)
     if options.plot:
