@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NoReturn
 
 from kit import pipeline
 from kit.clock import Stopwatch
 from kit.errors import KitError
-from kit.runs import RECORD, read_run
+from kit.runs import CHECKPOINT, RECORD, read_run
 from kit.training import launch, memory, parallel
 
 Watching = Callable[[Stopwatch], AbstractContextManager[pipeline.Listener]]
@@ -42,7 +43,7 @@ def train(
 
     Raises:
         KitError: what `kit.pipeline.train` raises, in the process that has to say it.
-        SystemExit: the processes could not begin, and have said why; or this is one of them and has to end.
+        SystemExit: the processes could not begin, and have said why.
     """
     if launch.inside():
         _take_part(job, clock, watching)
@@ -64,15 +65,22 @@ def _take_part(job: pipeline.Job, clock: Stopwatch, watching: Watching) -> None:
         else:
             pipeline.follow(job, crew=crew)
     except parallel.LostError:
-        sys.exit(launch.LOST)
+        _leave(launch.LOST)
     except (MemoryError, RuntimeError) as error:
         if not memory.ran_out(error):
             raise
-        sys.exit(launch.OUT_OF_MEMORY)
+        _leave(launch.OUT_OF_MEMORY)
     except KitError:
         if crew.leads:
             raise
-        sys.exit(1)  # the first process says the same
+        _leave(1)  # the first process says the same
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends this process at once: an ordinary exit would wait for others that are in the midst of a step."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _launch(
@@ -88,19 +96,27 @@ def _launch(
         record = _record(job)
         if record is None or (ended.early and record == before) or record["state"] == "failed":
             if ended.code == launch.OUT_OF_MEMORY:
-                raise KitError("out of memory before training began", "take a smaller --set batch, or --set width")
+                raise _no_room()
             sys.exit(130 if ended.signal == signal.SIGINT else 1)
         if record["state"] != "running":
             return record
         # What these processes used counts already, up to their last checkpoint.
         started = began + sum(part["seconds"] for part in record["parts"][parts:])
-        if ended.code != launch.OUT_OF_MEMORY or not pipeline.economise(job, processes=count):
+        if ended.code != launch.OUT_OF_MEMORY:
+            break
+        if not pipeline.economise(job, processes=count):
+            if not (job.out / CHECKPOINT).exists():
+                raise _no_room()
             break
         arguments = [word for word in arguments if word != "--resume"] + ["--resume"]
         before = record
     clock = Stopwatch(started)
     with watching(clock) as listener:
         return pipeline.conclude(job, ended.why, clock=clock, listener=listener).record
+
+
+def _no_room() -> KitError:
+    return KitError("out of memory before training began", "take a smaller --set batch, or --set width")
 
 
 def _record(job: pipeline.Job) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.errors import KitError
-from kit.files import disk_error, read_json, write_json
+from kit.files import atomic, disk_error, read_json, write_json
 
 VERSION = 1
 RECORD, PROGRESS, CHECKPOINT, IMAGES, SCORE = "run.json", "progress.jsonl", "checkpoint.pt", "images.zip", "score.json"
@@ -44,8 +44,11 @@ class Run:
     def forget_after(self, pictures: int) -> None:
         """Drops the lines of `progress.jsonl` that a run which goes on from `pictures` will write again."""
         path = self.path / PROGRESS
-        lines = progress(self.path)[0]
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines if line["pictures"] <= pictures))
+        if not path.exists():
+            return
+        lines = [line for line in progress(self.path)[0] if line["pictures"] <= pictures]
+        with atomic(path) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 def read_run(path: Path) -> dict[str, Any]:

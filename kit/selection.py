@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from kit.errors import KitError
 from kit.files import require_space
 from kit.models.recipe import Recipe
 from kit.runs import CANDIDATES, CHECKPOINT, Run
-from kit.scoring.during import Watch
+from kit.scoring.during import GivenUpError, Watch
 from kit.scoring.ranking import key
 from kit.scoring.record import Score, comparable
 from kit.training import checkpoint
@@ -67,7 +68,7 @@ class Selection:
         """
         if self._watch:
             if self._watch.due(now_s):
-                self._add(now_s, self._watch.score(self._players.ema.module))
+                self._score(self._watch, now_s)
             return
         past = [moment for moment in MOMENTS if moment <= share]
         if share < 1 and len(self._entries) < len(past):
@@ -76,7 +77,7 @@ class Selection:
     def ended(self, now_s: float) -> None:
         """Scores the last state, so that it is a candidate like the others."""
         if self._watch and (not self._entries or self._entries[-1]["pictures"] != self._players.pictures):
-            self._add(now_s, self._watch.score(self._players.ema.module))
+            self._score(self._watch, now_s)
 
     def forget_after(self, pictures: int) -> None:
         """Drops candidates of a way that training does not take again: it goes on from `pictures`."""
@@ -110,6 +111,10 @@ class Selection:
 
     def _note(self, entries: list[dict[str, Any]]) -> None:
         self._run.record["candidates"] = entries
+
+    def _score(self, watch: Watch, now_s: float) -> None:
+        with contextlib.suppress(GivenUpError):
+            self._add(now_s, watch.score(self._players.ema.module))
 
     def _add(self, now_s: float, score: Score | None) -> None:
         pictures = self._players.pictures

@@ -186,13 +186,14 @@ def test_a_damaged_set_is_named(kit, workplace):
     assert not (workplace / "runs").exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
-def test_ctrl_c_exits_with_130(workplace):
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals for one process there")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_ctrl_c_exits_with_130_and_a_request_to_stop_with_0(workplace, number, code):
     command = [*KIT, "train", "--model", "dcgan", "--images", "100000000", *TINY]
     with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
             if "pictures/s" in line:
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code

@@ -95,6 +95,12 @@ class PreparedSet:
         return str(self.info["digest"])
 
     @property
+    def sources_digest(self) -> str:
+        """SHA-256, in hexadecimal, over the digests of the files that it was made from, as they were packed."""
+        digests = sorted(str(source["sha256"]) for source in self.info.get("sources", []))
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+    @property
     def competition(self) -> str:
         """Slug of the competition it was prepared for."""
         return str(self.info["competition"])

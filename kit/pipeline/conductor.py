@@ -12,7 +12,7 @@ import signal
 
 from kit.clock import Stopwatch
 from kit.data import packed
-from kit.errors import KitError
+from kit.errors import DiskFullError, KitError
 from kit.pipeline import delivery, opening, planning, recovery
 from kit.pipeline.job import Job, Listener
 from kit.pipeline.ticks import ENDS
@@ -47,17 +47,21 @@ def train(job: Job, *, clock: Stopwatch, listener: Listener, crew: Crew = ALONE)
         return work.run
     with work.stop, work.device.algorithms():
         planning.prepare_scores(work)
-        planning.make_plan(work)
+        try:
+            planning.make_plan(work)
+        except BaseException as error:
+            if _breaks_up(work, error):
+                opening.begin_part(work)  # whoever started the processes goes on from its record
+                work.ballast.unlink()
+            raise
         opening.begin_part(work)
         try:
             listener.planned(work.run.record)
-            work.save()
-            delivery.save_grid(work)
             why = recovery.train_on(work)
             _finish(work, why)
         except BaseException as error:
             work.ballast.unlink(missing_ok=True)
-            if work.session.crew.size > 1 and (isinstance(error, LostError) or memory.ran_out(error)):
+            if _breaks_up(work, error):
                 raise  # the others are in the midst of a step: `conclude` will do the rest
             with contextlib.suppress(KitError):  # a full disk; what stopped the run matters more
                 work.run.update(state="failed", why=str(error) or type(error).__name__)
@@ -92,17 +96,20 @@ def conclude(job: Job, why: str, *, clock: Stopwatch, listener: Listener) -> Run
     return work.run
 
 
+def _breaks_up(work: Work, error: BaseException) -> bool:
+    """Whether an error leaves a crew that cannot go on together."""
+    return work.session.crew.size > 1 and (isinstance(error, LostError) or memory.ran_out(error))
+
+
 def _finish(work: Work, why: str) -> None:
     """The zip, unless a signal leaves no time for a better one, and the last words of `run.json`."""
     work.session.dismiss()
     work.ballast.unlink(missing_ok=True)
     stopped, generating_s = work.clock.seconds(), 0.0
-    kept = work.stop.signal and work.images.exists()
-    if not kept:
+    if not (work.stop.signal and work.images.exists()):
         if why in ENDS:
             work.selection.ended(stopped)
-        with contextlib.suppress(delivery.AbandonedError):
-            generating_s = delivery.deliver(work)
+        why, generating_s = _deliver(work, why)
     work.note_part()
     # A run that was cut short can go on; one that was not has come to its end.
     cut_short = why not in ENDS
@@ -118,6 +125,24 @@ def _finish(work: Work, why: str) -> None:
     )
 
 
+def _deliver(work: Work, why: str) -> tuple[str, float]:
+    """The zip, or where it cannot be made and an earlier one stands, that one.
+
+    Returns:
+        Why the run ends then, and the seconds that went into generating.
+    """
+    try:
+        return why, delivery.deliver(work)
+    except delivery.AbandonedError:
+        return work.stop.why or why, 0.0
+    except (DiskFullError, MemoryError, RuntimeError) as error:
+        if not work.images.exists() or not (isinstance(error, DiskFullError) or memory.ran_out(error)):
+            raise
+        why = str(error) if isinstance(error, DiskFullError) else "out of memory"
+        work.say(f"{why}: the {work.images.name} that is there stays")
+        return why, 0.0
+
+
 def _keep(work: Work) -> None:
     """The film and the page, where there is time; told to stop by another program, there is none."""
     if work.stop.signal is signal.SIGTERM:
@@ -131,4 +156,5 @@ def _keep(work: Work) -> None:
     )
     now = work.clock.seconds()
     seconds = {**work.run.record["seconds"], "keeping": round(now - began, 3), "in_all": round(now, 3)}
-    work.run.update(seconds=seconds)
+    with contextlib.suppress(DiskFullError):  # the run is whole without these figures
+        work.run.update(seconds=seconds)

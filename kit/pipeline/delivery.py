@@ -68,12 +68,15 @@ def time_trial(work: Work, count: int) -> tuple[float, float]:
 
     Returns:
         Seconds that are paid once, however many pictures follow, and seconds for these pictures.
+
+    Raises:
+        AbandonedError: a signal asked for the end meanwhile, and there is a zip.
     """
     began = work.clock.seconds()
     batches = _sample(work, count, work.rules.size)  # takes standing statistics: as long for one picture as for all
     ready = work.clock.seconds()
     with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
-        _write(work, batches, Path(folder) / IMAGES, count)
+        _write(work, _unless_stopped(work, batches), Path(folder) / IMAGES, count)
     return ready - began, work.clock.seconds() - ready
 
 
@@ -118,10 +121,18 @@ def _write(work: Work, batches: Iterator[NDArray[np.uint8]], path: Path, count: 
 
 def _while_there_is_time(work: Work, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
     """Gives up when a signal asks for the end or the budget is used up, and an earlier zip stands to be kept."""
-    asked, budget_s = work.stop.signal, work.job.budget_s
-    for batch in batches:
+    budget_s = work.job.budget_s
+    for batch in _unless_stopped(work, batches):
         late = budget_s is not None and work.clock.seconds() > budget_s - work.spare_s / 2
-        if (late or work.stop.signal is not asked) and work.images.exists():
+        if late and work.images.exists():
+            raise AbandonedError
+        yield batch
+
+
+def _unless_stopped(work: Work, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Gives up when a signal asks for the end, and a zip stands to be kept."""
+    for batch in batches:
+        if work.stop.signal and work.images.exists():
             raise AbandonedError
         yield batch
 

@@ -45,6 +45,7 @@ def take_up(work: Work) -> bool:
     work.selection.forget_after(work.state.pictures)
     work.used_s = sum(part["seconds"] for part in record["parts"])
     work.clock.add(work.used_s)
+    work.session.thrift = schedules.thrift(work)
     return False
 
 
@@ -57,6 +58,7 @@ def begin_part(work: Work) -> None:
     weights = sum(p.numel() * p.element_size() for net in (work.state.G, work.state.D) for p in net.parameters())
     # Checkpoint: weights, average and two moments of Adam. Zip: no PNG or JPEG is larger than its pixels.
     checkpoint_bytes, zip_bytes = 4 * weights, work.count * work.rules.size**2 * len(work.rules.mode)
+    work.ballast.unlink(missing_ok=True)  # of a part that was killed
     set_aside(work.ballast, checkpoint_bytes + zip_bytes)
     source = provenance.source_tree()
     before = work.run.record
@@ -86,14 +88,14 @@ def begin_part(work: Work) -> None:
         parts=[*parts, part],
         result=before.get("result"),
     )
-    work.run.record["data"]["path"] = str(work.job.data)
+    work.run.record["data"] |= {"path": str(work.job.data), "sources": work.prepared.sources_digest}
     if work.session.thrift != schedules.thrift(work):
         schedules.note_thrift(work, reached=pictures)
 
 
 def _require_same(work: Work, record: dict[str, Any]) -> None:
     """Refuses to go on with a run that was another one, and shows the difference."""
-    for key, ours in _identity(work).items():
+    for key, ours in {**_identity(work), "device": {"deterministic": work.device.deterministic}}.items():
         theirs = record.get(key)
         if not isinstance(ours, dict):
             ours, theirs = {key: ours}, {key: theirs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 from kit.errors import KitError
@@ -17,9 +18,15 @@ TRIAL = 256
 CORRECTIONS = (0.25, 0.5, 0.75)
 """Shares of the budget after which reserve and speed are measured again, in case the machine has changed."""
 
+MISSED = 0.9
+"""They are measured again, too, when less than this of the plan's pictures will be seen: schedules would not end."""
+
+PATIENCE = 0.1
+"""Share of the budget over which a plan is watched before it is called missed."""
+
 
 def prepare_scores(work: Work) -> None:
-    """Makes ready to score candidates where that was asked for; leaves training as it is.
+    """Makes ready to score candidates where that was asked for, unless a signal comes; leaves training as it is.
 
     Raises:
         KitError: the share of the time that scores may take is too small, and they are not optional.
@@ -28,7 +35,13 @@ def prepare_scores(work: Work) -> None:
     if job.scores is None:
         return
     watch = during.Watch(
-        job.scores, work.prepared, work.recipe, seed=job.seed, device=work.device, budget_s=job.budget_s
+        job.scores,
+        work.prepared,
+        work.recipe,
+        seed=job.seed,
+        device=work.device,
+        budget_s=job.budget_s,
+        told_to_stop=lambda: work.stop.signal is not None,
     )
     try:
         watch.prepare(work.state.ema.module)
@@ -37,19 +50,24 @@ def prepare_scores(work: Work) -> None:
             raise
         work.say(error.problem)
         return
+    except during.GivenUpError:
+        return
     work.score_with(watch)
 
 
 def make_plan(work: Work) -> None:
-    """Measures this machine and divides the budget; leaves training as it is.
+    """Measures this machine and divides the budget, unless a signal comes; leaves training as it is.
 
     Raises:
         KitError: the budget leaves no time to train, or the recipe does not fit into the memory.
     """
     work.session.thrift = schedules.thrift(work)
-    budget_s = work.job.budget_s
-    if budget_s is None:
-        return
+    if work.job.budget_s is not None:
+        with contextlib.suppress(delivery.AbandonedError):
+            _divide(work, work.job.budget_s)
+
+
+def _divide(work: Work, budget_s: float) -> None:
     _measure_reserve(work)  # the first trial also warms up threads and caches
     reserve_s, keepsakes_s = _measure_reserve(work)
     now = work.clock.seconds()
@@ -61,15 +79,52 @@ def make_plan(work: Work) -> None:
 
 
 def correct(work: Work, plan: budget.Plan, rate: float) -> None:
-    """Plans the rest anew, as the machine is now.
+    """Plans the rest anew, as the machine is now, unless a signal comes.
 
     Args:
         work: whose plan is replaced.
         plan: that held so far.
         rate: pictures a second that training sees now.
     """
-    reserve_s, keepsakes_s = _measure_reserve(work, whole_s=_last_zip_s(work))
-    _plan_rest(work, dataclasses.replace(plan, reserve_s=reserve_s, keepsakes_s=keepsakes_s), rate)
+    with contextlib.suppress(delivery.AbandonedError):
+        reserve_s, keepsakes_s = _measure_reserve(work, whole_s=_last_zip_s(work))
+        _plan_rest(work, dataclasses.replace(plan, reserve_s=reserve_s, keepsakes_s=keepsakes_s), rate)
+
+
+class Corrections:
+    """When a plan is to be made anew: at fixed moments, and once it will be missed because the machine is slower.
+
+    Args:
+        budget_s: seconds in all; None where there is no plan.
+    """
+
+    def __init__(self, budget_s: float | None) -> None:
+        self._moments = [share * budget_s for share in CORRECTIONS] if budget_s else []
+        self._since_s, self._since = 0.0, 0
+
+    def begin(self, now_s: float, pictures: int) -> None:
+        """From here on a new plan holds."""
+        self._since_s, self._since = now_s, pictures
+
+    def look(self, plan: budget.Plan, now_s: float, pictures: int, rate: float) -> float | None:
+        """The pictures a second that the rest is to be planned with; None where the plan stays.
+
+        Args:
+            plan: that holds.
+            now_s: seconds of the run.
+            pictures: seen.
+            rate: pictures a second since the last tick.
+        """
+        left_s, watched_s = plan.deadline_s - now_s, now_s - self._since_s
+        if left_s <= 0:
+            return None
+        if self._moments and now_s >= self._moments[0]:
+            self._moments = [moment for moment in self._moments if moment > now_s]
+            return rate
+        if watched_s < PATIENCE * plan.budget_s:
+            return None
+        average = (pictures - self._since) / watched_s
+        return average if pictures + average * left_s < MISSED * plan.pictures else None
 
 
 def _plan_rest(work: Work, plan: budget.Plan, rate: float) -> None:
@@ -80,7 +135,11 @@ def _plan_rest(work: Work, plan: budget.Plan, rate: float) -> None:
 
 
 def _measure_reserve(work: Work, *, whole_s: float = 0.0) -> tuple[float, float]:
-    """Seconds to keep back, and those of them that are for film and page; `whole_s` is what a whole zip took."""
+    """Seconds to keep back, and those of them that are for film and page; `whole_s` is what a whole zip took.
+
+    Raises:
+        AbandonedError: a signal asks for the end, and there is a zip.
+    """
     trial = min(work.count, TRIAL)
     once_s, trial_s = delivery.time_trial(work, trial)
     once_s += work.selection.reserve_s

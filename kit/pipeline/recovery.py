@@ -22,7 +22,7 @@ def train_on(work: Work) -> str:
     Raises:
         MemoryError, torch.OutOfMemoryError: in a crew, which cannot go on then.
         LostError: another process is gone.
-        KitError: there is no checkpoint to go back to.
+        KitError: the disk is full, and the room that was set aside is not enough.
     """
     training = Training(work)
     freed = False  # whether unused memory was given back already, when there was too little
@@ -48,8 +48,10 @@ def train_on(work: Work) -> str:
                 _go_on_with_less(work, note=freed)
                 freed = True
                 continue
-        # A step may have been cut in two: go back to the last state that was whole.
-        work.session.load(work.checkpoint)
+        if work.checkpoint.exists():
+            work.session.load(work.checkpoint)  # a step may have been cut in two: this was the last whole state
+        else:
+            work.save()  # the disk was full before the first one: nothing is trained yet
         work.say(f"{why}: finishing with the checkpoint of {work.state.pictures:,} pictures")
         return why
 

@@ -15,6 +15,9 @@ class Rescuer:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._rescues = budget.Rescues(work.job.budget_s) if work.job.budget_s else None
+        if self._rescues and work.images.exists():
+            for taken in work.run.record["rescues"]:  # by earlier parts
+                self._rescues.took(taken["ended_s"], cost_s=taken["seconds"])
 
     def look(self) -> None:
         """Writes one if it is time for it.
@@ -32,7 +35,7 @@ class Rescuer:
         work.save()
         with contextlib.suppress(delivery.AbandonedError):
             delivery.deliver(work)
-            took = work.clock.seconds() - now
-            self._rescues.took(work.clock.seconds(), cost_s=took)
-            rescue = {"at": work.state.pictures, "seconds": round(took, 3)}
+            ended = work.clock.seconds()
+            self._rescues.took(ended, cost_s=ended - now)
+            rescue = {"at": work.state.pictures, "seconds": round(ended - now, 3), "ended_s": round(ended, 3)}
             work.run.update(rescues=[*work.run.record["rescues"], rescue])

@@ -31,25 +31,25 @@ class Training:
         )
 
     def go(self) -> str:
-        """Trains until the plan, the pictures or a signal end it, and says which.
+        """Trains until the plan, the pictures or a signal end it, and says which. It begins and ends with a checkpoint.
 
         Raises:
             DivergedError: the networks are lost, or their pictures are all alike.
             KitError: the disk is full.
         """
         work, job, clock = self._work, self._work.job, self._work.clock
-        pace = budget.Pace(
-            clock,
-            tick_s=budget.tick_seconds(job.budget_s),
-            deadline_s=work.plan.deadline_s if work.plan else None,
-            pictures=job.images,
-        )
-        save = budget.Every(budget.checkpoint_seconds(job.budget_s), now=clock.seconds())
-        corrections = [share * job.budget_s for share in planning.CORRECTIONS] if job.budget_s else []
+        work.save()
+        delivery.save_grid(work)
+        tick_s = budget.tick_seconds(job.budget_s)
+        deadline_s = work.plan.deadline_s if work.plan else None
+        pace = budget.Pace(clock, tick_s=tick_s, deadline_s=deadline_s, pictures=job.images)
+        save = budget.Every(budget.checkpoint_seconds(job.budget_s), now=clock.seconds(), until_next_s=tick_s)
+        corrections = planning.Corrections(job.budget_s)
         seconds, pictures = clock.seconds(), work.state.pictures
         going = True
         while going:  # a stretch of training under one plan
             going = False
+            corrections.begin(clock.seconds(), work.state.pictures)
             plan, until = schedules.stretch(work)
             work.session.thrift = schedules.thrift(work)
 
@@ -65,14 +65,18 @@ class Training:
                 now = clock.seconds()
                 rate = (tick.pictures - pictures) / max(now - seconds, 1e-9)
                 self._report(tick, now, rate)
+                if work.stop.signal:
+                    continue  # it ends the loop at once
                 if save.due(now):
                     work.save()
                 work.selection.ticked(now, self._share())
                 self._rescuer.look()
                 seconds, pictures = clock.seconds(), tick.pictures
-                if work.plan and corrections and now >= corrections[0]:
-                    corrections = [moment for moment in corrections if moment > now]
-                    planning.correct(work, work.plan, rate)
+                if work.stop.signal:
+                    continue
+                expected = corrections.look(work.plan, now, tick.pictures, rate) if work.plan else None
+                if work.plan and expected is not None:
+                    planning.correct(work, work.plan, expected)
                     pace.deadline_s = work.plan.deadline_s
                     going = True
                     break

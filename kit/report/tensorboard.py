@@ -14,6 +14,7 @@ import numpy as np
 
 from kit.clock import Stopwatch
 from kit.errors import KitError
+from kit.files import disk_error
 from kit.pipeline import Listener
 from kit.report.pictures import grids, open_picture
 
@@ -78,8 +79,9 @@ class EventFiles:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self._writer is not None:
-            self._add_grids()
-            self._writer.close()
+            with contextlib.suppress(OSError):  # of a full disk, which the run has answered already
+                self._add_grids()
+                self._writer.close()
 
     def planned(self, record: dict[str, Any]) -> None:
         """Opens the file and notes the recipe in it."""
@@ -95,12 +97,19 @@ class EventFiles:
         self._listener.planned(record)
 
     def ticked(self, line: dict[str, Any]) -> None:
-        """Writes a tick."""
-        for column, value in line.items():
-            if isinstance(value, int | float) and column != "pictures" and math.isfinite(value):
-                self._writer.add_scalar(TAGS.get(column, f"run/{column}"), value, line["pictures"])
-        self._add_grids()
-        self._writer.flush()
+        """Writes a tick.
+
+        Raises:
+            DiskFullError: there is no room for it.
+        """
+        try:
+            for column, value in line.items():
+                if isinstance(value, int | float) and column != "pictures" and math.isfinite(value):
+                    self._writer.add_scalar(TAGS.get(column, f"run/{column}"), value, line["pictures"])
+            self._add_grids()
+            self._writer.flush()
+        except OSError as error:
+            raise disk_error(error, self._run / FOLDER) from error
         self._listener.ticked(line)
 
     def happened(self, text: str) -> None:

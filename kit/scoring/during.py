@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +74,10 @@ def parse_every(text: str) -> tuple[float, float]:
     return share, 0.0
 
 
+class GivenUpError(Exception):
+    """A score was given up, as a signal asked for the end."""
+
+
 class Watch:
     """Scores a run's candidates like for like: the same latents, features and reference each time.
 
@@ -86,15 +90,25 @@ class Watch:
         seed: of the run.
         device: of the run.
         budget_s: seconds in all; None where there is no budget.
+        told_to_stop: asked at every picture; true gives the score up.
 
     Raises:
         KitError: the features cannot be had.
     """
 
     def __init__(
-        self, asked: Asked, prepared: PreparedSet, recipe: Recipe, *, seed: int, device: Device, budget_s: float | None
+        self,
+        asked: Asked,
+        prepared: PreparedSet,
+        recipe: Recipe,
+        *,
+        seed: int,
+        device: Device,
+        budget_s: float | None,
+        told_to_stop: Callable[[], bool],
     ) -> None:
         began = time.perf_counter()
+        self._told_to_stop = told_to_stop
         self.asked, self.recipe, self.device, self.budget_s = asked, recipe, device, budget_s
         self.seed = derive(seed, "candidates")
         self.features = feature_sets.build(
@@ -115,6 +129,7 @@ class Watch:
 
         Raises:
             KitError: that alone would take more than the share of the budget.
+            GivenUpError: told to stop.
         """
         began = time.perf_counter()
         prepared = self.references.prepared
@@ -144,16 +159,20 @@ class Watch:
         return True
 
     def score(self, generator: nn.Module) -> Score:
-        """A score of a generator's average, which is left as it is."""
+        """A score of a generator's average, which is left as it is.
+
+        Raises:
+            GivenUpError: told to stop.
+        """
         began = time.perf_counter()
-        generated = self.features.extract(picture for batch in self._pictures(generator) for picture in batch)
+        generated = self.features.extract(self._pictures(generator))
         result = judge(generated, self.references, began=began)
         self.cost_s = time.perf_counter() - began
         self.spent_s += self.cost_s
         return result
 
     def _pictures(self, generator: nn.Module) -> Iterator[NDArray[np.uint8]]:
-        return draw(
+        batches = draw(
             generator,
             self.recipe,
             count=self.asked.count,
@@ -162,3 +181,8 @@ class Watch:
             device=self.device.kind,
             precision=self.device.precision,
         )
+        for batch in batches:
+            for picture in batch:
+                if self._told_to_stop():
+                    raise GivenUpError
+                yield picture

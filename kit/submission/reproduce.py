@@ -73,8 +73,10 @@ def reproduce(
     outside.trusted(record["recipe"], trust=trust, where=submission.folder)
     prepared = load(data or Path(record["data"]["path"]))
     if prepared.digest != record["data"]["digest"]:
-        lines = (f"set      differs: {prepared.digest[:16]} here, {record['data']['digest'][:16]} then",)
-        return Verdict(identical=False, lines=(*lines, "prepare the same set with `kit data`, and name it with --data"))
+        links = [("data", record["data"].get("sources"), prepared.sources_digest)]
+        links += [("set", record["data"]["digest"], prepared.digest)]
+        lines = (*(_line(*link) for link in links), "prepare the same set with `kit data`, and name it with --data")
+        return Verdict(identical=False, lines=lines)
     files = read_source(submission.folder / ledger.SOURCE)
     if provenance.tree_digest(files) != submission.source.tree:
         raise KitError(f"{submission.folder / ledger.SOURCE}: damaged (not the code that ran)", "restore it from git")
@@ -117,19 +119,19 @@ def _launcher(record: dict[str, Any]) -> list[str]:
 
 
 def compare(record: dict[str, Any], again: dict[str, Any]) -> Verdict:
-    """Compares two runs link by link: set, weights, pixels, zip.
+    """Compares two runs link by link: data, set, weights, pixels, zip.
+
+    The files that a set was made from may be packed in another way; what counts is the set.
 
     Args:
         record: the first run's `run.json`.
         again: the second's.
     """
-    lines, identical = [], True
     links = [("set", record["data"]["digest"], again["data"]["digest"])]
     links += [(link, record["result"][key], again["result"][key]) for link, key in CHAIN]
-    for link, then, now in links:
-        identical &= then == now
-        same = f"identical  {now[:16]}" if then == now else f"differs: {now[:16]} now, {then[:16]} then"
-        lines.append(f"{link:8} {same}")
+    identical = all(then == now for _, then, now in links)
+    sources = record["data"].get("sources"), again["data"].get("sources")
+    lines = [_line(*link) for link in [("data", *sources), *links]]
     if not identical:
         for part in ("device", "versions"):
             for key, then in record[part].items():
@@ -137,3 +139,10 @@ def compare(record: dict[str, Any], again: dict[str, Any]) -> Verdict:
                     lines.append(f"{part}: {key} is {again[part].get(key)} here and was {then}")
     lines.append("identical" if identical else "not identical")
     return Verdict(identical=identical, lines=tuple(lines))
+
+
+def _line(link: str, then: str | None, now: str | None) -> str:
+    """What there is to say of a link; None where a digest was not recorded."""
+    if then is None or now is None:
+        return f"{link:8} not recorded"
+    return f"{link:8} identical  {now[:16]}" if then == now else f"{link:8} differs: {now[:16]} now, {then[:16]} then"

@@ -151,24 +151,25 @@ class Pace:
 
 
 def tick_seconds(budget_s: float | None) -> float:
-    """Seconds between ticks: a hundredth of the budget, but neither a flood nor a silence."""
-    return min(max(budget_s / 100, 3.0), 120.0) if budget_s else 10.0
+    """Seconds between ticks: a hundredth of the budget, but no flood, and not rarer than the checkpoints they take."""
+    return min(max(budget_s / 100, 3.0), checkpoint_seconds(budget_s)) if budget_s else 10.0
 
 
 class Every:
-    """True once an interval has passed since it was last true.
+    """True at the last occasion within an interval since it was last true.
 
     Args:
         seconds: the interval.
         now: the time at which the first one begins.
+        until_next_s: seconds from one occasion to the next.
     """
 
-    def __init__(self, seconds: float, *, now: float) -> None:
-        self._seconds, self._last = seconds, now
+    def __init__(self, seconds: float, *, now: float, until_next_s: float) -> None:
+        self._seconds, self._last, self._until_next_s = seconds, now, until_next_s
 
     def due(self, now: float) -> bool:
         """Whether it is time, at `now` on the same clock."""
-        if now - self._last < self._seconds:
+        if now + self._until_next_s - self._last <= self._seconds:
             return False
         self._last = now
         return True

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kit.errors import KitError
@@ -91,12 +91,22 @@ def launch(arguments: Sequence[str], count: int, *, module: str = "kit") -> Ende
     except SignalException as error:
         return Ended(signal=error.sigval)
     except ChildFailedError as error:
-        # Not to blame are those that were lost without another, and those that torchrun then told to stop.
-        victims = (LOST, -signal.SIGTERM)
-        dead = [(failure.exitcode in victims, rank, failure.exitcode) for rank, failure in error.failures.items()]
-        _, rank, code = min(dead)
-        return Ended(rank=rank, code=code)
+        return first_dead({rank: failure.exitcode for rank, failure in error.failures.items()})
     return Ended()
+
+
+def first_dead(codes: Mapping[int, int]) -> Ended:
+    """Which of several processes is to blame for their end.
+
+    One that ran out of memory says so. Not to blame are those that were lost without another, and those that torchrun
+    then told to stop.
+
+    Args:
+        codes: exit codes by rank, of those that did not end well.
+    """
+    victims = (LOST, -signal.SIGTERM)
+    rank = min(codes, key=lambda rank: (codes[rank] != OUT_OF_MEMORY, codes[rank] in victims, rank))
+    return Ended(rank=rank, code=codes[rank])
 
 
 def leash() -> None:

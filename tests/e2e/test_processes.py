@@ -22,16 +22,23 @@ DOGS = COMPETITIONS["generative-dog-images"]
 KIT = [sys.executable, "-m", "kit"]
 TINY = ["--set", "width=4", "--set", "latent=8", "--set", "batch=8", "--count", "12", "--out", "run"]
 ENDLESS = "100000000"
+HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def start(make_set, tmp_path):
-    """Starts `kit train …` on a small set, with the machine's GPUs out of sight."""
-    made = make_set(tmp_path / "data" / "tiny", n=32, size=16)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+def environment(make_set, tmp_path):
+    """A folder with a small set, and the machine's GPUs out of sight."""
+    make_set(tmp_path / "data" / "tiny", n=32, size=16)
+    path = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
 
-    def begin(*arguments):
-        command = [*KIT, "train", "--model", "dcgan", "--data", str(made.path), *TINY, *arguments]
+
+@pytest.fixture
+def start(environment, tmp_path):
+    """Starts `kit train …`, or what else is trained with."""
+
+    def begin(*arguments, command=(*KIT, "train", "--model", "dcgan", "--data", "data/tiny", *TINY)):
+        command = [*command, *arguments]
         return subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
 
     return begin
@@ -81,6 +88,23 @@ def test_a_run_survives_the_death_of_a_process_and_goes_on_with_one(start, tmp_p
 
 
 @pytest.mark.slow
+def test_a_run_of_one_process_goes_on_with_two(start, tmp_path):
+    process = start("--images", "4000")
+    wait_for(tmp_path / "run" / "checkpoint.pt", process)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=1800)
+    at = record(tmp_path)["pictures"]
+    process = start("--images", "4000", "--resume", "--gpus", "2")
+    _, said = process.communicate(timeout=1800)
+    assert process.returncode == 0, said
+    ended = record(tmp_path)
+    assert ended["state"] == "finished"
+    assert [(part["processes"], part["from"], part["to"]) for part in ended["parts"]] == [(1, 0, at), (2, at, 4000)]
+    assert at > 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_all_processes_in_order(start, tmp_path, number, code):
     process = start("--images", ENDLESS, "--gpus", "2")
@@ -98,16 +122,66 @@ def test_a_signal_ends_all_processes_in_order(start, tmp_path, number, code):
     assert not any(Path(f"/proc/{pid}").exists() for pid in started.values())
 
 
+@pytest.fixture
+def make_again(environment, tmp_path):
+    """`kit pack` and `kit reproduce` of the run; gives the last line."""
+
+    def reproduce():
+        subprocess.run([*KIT, "pack", "run", "--out", "sent"], cwd=tmp_path, env=environment, check=True)
+        command = [*KIT, "reproduce", "sent"]
+        again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert again.returncode == 0, again.stdout + again.stderr
+        return again.stdout.splitlines()[-1]
+
+    return reproduce
+
+
 @pytest.mark.slow
-def test_what_two_processes_trained_is_made_again_by_two(start, tmp_path):
+def test_what_two_processes_trained_is_made_again_by_two(start, make_again):
     process = start("--images", "64", "--gpus", "2")
     _, said = process.communicate(timeout=1800)
     assert process.returncode == 0, said
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run([*KIT, "pack", "run", "--out", "sent"], cwd=tmp_path, env=environment, check=True)
-    again = subprocess.run([*KIT, "reproduce", "sent"], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert again.stdout.splitlines()[-1] == "identical"
+    assert make_again() == "identical"
+
+
+def run_short(start, tmp_path, *arguments):
+    """Trains where the second process has too little memory; gives what was said and recorded."""
+    command = [sys.executable, "-m", "short_of_memory", *arguments, "--out", "run"]
+    process = start(command=command)
+    _, said = process.communicate(timeout=1800)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert check(tmp_path / "run" / "images.zip", competition=DOGS, count=12).ok
+    return record(tmp_path)
+
+
+@pytest.mark.slow
+def test_processes_that_run_out_of_memory_go_on_with_less_of_it(start, make_again, tmp_path):
+    """The second process has room for 2 of its 4 pictures of a batch once 16 are seen."""
+    ended = run_short(start, tmp_path, "2", "16", "--images", "64")
+    assert (ended["state"], ended["why"], ended["pictures"]) == ("finished", "all pictures were seen", 64)
+    (noted,) = ended["memory"]
+    assert (noted["parts"], noted["on_host"]) == (2, False)
+    assert noted["to"] == 16
+    assert [(part["from"], part["to"]) for part in ended["parts"]] == [(0, 16), (16, 64)]
+    assert {part["processes"] for part in ended["parts"]} == {2}
+    assert make_again() == "identical"
+
+
+@pytest.mark.slow
+def test_processes_without_memory_for_the_smallest_parts_end_in_order(start, tmp_path):
+    ended = run_short(start, tmp_path, "1", "16", "--images", "64")
+    assert (ended["state"], ended["why"]) == ("stopped", "out of memory")
+    assert [noted["parts"] for noted in ended["memory"]] == [2]
+    assert ended["parts"][-1]["processes"] == 1  # that of the command, which made the zip
+
+
+@pytest.mark.slow
+def test_processes_find_out_before_a_budget_is_spent_that_memory_is_short(start, tmp_path):
+    ended = run_short(start, tmp_path, "2", "0", "--budget", "90s")
+    assert (ended["state"], ended["pictures"] > 0) == ("finished", True)
+    assert [(noted["to"], noted["parts"]) for noted in ended["memory"]] == [(0, 2)]
+    assert ended["seconds"]["in_all"] < 90
 
 
 @pytest.mark.slow

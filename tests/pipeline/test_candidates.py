@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -118,6 +120,21 @@ def test_a_resumed_run_drops_candidates_of_another_way(run_tiny, every_step, tmp
     watched.forget_after(late["pictures"] - 1)
     assert not (run.path / f"candidates/{late['pictures']:010d}.pt").exists()
     assert [entry["pictures"] for entry in run.record["candidates"]] == list(range(8, late["pictures"], 8))
+
+
+def test_a_score_gives_way_to_a_signal(run_tiny, every_step, monkeypatch):
+    draw, drawn = during.draw, []
+
+    def told_to_stop(*arguments, **options):
+        drawn.append(0)
+        if len(drawn) == 4:  # the first one was the trial
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(during, "draw", told_to_stop)
+    run = run_tiny(images=10_000, scores=ALWAYS)
+    assert (run.record["state"], run.record["pictures"]) == ("stopped", 24)
+    assert [entry["pictures"] for entry in run.record["candidates"]] == [8, 16]
 
 
 class Costs(during.Watch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +15,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pipeline_tools import Clock, Silent
+from pipeline_tools import Clock, Even, Silent
 
-from kit import pipeline
+from kit import pipeline, provenance
 from kit.competition import COMPETITIONS
-from kit.errors import KitError
+from kit.errors import DiskFullError, KitError
 from kit.generation.check import check
 from kit.models.zoo import ZOO
 from kit.pipeline import delivery
@@ -54,8 +56,8 @@ class Interrupting:
 @pytest.fixture
 def train(run_tiny, monkeypatch):
     """`run_tiny` with a tick and a checkpoint after every step."""
-    monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.0)
-    monkeypatch.setattr(budget, "checkpoint_seconds", lambda _: 0.0)
+    monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.001)
+    monkeypatch.setattr(budget, "checkpoint_seconds", lambda _: 0.001)
     return run_tiny
 
 
@@ -145,6 +147,22 @@ def test_another_run_is_refused_with_the_difference(train, change, says):
     assert (run.path / "run.json").read_bytes() == before
 
 
+def test_another_set_or_version_is_refused_with_the_difference(train, make_set, tmp_path, monkeypatch):
+    run = train(images=80, listener=Interrupting(2))
+    digest = run.record["data"]["digest"]
+    versions = provenance.versions()
+    monkeypatch.setattr(provenance, "versions", lambda: {**versions, "torch": "9.9"})
+    with pytest.raises(KitError, match=rf"torch {re.escape(versions['torch'])} → 9\.9"):
+        train(images=80, resume=True)
+    monkeypatch.undo()
+    with pytest.raises(KitError, match="deterministic False → True"):
+        train(images=80, resume=True, deterministic=True)
+    shutil.rmtree(tmp_path / "set")
+    make_set(tmp_path / "set", n=40, size=16)
+    with pytest.raises(KitError, match=f"digest {digest} → "):
+        train(images=80, resume=True)
+
+
 def breaking(monkeypatch, error, *, at):
     """Makes the critic's loss raise at its steps of these numbers, counted from 1 and over again after each error."""
     loss, calls, at = losses.LOSSES["non-saturating"], [], iter(at)
@@ -202,7 +220,7 @@ def test_out_of_memory_for_good_ends_in_order_and_can_go_on(train, monkeypatch):
 
 def test_too_little_memory_is_found_before_a_budget_is_spent(train, monkeypatch):
     breaking(monkeypatch, ERRORS[0], at=[1])
-    run = train(budget_s=12.0)
+    run = train(budget_s=30.0, clock=Even())
     assert run.record["memory"][0] == {"from": 0, "to": 0, "parts": 2, "on_host": False}
     assert run.record["state"] == "finished"
 
@@ -217,8 +235,8 @@ def test_a_budget_takes_rescues_that_are_valid_and_is_replayed_without_a_clock(r
             seen.append(check(self._work.images, competition=DOGS, count=20).ok)
 
     monkeypatch.setattr(Rescuer, "look", looking)
-    monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.2)
-    run = run_tiny(budget_s=15.0, name="budget")
+    monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
+    run = run_tiny(budget_s=30.0, name="budget", clock=Even())
     assert seen
     assert all(seen)
     assert len(run.record["plans"]) > 1  # it was corrected on the way
@@ -283,7 +301,138 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(train, tmp_path, tick
     assert record["result"]["sha256"] == once.record["result"]["sha256"]
 
 
-class Late(Clock):
+@pytest.fixture
+def often(run_tiny, monkeypatch):
+    """`run_tiny` with a budget in which a rescue is due at every tick."""
+    monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
+    monkeypatch.setattr(budget.Rescues, "due", lambda self, now_s, cost_s: True)
+
+    def run(**job):
+        return run_tiny(**{"budget_s": 30.0, "clock": Even(), **job})
+
+    return run
+
+
+def test_a_signal_is_not_kept_waiting_by_a_rescue_that_is_due(often):
+    run = often(listener=Interrupting(3))
+    assert (run.record["state"], run.record["signal"]) == ("stopped", "SIGTERM")
+    rescued = [rescue["at"] for rescue in run.record["rescues"]]
+    assert len(rescued) == 2
+    assert rescued[-1] == run.record["result"]["pictures"] < run.record["pictures"]
+
+
+def test_a_signal_during_a_rescue_leaves_the_last_one(often, monkeypatch):
+    """It comes while the second rescue is packed."""
+    seen = []
+    deliver = delivery.deliver
+
+    def told_to_stop(work):
+        seen.append(work.state.pictures)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        deliver(work)
+
+    monkeypatch.setattr(delivery, "deliver", told_to_stop)
+    run = often()
+    assert (run.record["state"], run.record["signal"]) == ("stopped", "SIGTERM")
+    assert [rescue["at"] for rescue in run.record["rescues"]] == [run.record["result"]["pictures"]] == seen[:1]
+    assert check(run.path / "images.zip", competition=DOGS, count=20).ok
+
+
+def test_a_signal_while_a_resumed_run_is_measured_leaves_its_zip(often, monkeypatch):
+    first = often(listener=Interrupting(3))
+    trial = delivery.time_trial
+
+    def told_to_stop(work, count):
+        os.kill(os.getpid(), signal.SIGTERM)
+        trial(work, count)
+        raise AssertionError("the trial went on")
+
+    monkeypatch.setattr(delivery, "time_trial", told_to_stop)
+    run = often(resume=True)
+    assert (run.record["state"], run.record["signal"]) == ("stopped", "SIGTERM")
+    assert run.record["pictures"] == first.record["pictures"]
+    assert run.record["result"] == first.record["result"]
+
+
+def at_the_end(monkeypatch, happens):
+    """Lets something happen when the last zip is made."""
+    deliver = delivery.deliver
+    monkeypatch.setattr(Rescuer, "look", rescued_once(Rescuer.look))
+
+    def ended(work):
+        if work.run.record["rescues"]:
+            happens()
+        deliver(work)
+
+    monkeypatch.setattr(delivery, "deliver", ended)
+
+
+def rescued_once(look):
+    return lambda self: None if self._work.run.record["rescues"] else look(self)
+
+
+def test_a_signal_while_the_last_zip_is_made_leaves_the_one_that_is_there_and_the_run_can_go_on(often, monkeypatch):
+    at_the_end(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    run = often()
+    assert (run.record["state"], run.record["why"]) == ("stopped", "told to stop (SIGTERM)")
+    assert run.record["result"]["pictures"] == run.record["rescues"][0]["at"] < run.record["pictures"]
+
+
+@pytest.mark.parametrize("error", [DiskFullError("images.zip: the disk is full"), *ERRORS[:1]])
+def test_a_last_zip_that_cannot_be_made_leaves_the_one_that_is_there(often, monkeypatch, error):
+    def fail():
+        raise error
+
+    at_the_end(monkeypatch, fail)
+    run = often()
+    assert run.record["state"] == "stopped"
+    assert "disk is full" in run.record["why"] or "out of memory" in run.record["why"]
+    assert run.record["result"]["pictures"] == run.record["rescues"][0]["at"]
+    assert check(run.path / "images.zip", competition=DOGS, count=20).ok
+
+
+def test_rescues_of_earlier_parts_count(run_tiny, tmp_path):
+    """A tenth of the budget had gone when the first part took a rescue of 3 s: there is no room for another."""
+    work = SimpleNamespace(
+        job=SimpleNamespace(budget_s=100.0),
+        images=tmp_path / "images.zip",
+        run=SimpleNamespace(record={"rescues": [{"at": 80, "seconds": 3.0, "ended_s": 13.0}]}),
+    )
+    assert Rescuer(work)._rescues.due(50.0, cost_s=1.0)
+    work.images.touch()
+    assert not Rescuer(work)._rescues.due(50.0, cost_s=1.0)
+
+
+def test_a_disk_that_is_full_before_the_first_checkpoint_leaves_a_zip_all_the_same(train, monkeypatch):
+    save, calls = checkpoint.save, []
+
+    def full(path, *rest):
+        calls.append(path)
+        if len(calls) == 1:
+            raise DiskFullError(f"{path}: the disk is full")
+        save(path, *rest)
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    run = train(images=80)
+    assert (run.record["state"], run.record["result"]["pictures"]) == ("stopped", 0)
+    assert "disk is full" in run.record["why"]
+    assert check(run.path / "images.zip", competition=DOGS, count=20).ok
+    monkeypatch.undo()
+    assert train(images=80, resume=True).record["state"] == "finished"
+
+
+def test_room_set_aside_by_a_part_that_was_killed_is_used_again(train, monkeypatch):
+    from kit import files
+
+    run = train(images=80, listener=Interrupting(2))
+    ballast = run.path / BALLAST
+    ballast.write_bytes(b"room")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if ballast.exists() else 10**9))
+    assert train(images=80, resume=True).record["state"] == "finished"
+
+
+class Late(Even):
     """A clock that jumps to the end of the budget when told."""
 
     late_s = 0.0
@@ -302,8 +451,8 @@ def test_a_finish_that_takes_too_long_leaves_the_zip_that_is_there(run_tiny, mon
         deliver(work)
 
     monkeypatch.setattr(delivery, "deliver", slow)
-    monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.2)
-    run = run_tiny(budget_s=12.0, clock=clock)
+    monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
+    run = run_tiny(budget_s=30.0, clock=clock)
     record = read(run.path)
     assert record["state"] == "finished"
     assert record["result"]["pictures"] == record["rescues"][0]["at"] < record["pictures"]

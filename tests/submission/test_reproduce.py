@@ -64,15 +64,25 @@ def test_the_stored_code_runs_not_the_one_at_hand(made, tmp_path):
     trusted = dataclasses.replace(made, source=dataclasses.replace(made.source, tree=tree_digest(files)))
     verdict = reproduce(trusted, say=quiet)
     assert not verdict.identical
-    assert [line.split()[1].rstrip(":") for line in verdict.lines[:4]] == ["identical", "differs", "differs", "differs"]
+    assert [line.split()[:2] for line in verdict.lines[:5]] == [
+        ["data", "identical"],
+        ["set", "identical"],
+        ["weights", "differs:"],
+        ["pixels", "differs:"],
+        ["zip", "differs:"],
+    ]
 
 
 def test_another_set_is_the_first_link_that_differs(made, make_set, tmp_path):
     other = make_set(tmp_path / "other", n=24, size=16)
     verdict = reproduce(made, data=other.path, say=quiet)
     assert not verdict.identical
-    assert "set" in verdict.lines[0]
-    assert "differs" in verdict.lines[0]
+    assert [line.split()[:2] for line in verdict.lines[:2]] == [["data", "identical"], ["set", "differs:"]]
+    info = json.loads((other.path / "dataset.json").read_text())
+    info["sources"] = [{"file": "other.zip", "bytes": 1, "sha256": "ab" * 32}]
+    (other.path / "dataset.json").write_text(json.dumps(info))
+    verdict = reproduce(made, data=other.path, say=quiet)
+    assert [line.split()[:2] for line in verdict.lines[:2]] == [["data", "differs:"], ["set", "differs:"]]
 
 
 def test_a_missing_set_is_named(made, tmp_path):

@@ -151,6 +151,21 @@ def test_nine_hours_are_spent_training():
     assert (32_400 - 30 - reserve - rescues) / 32_400 >= 0.97
 
 
+@pytest.mark.parametrize("budget_s", [30.0, 60.0, 180.0, 600.0, 5400.0, 32_400.0, None])
+def test_no_more_than_a_checkpoint_interval_is_lost(budget_s):
+    """5 % of the budget, 60 s at most, between two checkpoints; each tick takes 5 % longer than it should."""
+    tick_s = budget.tick_seconds(budget_s)
+    allowed_s = min(0.05 * budget_s, 60) if budget_s else 60
+    save, saved, now = budget.Every(budget.checkpoint_seconds(budget_s), now=0.0, until_next_s=tick_s), [0.0], 0.0
+    while now < 20 * allowed_s:
+        now += 1.05 * tick_s
+        if save.due(now):
+            saved.append(now)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(saved)]
+    assert len(gaps) > 10
+    assert max(gaps) <= 1.05 * allowed_s + 1e-9
+
+
 def test_the_pace_stops_at_the_deadline_or_after_the_pictures():
     now = FakeClock()
     pace = budget.Pace(now, deadline_s=10, pictures=None, tick_s=3)

@@ -92,6 +92,21 @@ def test_a_process_for_each_gpu(there, gpus, processes, monkeypatch):
     assert launch.processes(gpus) == processes
 
 
+@pytest.mark.parametrize(
+    ("codes", "rank", "why"),
+    [
+        ({1: launch.OUT_OF_MEMORY, 0: -9}, 1, "out of memory"),  # the first one waited too long for it to come back
+        ({0: launch.LOST, 1: launch.OUT_OF_MEMORY}, 1, "out of memory"),
+        ({0: launch.LOST, 1: -9}, 1, "process 1 was lost (signal 9)"),
+        ({0: -15, 1: 3}, 1, "process 1 was lost (exit code 3)"),
+        ({0: launch.LOST, 1: launch.LOST}, 0, f"process 0 was lost (exit code {launch.LOST})"),
+    ],
+)
+def test_the_process_to_blame(codes, rank, why):
+    ended = launch.first_dead(codes)
+    assert (ended.rank, ended.why, ended.early) == (rank, why, True)
+
+
 def test_more_gpus_than_there_are_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(KitError, match="--gpus 3: this machine has 2"):
