@@ -1,23 +1,29 @@
 """Does a run keep its promises whatever happens to it?
 
-    python bench/faults.py [--kills 100] [--budget-kills 20] [--terms 50] [--breaks 20] [--disks 20]
-                           [--budgets 30] [--full 2] [--count 256] [--data FOLDER] [--seed 0]
+    python bench/faults.py [--out faults.jsonl] [--kinds kills,terms] [--kills 70] [--budget-kills 30] [--terms 50]
+                           [--breaks 20] [--disks 20] [--budgets 30] [--full 2] [--count 256] [--seed 0]
+    python bench/faults.py --table faults.jsonl
 
 Runs of a small model on the embedded set are killed, told to stop, robbed of memory, given a NaN, or put on a disk
-that fills up, each at a moment drawn at random; then what lies on the disk is looked at, and the run is resumed. A
-resumed run is compared with one that was never interrupted; one with a budget, whose length depends on the clock, with
-its replay. Short runs tick and save every tenth of a second, as a run of hours does every minute, and are forked from a
-process that has torch loaded. The runs of `--budgets` (30 s to 3 min) and `--full` (3 min, 10,000 pictures) are the
-command itself, as a user starts it; beside those of `--budgets`, another process takes a core away at random.
+that fills up, each at a moment drawn at random over all of the run: its start, training, rescues, checkpoints, packing,
+film. Then what lies on the disk is looked at, and the run is resumed. A resumed run is compared with one that was never
+interrupted; one with a budget, whose length depends on the clock, with its replay.
 
-`--disks` takes root, as it mounts small disks. The exit code is 1 if any promise was broken; such runs are kept.
+Short runs tick and save every tenth of a second, as a run of hours does every minute, keep less back for what no trial
+measures, and are forked from a process that has torch loaded. The runs of `--budgets` (30 s to 3 min) and `--full`
+(3 min, 10,000 pictures) are the command itself, as a user starts it; beside those of `--budgets`, another process takes
+a core away at random.
+
+Each run adds a line to `--out`. Runs that are there already are not made again, so a bench that was interrupted goes on
+where it was; several may share a log if each has a `--seed` of its own. `--disks` takes root, as it mounts small disks.
+The exit code is 1 if any promise was broken; such runs are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
+import math
 import multiprocessing
 import os
 import random
@@ -27,30 +33,43 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # forked processes must not inherit threads that are not there
 
+import fault_log
 import torch
+from fault_log import Outcome
 
-from kit import pipeline
+from kit import pipeline, provenance
 from kit.clock import Stopwatch
 from kit.competition import COMPETITIONS
 from kit.errors import KitError
 from kit.files import set_aside
 from kit.generation.check import check
 from kit.models.zoo import ZOO
-from kit.runs import CHECKPOINT, IMAGES, RECORD, read_run
+from kit.report import gallery, keep, page
+from kit.runs import CHECKPOINT, IMAGES, PROGRESS, RECORD, read_run
 from kit.training import budget, checkpoint, losses, session
 
+LOADED = (gallery, page)  # by runs at their end; forked processes find them loaded
+
+DOGS = COMPETITIONS["generative-dog-images"]
 SETTINGS = ["width=4", "latent=8", "batch=8"]
-IMAGES_SEEN = 480
+IMAGES_SEEN = 240
 TICK_S = 0.1
-SHORT_BUDGET_S = 12.0
+SHORT_BUDGET_S = 5.0
+SHORT_SPARE_S = 0.5
+RESCUE_SHARE = 0.3
+"""In a short budget, so that rescues are many."""
+
 GONE_S = 10.0
 """After SIGTERM a process with a zip is gone within so many seconds."""
+
+DISK_MB = 32
+TRIES = 50
 
 FORK = multiprocessing.get_context("fork")
 
@@ -71,29 +90,6 @@ class Silent:
         """Nothing."""
 
 
-@dataclass
-class Tally:
-    """What came of the runs of one fault."""
-
-    runs: int = 0
-    refused: int = 0  # budgets too small for the machine as it was, which is said before anything is done
-    zips: list[bool] = field(default_factory=list)  # of the zips that there were: valid?
-    checkpoints: list[bool] = field(default_factory=list)  # loadable?
-    identical: list[bool] = field(default_factory=list)  # resumed runs: the bytes of the uninterrupted one?
-    above_zero: list[bool] = field(default_factory=list)  # resumed runs: did they go on where there was something?
-    seconds: list[float] = field(
-        default_factory=list
-    )  # until the process was gone, or over the budget (below 0: under)
-    shares: list[float] = field(default_factory=list)  # of the budget that was spent training
-    broken: list[str] = field(default_factory=list)
-
-    def promise(self, kept: bool, what: str, run: Path) -> bool:
-        """Notes a promise that was not kept."""
-        if not kept:
-            self.broken.append(f"{run}: {what}")
-        return kept
-
-
 @dataclass(frozen=True)
 class Bench:
     """What all runs share."""
@@ -101,38 +97,59 @@ class Bench:
     folder: Path
     data: Path
     count: int
-    random: random.Random
+    like: str  # digest of the zip of an uninterrupted run
+    took: float  # seconds that one takes
+    tree: str  # digest of the code that runs
+
+    @property
+    def budget_s(self) -> float:
+        """A short budget, with time for trials, training, rescues and the finish on this machine."""
+        return max(SHORT_BUDGET_S, 2 * self.took)
 
     def job(self, out: Path, **wanted: Any) -> pipeline.Job:
         """A small run."""
-        recipe = ZOO["dcgan"].recipe.override(SETTINGS)
-        return pipeline.Job(recipe=recipe, data=self.data, out=out, count=self.count, **wanted)
+        return small_job(self.data, out, count=self.count, **wanted)
+
+
+def small_job(data: Path, out: Path, **wanted: Any) -> pipeline.Job:
+    """A small run on a set."""
+    return pipeline.Job(recipe=ZOO["dcgan"].recipe.override(SETTINGS), data=data, out=out, **wanted)
 
 
 # ---- runs in processes of their own
 
 
-def work(job: pipeline.Job, before: Callable[[], None] | None) -> None:
-    """A run, in a forked process."""
-    budget.tick_seconds = lambda _: TICK_S
-    budget.checkpoint_seconds = lambda _: TICK_S
-    session.CALIBRATION_S = TICK_S
-    if before:
-        before()
-    sys.stderr = open(job.out.parent / f"{job.out.name}.said", "a")  # noqa: PTH123, SIM115
+def in_a_fork(said: Path, work: Callable[[], object]) -> Any:
+    """Starts it; its exit code is the command's, and what it says goes into a file."""
+    process = FORK.Process(target=_child, args=(said, work))
+    process.start()
+    return process
+
+
+def _child(said: Path, work: Callable[[], object]) -> None:
+    sys.stderr = said.open("a", encoding="utf-8")
     try:
-        pipeline.train(job, clock=Stopwatch(time.time()), listener=Silent())
+        work()
     except KitError as error:
         print(error, file=sys.stderr, flush=True)
         os._exit(1)
     os._exit(0)
 
 
-def start(job: pipeline.Job, before: Callable[[], None] | None = None) -> Any:
-    """Starts a run."""
-    process = FORK.Process(target=work, args=(job, before))
-    process.start()
-    return process
+def start(job: pipeline.Job, before: Callable[[], None] | None = None, *, said: Path | None = None) -> Any:
+    """Starts a run; what it says goes beside it, or elsewhere."""
+
+    def work() -> None:
+        budget.tick_seconds = lambda _: TICK_S
+        budget.checkpoint_seconds = lambda _: TICK_S
+        budget.SPARE_S, budget.RESCUE_SHARE = SHORT_SPARE_S, RESCUE_SHARE
+        session.CALIBRATION_S = TICK_S
+        keep.SPARE_S = SHORT_SPARE_S / 2
+        if before:
+            before()
+        pipeline.train(job, clock=Stopwatch(time.time()), listener=Silent())
+
+    return in_a_fork(said or job.out.with_name(f"{job.out.name}.said"), work)
 
 
 def finish(job: pipeline.Job) -> int:
@@ -142,21 +159,53 @@ def finish(job: pipeline.Job) -> int:
     return int(process.exitcode)
 
 
-def look(bench: Bench, run: Path, tally: Tally, *, zip_due: bool) -> None:
-    """Checks what lies on the disk."""
-    if (run / IMAGES).exists() or zip_due:
+def started(job: pipeline.Job) -> Any:
+    """Starts a run and waits until it has a record: signals are answered from then on."""
+    process = start(job)
+    while not (job.out / RECORD).exists() and process.is_alive():
+        time.sleep(0.005)
+    return process
+
+
+# ---- what is looked at
+
+
+def doing(run: Path) -> str:
+    """What a run is at, or was when it was killed, by the files that it is writing."""
+    if not (run / RECORD).exists():
+        return "starting"
+    if read_run(run)["state"] == "finished":
+        return "film and page"
+    parts = {path.name.split(".")[1] for path in run.glob(".*.part")}
+    return next((f"writing {what}" for key, what in WRITTEN.items() if key in parts), "training")
+
+
+WRITTEN = {"images": "images.zip", "checkpoint": "a checkpoint"}
+
+
+def look(bench: Bench, run: Path, outcome: Outcome, *, ended: bool = False) -> None:
+    """Checks what lies on the disk: what there is has to be whole, and what there was has to be there.
+
+    Args:
+        bench: what all runs share.
+        run: the run's folder.
+        outcome: what is noted down.
+        ended: the run has come to an orderly end.
+    """
+    record = read_run(run) if (run / RECORD).exists() else {}
+    if (run / IMAGES).exists() or ended or record.get("result"):
         try:
-            valid = check(run / IMAGES, competition=COMPETITIONS["generative-dog-images"], count=bench.count).ok
+            valid = check(run / IMAGES, competition=DOGS, count=bench.count).ok
         except KitError:
             valid = False
-        tally.zips.append(tally.promise(valid, "no valid zip", run))
-    if (run / CHECKPOINT).exists() or zip_due:
+        outcome.zips.append(outcome.promise(valid, "no valid zip"))
+    if (run / CHECKPOINT).exists() or ended or (run / PROGRESS).exists():
         try:
             checkpoint.load_generator(run / CHECKPOINT)
             loadable = True
         except KitError:
             loadable = False
-        tally.checkpoints.append(tally.promise(loadable, "no loadable checkpoint", run))
+        outcome.checkpoints.append(outcome.promise(loadable, "no loadable checkpoint"))
 
 
 def seen(run: Path) -> int:
@@ -166,110 +215,125 @@ def seen(run: Path) -> int:
     return int(torch.load(run / CHECKPOINT, weights_only=True)["pictures"])
 
 
-def resume(bench: Bench, run: Path, tally: Tally, *, like: str | None, **wanted: Any) -> None:
-    """Goes on with a run and compares its bytes with those of an uninterrupted one, or with its replay."""
+def resume(bench: Bench, run: Path, outcome: Outcome, *, like: str | None, **wanted: Any) -> None:
+    """Goes on with a run to its end and compares its bytes with those of an uninterrupted one, or with its replay."""
     at = seen(run)
-    over = (run / RECORD).exists() and read_run(run)["state"] == "finished"  # the moment came too late
+    over = (run / RECORD).exists() and read_run(run)["state"] == "finished"
     code = finish(bench.job(run, resume=True, **wanted))
     record = read_run(run) if (run / RECORD).exists() else {}
-    if not tally.promise(code == 0 and record.get("state") == "finished", "could not go on to its end", run):
+    if not outcome.promise(code == 0 and record.get("state") == "finished", "could not go on to its end"):
         return
     if not over:
-        tally.above_zero.append(at > 0)
-        tally.promise(record["parts"][-1]["from"] == at, "began again", run)
-    same_bytes(bench, run, tally, like=like)
+        outcome.resumed_from = record["parts"][-1]["from"]
+        outcome.promise(outcome.resumed_from == at, f"went on from {outcome.resumed_from}, not from {at}")
+    same_bytes(bench, run, outcome, like=like)
+    look(bench, run, outcome, ended=True)
 
 
-def same_bytes(bench: Bench, run: Path, tally: Tally, *, like: str | None) -> None:
+def same_bytes(bench: Bench, run: Path, outcome: Outcome, *, like: str | None) -> None:
     """Compares a run with an uninterrupted one, or with its replay."""
     record = read_run(run)
     if like is None:
-        again = bench.folder / f"{run.name}-again"
-        code = finish_replay(record, bench.data, again)
-        like = read_run(again)["result"]["sha256"] if code == 0 else "no replay"
+        again = run.with_name(f"{run.name}-again")
+        like = replay(record, bench.data, again)
         shutil.rmtree(again, ignore_errors=True)
-    tally.identical.append(tally.promise(record["result"]["sha256"] == like, "other bytes", run))
+        again.with_name(f"{again.name}.said").unlink(missing_ok=True)
+    outcome.identical = outcome.promise(record["result"]["sha256"] == like, "other bytes")
 
 
-def replay(record: dict[str, Any], data: Path, out: Path) -> None:
-    """A run made again, in a forked process."""
-    pipeline.replay(record, data=data, out=out, clock=Stopwatch(time.time()), listener=Silent())
-
-
-def finish_replay(record: dict[str, Any], data: Path, out: Path) -> int:
-    """Makes a run again."""
-    process = FORK.Process(target=replay, args=(record, data, out))
-    process.start()
+def replay(record: dict[str, Any], data: Path, out: Path) -> str:
+    """The digest of a run made again."""
+    process = in_a_fork(
+        out.with_name(f"{out.name}.said"),
+        lambda: pipeline.replay(record, data=data, out=out, clock=Stopwatch(time.time()), listener=Silent()),
+    )
     process.join()
-    return int(process.exitcode)
-
-
-def reference(bench: Bench) -> tuple[str, float]:
-    """The digest of an uninterrupted run, and how long it takes."""
-    run = bench.folder / "reference"
-    finish(bench.job(run, images=IMAGES_SEEN))
-    began = time.monotonic()
-    finish(bench.job(run.with_name("reference-again"), images=IMAGES_SEEN))
-    took = time.monotonic() - began
-    return read_run(run)["result"]["sha256"], took
+    return str(read_run(out)["result"]["sha256"]) if process.exitcode == 0 else "no replay"
 
 
 # ---- what goes wrong
 
 
-def killed(bench: Bench, run: Path, tally: Tally, like: str, took: float) -> None:
+def at_random(begin: Callable[[], Any], run: Path, outcome: Outcome, rng: random.Random, lasts: float) -> Iterator[Any]:
+    """Yields a run's process at a moment of its life, with equal chances for each.
+
+    A run is rarely as long as the last one: moments are drawn over somewhat more, and drawn again if it was over.
+    """
+    longest = 1.3 * lasts
+    for _ in range(TRIES):
+        process = begin()
+        began = time.monotonic()
+        outcome.moment_s = rng.uniform(0, longest)
+        process.join(outcome.moment_s)
+        if process.exitcode is None:
+            outcome.during = doing(run)
+            yield process
+            process.join()
+            return
+        longest = min(longest, 1.1 * (time.monotonic() - began))
+        shutil.rmtree(run, ignore_errors=True)
+    raise RuntimeError(f"{run}: no moment in {TRIES} runs")
+
+
+def killed(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> None:
     """SIGKILL at any moment of a run of a fixed length."""
-    process = start(bench.job(run, images=IMAGES_SEEN))
-    time.sleep(bench.random.uniform(0, took))
-    process.kill()
-    process.join()
-    look(bench, run, tally, zip_due=False)
-    resume(bench, run, tally, like=like, images=IMAGES_SEEN)
-    look(bench, run, tally, zip_due=True)
+    kill(bench, run, outcome, rng, like=bench.like, lasts=bench.took, images=IMAGES_SEEN)
 
 
-def killed_in_a_budget(bench: Bench, run: Path, tally: Tally, like: str, took: float) -> None:
+def killed_in_a_budget(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> None:
     """SIGKILL at any moment of a run with a budget, which writes rescue zips."""
-    process = start(bench.job(run, budget_s=SHORT_BUDGET_S))
-    time.sleep(bench.random.uniform(0, SHORT_BUDGET_S))
-    process.kill()
-    process.join()
-    look(bench, run, tally, zip_due=False)
-    resume(bench, run, tally, like=None, budget_s=SHORT_BUDGET_S)
-    look(bench, run, tally, zip_due=True)
+    kill(bench, run, outcome, rng, like=None, lasts=bench.budget_s, budget_s=bench.budget_s)
 
 
-def told_to_stop(bench: Bench, run: Path, tally: Tally, like: str, took: float) -> None:
-    """SIGTERM at any moment once the run has begun."""
-    process = start(bench.job(run, images=IMAGES_SEEN))
-    while not (run / RECORD).exists() and process.is_alive():
-        time.sleep(0.005)
-    time.sleep(bench.random.uniform(0, took / 2))
-    had_zip = (run / IMAGES).exists()
-    began = time.monotonic()
-    process.terminate()
-    process.join()
-    tally.seconds.append(time.monotonic() - began)
-    tally.promise(not had_zip or tally.seconds[-1] < GONE_S, "stayed too long", run)
-    tally.promise(process.exitcode == 0, f"exit code {process.exitcode}", run)
-    look(bench, run, tally, zip_due=True)
-    resume(bench, run, tally, like=like, images=IMAGES_SEEN)
+def kill(
+    bench: Bench, run: Path, outcome: Outcome, rng: random.Random, *, like: str | None, lasts: float, **wanted: Any
+) -> None:
+    """SIGKILL, then what is left, and what becomes of it."""
+    for process in at_random(lambda: start(bench.job(run, **wanted)), run, outcome, rng, lasts):
+        process.kill()
+    outcome.during = doing(run)
+    look(bench, run, outcome)
+    resume(bench, run, outcome, like=like, **wanted)
 
 
-def broken(bench: Bench, run: Path, tally: Tally, like: str, took: float) -> None:
+def told_to_stop(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> None:
+    """SIGTERM at any moment once the run has begun; every second one has a budget, and so a zip early on."""
+    budgeted = outcome.number % 2
+    wanted: dict[str, Any] = {"budget_s": bench.budget_s} if budgeted else {"images": IMAGES_SEEN}
+    lasts = bench.budget_s if budgeted else bench.took
+    for process in at_random(lambda: started(bench.job(run, **wanted)), run, outcome, rng, lasts):
+        had_zip = (run / IMAGES).exists()
+        began = time.monotonic()
+        process.terminate()
+        process.join()
+        if had_zip:
+            outcome.gone_s = time.monotonic() - began
+            outcome.promise(outcome.gone_s < GONE_S, f"stayed for {outcome.gone_s:.1f} s")
+        outcome.promise(process.exitcode == 0, f"exit code {process.exitcode}")
+    look(bench, run, outcome, ended=True)
+    record = read_run(run)
+    stopped = (record["state"], record["signal"]) == ("stopped", "SIGTERM")
+    outcome.promise(stopped or record["state"] == "finished", f"{record['state']}: {record['why']}")
+    resume(bench, run, outcome, like=None if budgeted else bench.like, **wanted)
+
+
+def broken(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> None:
     """Out of memory, or a loss that is no number, once or from then on."""
-    at, memory, ever = bench.random.randrange(60), bench.random.random() < 0.5, bench.random.random() < 0.5
+    memory, ever = bool(outcome.number % 2), bool(outcome.number // 2 % 2)
+    at = rng.randrange(IMAGES_SEEN // 8)
     process = start(bench.job(run, images=IMAGES_SEEN), lambda: spoil(at, memory=memory, ever=ever))
     process.join()
-    tally.promise(process.exitcode == 0, f"exit code {process.exitcode}", run)
-    look(bench, run, tally, zip_due=True)
+    outcome.promise(process.exitcode == 0, f"exit code {process.exitcode}")
+    look(bench, run, outcome, ended=True)
     record = read_run(run)
+    expected = ("out of memory" if memory else "diverged") if ever else "all pictures were seen"
+    outcome.promise(expected in record["why"], f"ended because {record['why']}")
     # What went on with smaller steps or in parts is another run than one that did not; its replay is the same.
-    changed = bool(record["rollbacks"] or record["memory"])
+    like = None if record["rollbacks"] or record["memory"] else bench.like
     if record["state"] == "stopped":
-        resume(bench, run, tally, like=None if changed else like, images=IMAGES_SEEN)
+        resume(bench, run, outcome, like=like, images=IMAGES_SEEN)
     else:
-        same_bytes(bench, run, tally, like=None if changed else like)
+        same_bytes(bench, run, outcome, like=like)
 
 
 def spoil(at: int, *, memory: bool, ever: bool) -> None:
@@ -287,25 +351,27 @@ def spoil(at: int, *, memory: bool, ever: bool) -> None:
     losses.LOSSES["non-saturating"] = loss._replace(critic=critic)
 
 
-def on_a_full_disk(bench: Bench, run: Path, tally: Tally, like: str, took: float) -> None:
+def on_a_full_disk(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> None:
     """A disk on which another process takes the room away while the run goes on."""
-    with small_disk(run.with_name(run.name + "-disk"), megabytes=32) as disk:
-        inside = disk / "run"
-        process = start(bench.job(inside, images=IMAGES_SEEN))
-        while not (inside / RECORD).exists() and process.is_alive():
-            time.sleep(0.005)
-        time.sleep(bench.random.uniform(0, took / 2))
-        free = shutil.disk_usage(disk).free
-        with contextlib.suppress(KitError):
-            set_aside(disk / "another", max(free - bench.random.randrange(1, 300_000), 0))
-        process.join()
-        tally.promise(process.exitcode == 0, f"exit code {process.exitcode}", run)
-        look(bench, inside, tally, zip_due=True)
-        (disk / "another").unlink(missing_ok=True)
-        if read_run(inside)["state"] == "stopped":
-            resume(bench, inside, tally, like=like, images=IMAGES_SEEN)
-        if tally.broken:
-            shutil.copytree(inside, run, dirs_exist_ok=True)
+    with small_disk(run, megabytes=DISK_MB) as disk:
+        inside, other, said = disk / "run", disk / "another", run.with_name(f"{run.name}.said")
+        job = bench.job(inside, images=IMAGES_SEEN)
+        for process in at_random(lambda: start(job, said=said), inside, outcome, rng, bench.took):
+            free = shutil.disk_usage(disk).free
+            with contextlib.suppress(KitError):
+                set_aside(other, max(free - rng.randrange(1, 300_000), 0))
+            process.join()
+            outcome.refused = process.exitcode == 1 and not (inside / RECORD).exists()
+            outcome.promise(process.exitcode == 0 or outcome.refused, f"exit code {process.exitcode}")
+        if not outcome.refused:
+            look(bench, inside, outcome, ended=True)
+        other.unlink(missing_ok=True)
+        if outcome.refused or read_run(inside)["state"] == "stopped":
+            resume(bench, inside, outcome, like=bench.like, images=IMAGES_SEEN)
+        else:
+            same_bytes(bench, inside, outcome, like=bench.like)
+        if outcome.broken:
+            shutil.copytree(disk, run.with_name(f"{run.name}-kept"))
 
 
 @contextlib.contextmanager
@@ -329,43 +395,38 @@ def may_mount() -> bool:
             return False
 
 
-def on_a_busy_machine(bench: Bench, run: Path, tally: Tally, like: str, took: float) -> None:
-    """A budget of 30 s to 3 min while another process takes a core away."""
-    budgeted(bench, run, tally, seconds=round(bench.random.uniform(30, 180)), busy=True)
+def on_a_busy_machine(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> None:
+    """A budget of 30 s to 3 min (short ones more often) while another process takes a core away."""
+    seconds = round(math.exp(rng.uniform(math.log(30), math.log(180))))
+    with taken(rng.random()):
+        command(bench, run, outcome, seconds=seconds, count=bench.count)
 
 
-def in_full(bench: Bench, run: Path, tally: Tally, like: str, took: float) -> None:
+def in_full(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> None:
     """Three minutes and 10,000 pictures."""
-    budgeted(
-        Bench(bench.folder, bench.data, COMPETITIONS["generative-dog-images"].count, bench.random),
-        run,
-        tally,
-        seconds=180,
-        busy=False,
-    )
+    command(bench, run, outcome, seconds=180, count=DOGS.count)
 
 
-def budgeted(bench: Bench, run: Path, tally: Tally, *, seconds: int, busy: bool) -> None:
+def command(bench: Bench, run: Path, outcome: Outcome, *, seconds: int, count: int) -> None:
     """`kit train --budget` as a user types it."""
-    command = [sys.executable, "-m", "kit", "train", "--model", "dcgan", "--data", str(bench.data)]
-    command += ["--budget", f"{seconds}s", "--count", str(bench.count), "--out", str(run)]
-    command += [word for setting in SETTINGS for word in ("--set", setting)]
-    with taken(bench.random.random()) if busy else contextlib.nullcontext():
-        began = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True)
-        over = time.monotonic() - began - seconds
+    words = [sys.executable, "-m", "kit", "train", "--model", "dcgan", "--data", str(bench.data), "--out", str(run)]
+    words += ["--budget", f"{seconds}s", "--count", str(count)]
+    words += [word for setting in SETTINGS for word in ("--set", setting)]
+    began = time.monotonic()
+    done = subprocess.run(words, capture_output=True, text=True)
+    over = time.monotonic() - began - seconds
     if done.returncode == 1 and "is too small to generate" in done.stderr:
-        tally.refused += 1
+        outcome.refused = True
         return
-    if not tally.promise(done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-300:]}", run):
+    if not outcome.promise(done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-300:]}"):
         return
-    look(bench, run, tally, zip_due=True)
-    tally.seconds.append(over)
-    tally.promise(over <= 0, f"{over:.1f} s over its {seconds} s", run)
+    look(replace(bench, count=count), run, outcome, ended=True)
+    outcome.over_s = over
+    outcome.promise(over <= 0, f"{over:.1f} s over its {seconds} s")
     record = read_run(run)
     training = sum(part["seconds"] for part in record["parts"]) - record["seconds"]["finishing"]
     training -= record["plans"][0]["started_s"] + sum(rescue["seconds"] for rescue in record["rescues"])
-    tally.shares.append(training / seconds)
+    outcome.share = training / seconds
 
 
 @contextlib.contextmanager
@@ -390,18 +451,27 @@ def hog(seed: float) -> None:
         time.sleep(rng.uniform(0, 10))
 
 
-FAULTS: dict[str, tuple[str, Callable[[Bench, Path, Tally, str, float], None]]] = {
-    "kills": ("SIGKILL", killed),
-    "budget_kills": ("SIGKILL within a budget", killed_in_a_budget),
-    "terms": ("SIGTERM", told_to_stop),
-    "breaks": ("out of memory, NaN", broken),
-    "disks": ("a disk that fills up", on_a_full_disk),
-    "budgets": ("budgets on a busy machine", on_a_busy_machine),
-    "full": ("3 min, 10,000 pictures", in_full),
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens to runs."""
+
+    name: str
+    happens: Callable[[Bench, Path, Outcome, random.Random], None]
+    times: int
+
+
+FAULTS = {
+    "kills": Fault("SIGKILL", killed, 70),
+    "budget-kills": Fault("SIGKILL within a budget", killed_in_a_budget, 30),
+    "terms": Fault("SIGTERM", told_to_stop, 50),
+    "breaks": Fault("out of memory, NaN", broken, 20),
+    "disks": Fault("a disk that fills up", on_a_full_disk, 20),
+    "budgets": Fault("budgets on a busy machine", on_a_busy_machine, 30),
+    "full": Fault("3 min, 10,000 pictures", in_full, 2),
 }
 
 
-# ---- the report
+# ---- the bench
 
 
 def embedded_set(folder: Path) -> Path:
@@ -410,69 +480,72 @@ def embedded_set(folder: Path) -> Path:
     from kit.data.prepare import prepare
 
     drawn = synthetic.draw(folder / "drawn", seed=0)
-    return prepare(drawn, competition=COMPETITIONS["generative-dog-images"], out=folder / "set", size=16).path
+    return prepare(drawn, competition=DOGS, out=folder / "set", size=16).path
 
 
-def rate(values: list[bool]) -> str:
-    """A share, with what it is of."""
-    return f"{sum(values)}/{len(values)}" if values else "–"
+def make_ready(folder: Path, data: Path, count: int) -> Bench:
+    """Makes an uninterrupted run, twice: the first one is also a warm-up."""
+    for name in ("warm-up", "reference"):
+        began = time.monotonic()
+        finish(small_job(data, folder / name, count=count, images=IMAGES_SEEN))
+        took = time.monotonic() - began
+    print(f"an uninterrupted run takes {took:.1f} s here", flush=True)
+    like = read_run(folder / "reference")["result"]["sha256"]
+    return Bench(folder, data, count, like, took, provenance.source_tree().digest[:12])
 
 
-def row(name: str, tally: Tally) -> str:
-    """A line of the table."""
-    slowest = f"{max(tally.seconds):.1f}" if tally.seconds else "–"
-    share = f"{min(tally.shares):.0%}" if tally.shares else "–"
-    runs = f"{tally.runs} ({tally.refused} refused)" if tally.refused else f"{tally.runs}"
-    return (
-        f"| {name} | {runs} | {rate(tally.zips)} | {rate(tally.checkpoints)} | {rate(tally.identical)} "
-        f"| {rate(tally.above_zero)} | {slowest} | {share} | {len(tally.broken)} |"
-    )
-
-
-COLUMNS = ("fault", "runs", "zips valid", "checkpoints load", "same bytes again", "resumed above 0")
-COLUMNS += ("longest, s", "least training", "broken")
-HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-
-
-def run(bench: Bench, wanted: dict[str, int]) -> dict[str, Tally]:
-    """All faults, as often as wanted."""
-    like, took = reference(bench)
-    print(f"an uninterrupted run takes {took:.1f} s here\n\n{HEAD}", flush=True)
-    tallies = {}
-    for key, (name, fault) in FAULTS.items():
-        tally = tallies[key] = Tally()
-        if fault is on_a_full_disk and wanted[key] and not may_mount():
-            print(f"{name}: left out, as mounting a small disk takes root", flush=True)
-            continue
-        for number in range(wanted[key]):
-            run = bench.folder / f"{key}-{number:03d}"
-            before = len(tally.broken)
-            fault(bench, run, tally, like, took)
-            tally.runs += 1
-            if len(tally.broken) == before:
-                shutil.rmtree(run, ignore_errors=True)
-        if tally.runs:
-            print(row(name, tally), flush=True)
-    return tallies
+def one_run(bench: Bench, log: Path, key: str, *, seed: int, number: int) -> bool:
+    """Makes one run and notes what came of it; false, and the run is kept, if a promise was broken."""
+    run = bench.folder / f"{key}-{seed}-{number:03d}"
+    outcome = Outcome(key, seed, number, tree=bench.tree)
+    began = time.monotonic()
+    FAULTS[key].happens(bench, run, outcome, random.Random(f"{seed}/{key}/{number}"))
+    outcome.wall_s = round(time.monotonic() - began, 2)
+    fault_log.append(log, outcome)
+    if outcome.broken:
+        print(f"{run}: {'; '.join(outcome.broken)}", flush=True)
+        return False
+    shutil.rmtree(run, ignore_errors=True)
+    run.with_name(f"{run.name}.said").unlink(missing_ok=True)
+    return True
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for key, default in zip(FAULTS, (100, 20, 50, 20, 20, 30, 2), strict=True):
-        parser.add_argument(f"--{key.replace('_', '-')}", type=int, default=default, metavar="N", help=FAULTS[key][0])
+    for key, fault in FAULTS.items():
+        parser.add_argument(f"--{key}", type=int, default=fault.times, metavar="N", help=f"{fault.name}: so many runs")
+    parser.add_argument("--kinds", default=",".join(FAULTS), help="these alone, with commas between")
+    parser.add_argument("--out", type=Path, default=Path("faults.jsonl"), help="the log")
+    parser.add_argument("--table", type=Path, nargs="+", metavar="LOG", help="print the table of logs, and do nothing")
     parser.add_argument("--count", type=int, default=256, help="pictures in a zip")
     parser.add_argument("--data", type=Path, help="a prepared set; default: the embedded one at 16×16")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     asked = parser.parse_args(arguments)
-    folder = Path(tempfile.mkdtemp(prefix="kit-faults-"))
-    bench = Bench(folder, asked.data or embedded_set(folder), asked.count, random.Random(asked.seed))
-    tallies = run(bench, {key: getattr(asked, key) for key in FAULTS})
-    broken = [text for tally in tallies.values() for text in tally.broken]
-    print(json.dumps(broken, indent=1) if broken else "\nno promise was broken")
-    if not broken:
-        shutil.rmtree(folder)
-    return 1 if broken else 0
+    names = {key: fault.name for key, fault in FAULTS.items()}
+    if asked.table:
+        print(fault_log.table(fault_log.read(asked.table), names))
+        return 0
+    kinds = asked.kinds.split(",")
+    if unknown := set(kinds) - set(FAULTS):
+        parser.error(f"--kinds: {', '.join(sorted(unknown))}: not among {', '.join(FAULTS)}")
+    there = set()
+    if asked.out.exists():
+        there = {(one.fault, one.number) for one in fault_log.read([asked.out]) if one.seed == asked.seed}
+    wanted = {key: getattr(asked, key.replace("-", "_")) if key in kinds else 0 for key in FAULTS}
+    if wanted["disks"] and not may_mount():
+        print("disks are left out: to mount small ones takes root", flush=True)
+        wanted["disks"] = 0
+    todo = [(key, n) for key, times in wanted.items() for n in range(times) if (key, n) not in there]
+    if todo:
+        folder = Path(tempfile.mkdtemp(prefix="kit-faults-"))
+        bench = make_ready(folder, asked.data or embedded_set(folder), asked.count)
+        whole = [one_run(bench, asked.out, key, seed=asked.seed, number=number) for key, number in todo]
+        if all(whole):
+            shutil.rmtree(folder)
+    outcomes = [one for one in fault_log.read([asked.out]) if one.fault in kinds]
+    print(f"\n{fault_log.table(outcomes, names)}")
+    return 1 if any(one.broken for one in outcomes) else 0
 
 
 if __name__ == "__main__":

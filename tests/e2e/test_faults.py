@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,21 @@ BENCH = Path(__file__).parents[2] / "bench" / "faults.py"
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="forks its runs")
 def test_runs_keep_their_promises_whatever_happens(make_set, tmp_path):
     made = make_set(tmp_path / "set", n=64, size=16)
-    often = {"kills": 3, "budget-kills": 1, "terms": 2, "breaks": 3, "disks": 1, "budgets": 0, "full": 0}
+    often = {"kills": 3, "budget-kills": 1, "terms": 2, "breaks": 4, "disks": 1, "budgets": 0, "full": 0}
     options = [word for name, number in often.items() for word in (f"--{name}", str(number))]
-    command = [sys.executable, str(BENCH), *options, "--count", "16", "--data", str(made.path)]
+    log = tmp_path / "faults.jsonl"
+    command = [sys.executable, str(BENCH), *options, "--count", "16", "--data", str(made.path), "--out", str(log)]
     done = subprocess.run(command, cwd=BENCH.parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
-    assert [int(row[1]) for row in rows][:4] == [3, 1, 2, 3]
-    resumed = [row[4] for row in rows]
-    assert all(same == f"{count}/{count}" for same in resumed for count in [same.split("/")[1]])
-    assert sum(int(row[5].split("/")[0]) for row in rows) >= 4  # really resumed, and not begun again
+    runs = [json.loads(line) for line in log.read_text().splitlines()]
+    made = Counter(run["fault"] for run in runs)
+    assert made == {name: number for name, number in often.items() if number and (name != "disks" or made["disks"])}
+    assert not any(run["broken"] for run in runs)
+    assert all(run["identical"] for run in runs)
+    assert all(run["zips"] and all(run["zips"] + run["checkpoints"]) for run in runs)
+    assert sum((run["resumed_from"] or 0) > 0 for run in runs) >= 4  # really resumed, and not begun again
+
+    again = subprocess.run([*command, "--kinds", "kills,terms"], cwd=BENCH.parents[1], capture_output=True, text=True)
+    assert again.returncode == 0
+    assert len(log.read_text().splitlines()) == len(runs)  # all were there
+    assert "| SIGKILL | 3 |" in again.stdout
