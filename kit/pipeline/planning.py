@@ -89,6 +89,7 @@ def correct(work: Work, plan: budget.Plan, rate: float) -> None:
     with contextlib.suppress(delivery.AbandonedError):
         reserve_s, keepsakes_s = _measure_reserve(work, whole_s=_last_zip_s(work))
         _plan_rest(work, dataclasses.replace(plan, reserve_s=reserve_s, keepsakes_s=keepsakes_s), rate)
+        work.run.update()  # before there is a checkpoint that was trained under it: a replay has to know of it
 
 
 class Corrections:

@@ -8,7 +8,8 @@ import pytest
 from pipeline_tools import Even
 
 from kit.pipeline.planning import Corrections
-from kit.training import budget
+from kit.training import budget, checkpoint
+from kit.training.session import Session
 
 
 def drive(speeds, *, budget_s=1000.0, reserve_s=100.0, tick_s=10.0):
@@ -54,15 +55,22 @@ def test_without_a_budget_there_is_nothing_to_correct():
     assert Corrections(None).look(plan, 0.0, 0, 1.0) is None
 
 
-def test_every_plan_is_in_the_record(run_tiny, monkeypatch):
+def test_every_plan_is_in_the_record_before_a_checkpoint_is_trained_under_it(run_tiny, monkeypatch):
     """A machine that seemed ten times as fast when it was measured."""
-    from kit.training.session import Session
+    rate, save, saved = Session.rate, checkpoint.save, []
 
-    rate = Session.rate
+    def noting(path, players, *rest):
+        record = json.loads((path.parent / "run.json").read_text())
+        saved.append((players.pictures, {plan["at"] for plan in record["plans"]}))
+        save(path, players, *rest)
+
     monkeypatch.setattr(Session, "rate", lambda self, clock: 10 * rate(self, clock))
+    monkeypatch.setattr(checkpoint, "save", noting)
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
     run = run_tiny(budget_s=30.0, settings=["schedule=linear"], clock=Even())
     plans = json.loads((run.path / "run.json").read_text())["plans"]
     assert plans[1]["at"] > 0
     assert plans[1]["pictures"] < 0.9 * plans[0]["pictures"]
     assert len(plans) > 2
+    for pictures, known in saved:
+        assert {plan["at"] for plan in plans if plan["at"] < pictures} <= known
