@@ -39,6 +39,8 @@ SMALL = {
 }
 """Settings for minutes on a CPU; rows that are not named have WIDTH."""
 WIDTH = ["width=32"]
+REPLANNED = (0.1, 0.3, 0.6, 1.0)
+"""Shares of the time at whose beginning the plan that schedules run over is made anew from the speed so far."""
 PICTURES, GRID, COLUMNS, CURVE = 5000, 60, 10, 60
 
 
@@ -72,8 +74,12 @@ def learn(
             )
         )
 
-    ticks = steps(10**9, seconds / 20)  # a twentieth tells the speed, and so the plan
-    return ticks + steps(20 * (state.pictures - first), seconds)
+    ticks = steps(10**9, seconds / 40)  # warms up
+    for share in REPLANNED:
+        gone = time.process_time() - began
+        plan = state.pictures + round((state.pictures - first) / gone * (seconds - gone))
+        ticks += steps(plan, share * seconds)
+    return ticks
 
 
 def pictures_of(
