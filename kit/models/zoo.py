@@ -101,7 +101,7 @@ ZOO: dict[str, Row] = {
             about="dcgan with classes: beside z in G, beside the smallest map in D",
             paper="Mirza & Osindero 2014, arXiv:1411.1784; Reed et al. 2016, arXiv:1605.05396",
             note="as dcgan, the label's vector in place of Reed's sentence; spectral norm in D and smaller steps "
-            "for it: with batch norm D won on MNIST, and G drew one picture for each class",
+            "for it: with batch norm D won on MNIST, and three digits in ten were of another class",
             plain="dcgan",
         ),
         Row(
