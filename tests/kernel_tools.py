@@ -44,7 +44,7 @@ def output_of(version: Version, folder: Path, *, seed: int = 0, **changes: Any) 
         "name": SLUG,
         "recipe": {"model": "dcgan"},
         "seed": 0,
-        "data": {"path": "data", "name": "dogs", "digest": "d" * 64},
+        "data": {"path": "data", "name": "dogs", "digest": "d" * 64, "sources": "s" * 64},
         "competition": rules.slug,
         "count": 12,
         "versions": {},

@@ -181,7 +181,7 @@ def test_a_kernels_submission_is_written_again_and_run_again_when_told_to(
     assert server.calls[seen:] == []  # nobody is asked for anything
     again = kit("reproduce", f"{SLUG}-v1", "--yes")
     assert again.stdout.splitlines()[-1] == "identical"
-    assert [line.split()[1] for line in again.stdout.splitlines()[1:-1]] == ["identical"] * 5
+    assert [line.split()[1] for line in again.stdout.splitlines()[1:-1]] == ["identical"] * 6
     one, two = (version.request["text"] for version in server.kernels.versions[SLUG])
     assert [ours != theirs for ours, theirs in zip(one.splitlines(), two.splitlines(), strict=True)].count(True) == 1
     assert creates(server) == 1  # what it came to is compared, and not submitted
