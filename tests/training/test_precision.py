@@ -51,9 +51,10 @@ def test_learning_in_bf16_lies_within_the_spread_of_seeds(digits, name):
         for precision in (torch.float32, torch.bfloat16)
     )
     apart = np.abs(exact.mean(axis=0) - half.mean(axis=0))
-    # Two means of so many runs of the same kind differ by less than this in 99 of 100 points, were they normal.
-    spread = 2.6 * exact.std(axis=0, ddof=1) * np.sqrt(2 / len(SEEDS))
-    assert (apart <= spread).mean() > 0.9
+    # Two means of so many runs of one kind differ by less than this in 99 of 100 points, were they normal. A variance
+    # of four runs says little, so the ticks' are averaged.
+    deviation = np.sqrt(exact.var(axis=0, ddof=1).mean(axis=0))
+    assert (apart <= 2.6 * deviation * np.sqrt(2 / len(SEEDS))).mean() > 0.9
     # The same seed in another precision stays nearer than another seed does.
     same = np.abs(exact - half).mean()
     other = np.abs(exact - np.roll(exact, 1, axis=0)).mean()
