@@ -28,6 +28,7 @@ class Verdict(NamedTuple):
     """What a judge says of generated pictures."""
 
     distance: float  # Fréchet, to real pictures that were not trained on
+    to_trained: float  # the same, to pictures that were; NaN where the judge does not look
     classes: int  # classes with at least a fifth of their share of the pictures; 0 where the judge names none
     accuracy: float  # share of pictures of the class that was asked for; NaN where none was or the judge names none
 
@@ -86,24 +87,29 @@ class Digits:
         classes, seen = self._look(pictures)
         covered = int((np.bincount(classes, minlength=10) >= len(classes) / 50).sum())
         accuracy = float((classes == asked).mean()) if asked is not None else float("nan")
-        return Verdict(_distance(seen, self.real), covered, accuracy)
+        return Verdict(_distance(seen, self.real), float("nan"), covered, accuracy)
 
 
 class Dogs:
-    """Judges 64×64 dogs by the network in `dogs-resnet18.pt`, and by the prepared set's hold-out."""
+    """Judges 64×64 dogs by the network in `dogs-resnet18.pt`, the prepared set's hold-out, and its training crops."""
 
     accuracy = float("nan")
 
-    def __init__(self, prepared: PreparedSet) -> None:
+    def __init__(self, prepared: PreparedSet, *, trained: int = 5000) -> None:
         self.network = features.build("timm:resnet18", weights=SHARED / "dogs-resnet18.pt")
-        self.real = self._look(np.asarray(prepared.images[prepared.rows("holdout")]))
+        rows = prepared.rows("train")
+        spread = rows[:: max(1, len(rows) // trained)]  # over all breeds
+        self.real, self.trained = (
+            self._look(np.asarray(prepared.images[chosen])) for chosen in (prepared.rows("holdout"), spread)
+        )
 
     def _look(self, pictures: Pixels) -> NDArray[np.float64]:
         return self.network.extract(pictures).astype(np.float64)
 
     def judge(self, pictures: Pixels, asked: NDArray[np.int64] | None) -> Verdict:
         """What is to be said of pictures (N, 64, 64, 3)."""
-        return Verdict(_distance(self._look(pictures), self.real), 0, float("nan"))
+        seen = self._look(pictures)
+        return Verdict(_distance(seen, self.real), _distance(seen, self.trained), 0, float("nan"))
 
 
 def _distance(ours: NDArray[np.float64], real: NDArray[np.float64]) -> float:

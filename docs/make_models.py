@@ -1,6 +1,8 @@
 """Makes the pictures of docs/models.md from what `bench/learning.py mnist --out FOLDER` kept: digits beside losses.
 
-python docs/make_models.py FOLDER
+    python docs/make_models.py FOLDER
+
+What `bench/learning.py dogs --out FOLDER` kept becomes one picture of all its rows, for docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from PIL import Image
 from kit.models.zoo import ZOO
 
 IMAGES = Path(__file__).parent / "images" / "models"
+GRID_LINES = 6  # of the grids that the bench keeps
 D, G = "#0065b3", "#b04200"  # as on the pages of kit report
 
 
@@ -41,6 +44,20 @@ def draw(name: str, folder: Path) -> None:
     Image.open(drawn).convert("RGB").quantize(64).save(IMAGES / f"{name}.png", optimize=True)
 
 
+def beside(folder: Path, names: list[str], *, lines: int = 2) -> None:
+    """The first dogs of each row, one row below the other."""
+    figure, axes = plt.subplots(len(names), figsize=(7, 1.5 * len(names)), dpi=100, layout="constrained", squeeze=False)
+    for name, plot in zip(names, axes.flat, strict=True):
+        grid = Image.open(folder / f"dogs-{name}.png").convert("RGB")
+        plot.imshow(grid.crop((0, 0, grid.width, grid.height * lines // GRID_LINES)))
+        plot.set_ylabel(name)
+        plot.set_xticks([])
+        plot.set_yticks([])
+        plot.spines[:].set_visible(False)
+    figure.savefig(IMAGES / "dogs.jpg", pil_kwargs={"quality": 88})
+    plt.close(figure)
+
+
 def main() -> None:
     """Draws every row that the folder has."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -50,6 +67,8 @@ def main() -> None:
     for name in ZOO:
         if (folder / f"mnist-{name}.json").exists():
             draw(name, folder)
+    if dogs := [name for name in ZOO if (folder / f"dogs-{name}.png").exists()]:
+        beside(folder, dogs)
 
 
 if __name__ == "__main__":
