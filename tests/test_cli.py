@@ -81,6 +81,17 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_training_imports_nothing_that_it_does_not_need():
+    # Each of these takes half a second or more, which every run, rescue and kernel would pay before its first step.
+    code = (
+        "import sys; from kit import pipeline, processes; from kit.console import TrainingScreen; "
+        "print([m for m in ('timm', 'torchvision', 'scipy.stats', 'albumentations', 'kaggle', 'matplotlib')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_main_job_from_a_set_to_a_submission(kit, workplace):
     run = Path(kit("train", "--model", "dcgan", "--images", 32, *TINY).stdout.strip())
     assert run == Path("runs/dcgan-tiny-1")

@@ -15,6 +15,9 @@ from kit.training import budget, memory
 TRIAL = 256
 """Pictures generated, packed and checked to learn what the real ones will cost."""
 
+WARM_UP = 64
+"""Pictures of a trial before, which starts threads and fills caches."""
+
 CORRECTIONS = (0.25, 0.5, 0.75)
 """Shares of the budget after which reserve and speed are measured again, in case the machine has changed."""
 
@@ -68,7 +71,7 @@ def make_plan(work: Work) -> None:
 
 
 def _divide(work: Work, budget_s: float) -> None:
-    _measure_reserve(work)  # the first trial also warms up threads and caches
+    delivery.time_trial(work, min(work.count, WARM_UP))
     reserve_s, keepsakes_s = _measure_reserve(work)
     now = work.clock.seconds()
     if not work.used_s:  # a run that goes on with no time left to train comes to its end with what it has

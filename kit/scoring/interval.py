@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
+from scipy.special import stdtrit  # Student's t; scipy.stats would take half a second to import
 
 from kit.scoring.frechet import Gaussian, frechet_distance, gaussian
 from kit.scoring.record import Interval
@@ -57,7 +57,7 @@ def jackknife(whole: float, parts: list[float], *, level: float = LEVEL) -> Inte
     groups = len(parts)
     pseudo = groups * whole - (groups - 1) * np.array(parts)
     centre, error = float(pseudo.mean()), float(pseudo.std(ddof=1) / np.sqrt(groups))
-    reach = float(scipy.stats.t.ppf((1 + level) / 2, groups - 1)) * error
+    reach = float(stdtrit(groups - 1, (1 + level) / 2)) * error
     return Interval(low=centre - reach, high=centre + reach, level=level, method=METHOD)
 
 

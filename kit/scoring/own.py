@@ -165,7 +165,7 @@ def train(
         loss.backward()
         optimizer.step()
         seen += lessons.batch
-        average.update(network, step=seen)
+        average.update(network, pictures=seen)
         longest = max(longest, time.perf_counter() - step_began)
         progress(seen, lessons.pictures)
     state = {name: value.float().cpu().numpy() for name, value in average.module.state_dict().items()}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from typing import cast
 
 import torch
-from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
-class PictureEma(ModelEmaV3):
+class PictureEma(nn.Module):
     """An exponential moving average whose memory is counted in pictures, not in steps.
 
     A half-life in pictures keeps its meaning when the batch changes (Karras et al. 2020, StyleGAN2, appendix B). While
@@ -26,20 +27,24 @@ class PictureEma(ModelEmaV3):
     """
 
     def __init__(self, generator: nn.Module, *, half_life: int, ramp: float, batch: int) -> None:
-        super().__init__(generator)
+        super().__init__()
+        self.module = copy.deepcopy(generator).eval().requires_grad_(False)
         self.half_life, self.ramp, self.batch = half_life, ramp, batch
-        self.module.requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int | None = None) -> None:
-        """Takes in the network as it is after `step` pictures."""
-        super().update(model, step)
-        for ours, theirs in zip(_singular_vectors(self.module), _singular_vectors(model), strict=True):
+    def update(self, generator: nn.Module, *, pictures: int) -> None:
+        """Takes in the network as it is after so many pictures."""
+        pairs = list(zip(self.module.state_dict().values(), generator.state_dict().values(), strict=True))
+        # torch's own AveragedModel would ask the device, in every step, whether it is the first.
+        average = get_ema_multi_avg_fn(self.decay(pictures))
+        average(*([pair[side] for pair in pairs if pair[0].is_floating_point()] for side in (0, 1)), None)
+        counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+        vectors = zip(_singular_vectors(self.module), _singular_vectors(generator), strict=True)
+        for ours, theirs in (*counts, *vectors):
             ours.copy_(theirs)
 
-    def get_decay(self, step: int | None = None) -> float:
-        """The old average's weight in a step that ends with `step` pictures seen, 0 to 1."""
-        pictures = step or 0
+    def decay(self, pictures: int) -> float:
+        """The old average's weight in a step that ends with so many pictures seen, 0 to 1."""
         half_life = min(self.half_life, self.ramp * pictures) if self.ramp else self.half_life
         return 0.5 ** (self.batch / half_life) if half_life > 0 else 0.0
 

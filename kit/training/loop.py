@@ -157,7 +157,7 @@ def train(
         norm_G = descend(G, opt_G, players.scaler_G, recipe.grad_clip, crew)
 
         players.pictures += recipe.pictures_per_iteration
-        players.ema.update(G, step=players.pictures)
+        players.ema.update(G, pictures=players.pictures)
         meter.add(*torch.stack(figures).sum(0), norm_D, norm_G)
         if crew.agree(tick_due(players.pictures)):
             yield Tick(players.pictures, *meter.read(), *rates(opt_D, opt_G))
