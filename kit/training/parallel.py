@@ -2,8 +2,8 @@
 
 What a process computes is its part of the gradient of the whole batch's objective. So the logits of all are gathered
 before a loss is taken (its means are over the whole batch then, whatever the loss), batch norm's statistics are those
-of the whole batch, and gradients are added up. The sums are differentiable, twice, which DistributedDataParallel and
-torch's SyncBatchNorm are not: gradient penalties need it, and gloo's run on a CPU too.
+of the whole batch (`kit.training.shared_norm`), and gradients are added up. The sums are differentiable, twice, which
+DistributedDataParallel's are not: gradient penalties need it, and gloo's run on a CPU too.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from kit.errors import KitError
 from kit.training.launch import inside, leash
@@ -29,8 +28,6 @@ PATIENCE = timedelta(days=7)
 
 STEP_LIMIT = timedelta(minutes=2)
 """How long GPUs wait for each other within a step. A process that is gone leaves them waiting for ever otherwise."""
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class LostError(Exception):
@@ -78,7 +75,7 @@ class Crew:
         if self.size == 1:
             return
         gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
-        flat = _reduce(torch.cat([gradient.flatten() for gradient in gradients]))
+        flat = add_up(torch.cat([gradient.flatten() for gradient in gradients]))
         for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(summed.view_as(gradient))
 
@@ -125,81 +122,16 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-class SharedBatchNorm(_BatchNorm):
-    """Batch norm, in training, over the pictures of all processes; otherwise as ever.
-
-    Each process puts the count, means and variances of its own pictures into a row of a table, and the tables are
-    added up. So variances are combined as Chan et al. 1979 do (eq. 2.1), without the cancellation of mean squares.
-    """
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Takes (B, C) and (B, C, H, W)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C) or (B, C, H, W) to the same shape; B may differ between the processes."""
-        if not self.training:
-            return super().forward(x)
-        channels = (-1, *[1] * (x.ndim - 2))
-        exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        var, mean = torch.var_mean(exact, dim=[0, *range(2, x.ndim)], correction=0)
-        count = torch.full_like(mean, x.numel() / x.shape[1])
-        table = exact.new_zeros(dist.get_world_size(), 3, x.shape[1])
-        row = torch.stack([count, mean, var])
-        counts, means, variances = cast(Tensor, _Sum.apply(_put(table, row, dist.get_rank()))).unbind(1)
-        total = counts.sum(0)
-        mean = (counts * means).sum(0) / total
-        var = (counts * (variances + (means - mean).square())).sum(0) / total
-        self._follow(mean.detach(), var.detach(), total)
-        scale = torch.rsqrt(var + self.eps)
-        if self.weight is not None:
-            scale = scale * self.weight
-        normalised = (exact - mean.view(channels)) * scale.view(channels)
-        if self.bias is not None:
-            normalised = normalised + self.bias.view(channels)
-        return normalised.to(x.dtype)
-
-    @torch.no_grad()
-    def _follow(self, mean: Tensor, var: Tensor, total: Tensor) -> None:
-        """Running statistics, as torch's own batch norm keeps them: the variance is the unbiased one."""
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return
-        self.num_batches_tracked.add_(1)
-        momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-        self.running_var.lerp_((var * total / (total - 1)).to(self.running_var.dtype), momentum)
-
-
-def synchronise(network: Network) -> Network:
-    """The network with every batch norm replaced, in place, by one that shares its weights and buffers."""
-    for name, module in network.named_children():
-        if isinstance(module, _BatchNorm) and not isinstance(module, SharedBatchNorm):
-            shared = SharedBatchNorm(
-                module.num_features,
-                eps=module.eps,
-                momentum=module.momentum,
-                affine=module.affine,
-                track_running_stats=module.track_running_stats,
-                device="meta",
-            )
-            shared.weight, shared.bias = module.weight, module.bias
-            for key, buffer in module.named_buffers(recurse=False):
-                shared.register_buffer(key, buffer)
-            setattr(network, name, shared.train(module.training))
-        else:
-            synchronise(module)
-    return network
-
-
 class _Sum(torch.autograd.Function):
     """The sum over all processes. What each makes of it counts, so the gradient is a sum as well."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _reduce(x.clone(memory_format=torch.contiguous_format))
+        return add_up(x.clone(memory_format=torch.contiguous_format))
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Tensor:
-        return cast(Tensor, _Sum.apply(slopes[0]))
+        return summed(slopes[0])
 
 
 class _Gather(torch.autograd.Function):
@@ -210,20 +142,28 @@ class _Gather(torch.autograd.Function):
         ctx.rows = slice(first, first + len(rows))
         whole = rows.new_zeros(total)
         whole[ctx.rows] = rows
-        return _reduce(whole)
+        return add_up(whole)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
         return slopes[0][ctx.rows], None, None
 
 
-def _put(table: Tensor, row: Tensor, place: int) -> Tensor:
-    """The table with a row of it set, differentiable in the row."""
-    return torch.cat([table[:place], row[None], table[place + 1 :]])
+def summed(x: Tensor) -> Tensor:
+    """The sum of a tensor over the processes, differentiable, as often as is wanted.
+
+    Raises:
+        LostError: one of them is gone.
+    """
+    return cast(Tensor, _Sum.apply(x))
 
 
-def _reduce(x: Tensor) -> Tensor:
-    """Adds up a tensor over the processes, in place."""
+def add_up(x: Tensor) -> Tensor:
+    """Adds up a tensor over the processes, in place.
+
+    Raises:
+        LostError: one of them is gone.
+    """
     with _others():
         dist.all_reduce(x)
     return x

@@ -16,6 +16,7 @@ from kit.training import checkpoint, loop, parallel, players
 from kit.training.device import Device
 from kit.training.memory import PLENTY, Thrift
 from kit.training.parallel import ALONE, Crew
+from kit.training.shared_norm import synchronise
 
 CALIBRATION_S = 2.0
 """Seconds of training on a copy to learn its speed."""
@@ -55,7 +56,7 @@ class Session:
         )
         if crew.size > 1:
             for network in (self.state.G, self.state.D):
-                parallel.synchronise(network)
+                synchronise(network)
         flip = recipe.flip and prepared.mirror
         self.thrift = PLENTY
         self._others_in_loop = False

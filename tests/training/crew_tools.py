@@ -12,6 +12,7 @@ from kit.models.zoo import ZOO
 from kit.training import loop, parallel, players
 from kit.training.device import Device
 from kit.training.memory import PLENTY, Thrift
+from kit.training.shared_norm import synchronise
 
 STEPS = 2
 BATCH = 8
@@ -51,8 +52,8 @@ def trained(case: str, data: Path, crew: parallel.Crew) -> dict[str, torch.Tenso
     recipe = ZOO[model].recipe.override(["width=4", "latent=8", f"batch={BATCH}", "critic_steps=1", *settings])
     state = players.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
     if crew.size > 1:
-        parallel.synchronise(state.G)
-        parallel.synchronise(state.D)
+        synchronise(state.G)
+        synchronise(state.D)
     batches = Doubled(packed.load(data), seed=0, device=CPU.kind, flip=True)
     for _ in loop.train(
         state,
