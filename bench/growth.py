@@ -4,10 +4,11 @@
     python bench/growth.py --mapped 200000
 
 Each stage runs in a process of its own: preparing a folder of JPEGs, a fixed number of training steps from the prepared
-set, scoring (features, Fréchet, memorization) and packing. Time is CPU time of the process and its children, memory
-what it holds itself at its peak (anonymous pages: what is mapped from the disk can be given back at any time). The
-exponent is the slope of the logarithms: 1 is linear. Scoring holds the memorization distance, which compares every
-picture with every other: 2 is what it can be, and its memory stays flat, as it goes in chunks.
+set, scoring (features, Fréchet, memorization) and packing; preparing and packing, which share their work out, with one
+process and with two (packing: threads). Time is CPU time of the process and its children, memory what they hold
+themselves at their peak (anonymous pages: what is mapped from the disk can be given back at any time). The exponent is
+the slope of the logarithms: 1 is linear. Scoring holds the memorization distance, which compares every picture with
+every other: 2 is what it can be, and its memory grows with the features alone, as it goes in chunks.
 
 `--mapped` trains from a set of so many pictures of 64×64 (12 KiB each) and prints what the process held itself at its
 peak. In a memory cgroup it shows that a small machine will do.
@@ -22,6 +23,8 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +43,11 @@ from kit.training import device, loop, players
 DOGS = COMPETITIONS["generative-dog-images"]
 STEPS, BATCH, FEATURES = 20, 32, 512
 
+COLOURS = ("#0065b3", "#b04200", "#12966b", "#b85f98")  # those of kit report
+
+LOOK_S = 0.05
+"""Seconds between two looks at the memory."""
+
 
 def photographs(folder: Path, count: int, size: int) -> None:
     """So many JPEGs of smooth noise, with a short side of twice the size that they are prepared at."""
@@ -50,16 +58,15 @@ def photographs(folder: Path, count: int, size: int) -> None:
         coarse.resize((2 * size, 2 * size), Image.Resampling.BICUBIC).save(folder / f"{index:06d}.jpg", quality=90)
 
 
-def preparing(folder: Path, count: int, size: int) -> None:
+def preparing(folder: Path, count: int, size: int, *, workers: int = 1) -> None:
     """From JPEGs to a prepared set."""
-    prepare(
-        folder / "photographs", competition=DOGS, out=folder / "set", size=size, workers=1
-    )  # in this process, so that its memory is seen
+    out = folder / f"set-{workers}"  # one that stood already would not be made again
+    prepare(folder / "photographs", competition=DOGS, out=out, size=size, workers=workers)
 
 
 def training(folder: Path, count: int, size: int) -> None:
     """A fixed number of steps from that set."""
-    train(packed.load(folder / "set"))
+    train(packed.load(folder / "set-1"))
 
 
 def train(prepared: packed.PreparedSet) -> None:
@@ -81,21 +88,20 @@ def scoring(folder: Path, count: int, size: int) -> None:
     memorization_distance(ours, real)
 
 
-def packing(folder: Path, count: int, size: int) -> None:
+def packing(folder: Path, count: int, size: int, *, workers: int = 1) -> None:
     """From arrays to a zip."""
-    rules = COMPETITIONS["generative-dog-images"]
-    images = np.load(folder / "set" / "images.npy", mmap_mode="r")
+    images = np.load(folder / "set-1" / "images.npy", mmap_mode="r")
     pictures = (np.ascontiguousarray(images[start : start + 64]) for start in range(0, len(images), 64))
-    from dataclasses import replace
-
-    pack(pictures, folder / "images.zip", competition=replace(rules, size=size), count=len(images))
+    pack(pictures, folder / "images.zip", competition=replace(DOGS, size=size), count=len(images), workers=workers)
 
 
 STAGES: dict[str, Callable[[Path, int, int], None]] = {
     "preparing": preparing,
+    "preparing, 2 processes": partial(preparing, workers=2),
     "training": training,
     "scoring": scoring,
     "packing": packing,
+    "packing, 2 threads": partial(packing, workers=2),
 }
 
 
@@ -123,7 +129,7 @@ def measured(stage: str, folder: Path, count: int, size: int, answer: Path) -> N
     peak, over = [0.0], threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.02):
+        while not over.wait(LOOK_S):
             peak[0] = max(peak[0], anonymous())
 
     watcher = threading.Thread(target=watch)
@@ -138,11 +144,25 @@ def measured(stage: str, folder: Path, count: int, size: int, answer: Path) -> N
 
 
 def anonymous() -> float:
-    """Memory of this process that no file stands behind, in MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    raise SystemExit("this bench reads /proc/self/status, which only Linux has")
+    """Memory of this process and its children that no file stands behind, in MB; what they share counts once."""
+    own = _kilobytes(Path("/proc/self/status"), "RssAnon:")
+    children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+    return (own + sum(_of_a_child(Path("/proc") / child / "smaps_rollup") for child in children)) / 1024
+
+
+def _of_a_child(path: Path) -> int:
+    """What it does not share with this process, from which it was forked."""
+    try:
+        return _kilobytes(path, "Private_Dirty:")
+    except OSError:  # it has just ended
+        return 0
+
+
+def _kilobytes(path: Path, name: str) -> int:
+    for line in path.read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+    raise SystemExit("this bench reads /proc, which only Linux has")
 
 
 def cpu_seconds() -> float:
@@ -195,9 +215,16 @@ def plot(path: Path, counts: list[int], found: dict[str, list[tuple[float, float
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5, 3.2), dpi=110, layout="constrained")
-    colours = ("#0065b3", "#b04200", "#12966b", "#b85f98")  # those of kit report
-    for (stage, values), colour in zip(found.items(), colours, strict=True):
-        axes.loglog(counts, [seconds for seconds, _ in values], "o-", color=colour, label=stage)
+    colours = dict(zip(("preparing", "training", "scoring", "packing"), COLOURS, strict=True))
+    for stage, values in found.items():
+        alone = stage in colours
+        axes.loglog(
+            counts,
+            [seconds for seconds, _ in values],
+            "o-" if alone else "--",
+            color=colours[stage.partition(",")[0]],
+            label=stage,
+        )
     axes.set_xlabel("pictures")
     axes.set_ylabel("CPU time, seconds")
     axes.legend(frameon=False)
