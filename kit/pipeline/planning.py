@@ -72,12 +72,21 @@ def make_plan(work: Work) -> None:
 
 def _divide(work: Work, budget_s: float) -> None:
     delivery.time_trial(work, min(work.count, WARM_UP))
+    began = work.clock.seconds()
     reserve_s, keepsakes_s = _measure_reserve(work)
     now = work.clock.seconds()
     if not work.used_s:  # a run that goes on with no time left to train comes to its end with what it has
         budget.require_enough(budget_s, started_s=now, reserve_s=reserve_s, count=work.count)
     rate = _measure_rate(work)
-    plan = budget.Plan(budget_s, now, reserve_s, pictures=0, spare_s=work.spare_s, keepsakes_s=keepsakes_s)
+    plan = budget.Plan(
+        budget_s,
+        now,
+        reserve_s,
+        pictures=0,
+        spare_s=work.spare_s,
+        keepsakes_s=keepsakes_s,
+        measuring_s=now - began,
+    )
     _plan_rest(work, plan, rate)
 
 
@@ -90,8 +99,11 @@ def correct(work: Work, plan: budget.Plan, rate: float) -> None:
         rate: pictures a second that training sees now.
     """
     with contextlib.suppress(delivery.AbandonedError):
+        began = work.clock.seconds()
         reserve_s, keepsakes_s = _measure_reserve(work, whole_s=_last_zip_s(work))
-        _plan_rest(work, dataclasses.replace(plan, reserve_s=reserve_s, keepsakes_s=keepsakes_s), rate)
+        took_s = work.clock.seconds() - began
+        plan = dataclasses.replace(plan, reserve_s=reserve_s, keepsakes_s=keepsakes_s, measuring_s=took_s)
+        _plan_rest(work, plan, rate)
         work.run.update()  # before there is a checkpoint that was trained under it: a replay has to know of it
 
 
@@ -120,7 +132,7 @@ class Corrections:
             rate: pictures a second since the last tick.
         """
         left_s, watched_s = plan.deadline_s - now_s, now_s - self._since_s
-        if left_s <= 0:
+        if left_s <= plan.measuring_s:
             return None
         if self._moments and now_s >= self._moments[0]:
             self._moments = [moment for moment in self._moments if moment > now_s]

@@ -77,6 +77,7 @@ class Training:
                 expected = corrections.look(work.plan, now, tick.pictures, rate) if work.plan else None
                 if work.plan and expected is not None:
                     planning.correct(work, work.plan, expected)
+                    seconds = clock.seconds()  # what measuring took was no training
                     pace.deadline_s = work.plan.deadline_s
                     going = True
                     break

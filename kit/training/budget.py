@@ -42,6 +42,7 @@ class Plan:
     pictures: int  # that training is expected to see: what learning-rate schedules run over
     spare_s: float = SPARE_S  # of it, for what no trial measures
     keepsakes_s: float = 0.0  # of it, for the film and the page
+    measuring_s: float = 0.0  # what it took to find the reserve out
     rate: float = 0.0  # pictures a second that training sees at this speed of the machine; 0: not known
 
     @property

@@ -26,6 +26,10 @@ class Even(Clock):
         self._now += self.STEP_S
         return self._now - self._origin
 
+    def passes(self, seconds: float) -> None:
+        """Something took so long."""
+        self._now += seconds
+
 
 class Silent:
     """A listener that says nothing."""
