@@ -35,9 +35,7 @@ def user(tmp_path):
     folder.mkdir()
 
     def run(server, *command):
-        return subprocess.run(
-            command, cwd=folder, env=server.environment(home), capture_output=True, text=True, timeout=300
-        )
+        return subprocess.run(command, cwd=folder, env=server.environment(home), capture_output=True, text=True)
 
     return run, folder
 

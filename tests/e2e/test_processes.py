@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,27 +90,26 @@ def test_a_run_survives_the_death_of_a_process_and_goes_on_with_one(start, tmp_p
 
 @pytest.mark.slow
 def test_a_run_of_one_process_goes_on_with_two(start, tmp_path):
-    process = start("--images", "4000")
-    wait_for(tmp_path / "run" / "checkpoint.pt", process)
-    time.sleep(1)
+    images = 20_000
+    process = start("--images", str(images))
+    wait_for(tmp_path / "run" / "progress.jsonl", process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=1800)
     at = record(tmp_path)["pictures"]
-    process = start("--images", "4000", "--resume", "--gpus", "2")
+    process = start("--images", str(images), "--resume", "--gpus", "2")
     _, said = process.communicate(timeout=1800)
     assert process.returncode == 0, said
     ended = record(tmp_path)
     assert ended["state"] == "finished"
-    assert [(part["processes"], part["from"], part["to"]) for part in ended["parts"]] == [(1, 0, at), (2, at, 4000)]
-    assert at > 0
+    assert [(part["processes"], part["from"], part["to"]) for part in ended["parts"]] == [(1, 0, at), (2, at, images)]
+    assert 0 < at < images
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_all_processes_in_order(start, tmp_path, number, code):
     process = start("--images", ENDLESS, "--gpus", "2")
-    wait_for(tmp_path / "run" / "checkpoint.pt", process)
-    time.sleep(1)
+    wait_for(tmp_path / "run" / "progress.jsonl", process)
     started = workers(process.pid)
     process.send_signal(number)
     _, said = process.communicate(timeout=1800)
@@ -178,10 +178,14 @@ def test_processes_without_memory_for_the_smallest_parts_end_in_order(start, tmp
 
 @pytest.mark.slow
 def test_processes_find_out_before_a_budget_is_spent_that_memory_is_short(start, tmp_path):
-    ended = run_short(start, tmp_path, "2", "0", "--budget", "90s")
+    began = time.monotonic()
+    run_short(start, tmp_path, "2", "0", "--images", "8")
+    shutil.rmtree(tmp_path / "run")
+    budget_s = round(60 + 2 * (time.monotonic() - began))  # the machine's own measure: only to start may take long
+    ended = run_short(start, tmp_path, "2", "0", "--budget", f"{budget_s}s")
     assert (ended["state"], ended["pictures"] > 0) == ("finished", True)
     assert [(noted["to"], noted["parts"]) for noted in ended["memory"]] == [(0, 2)]
-    assert ended["seconds"]["in_all"] < 90
+    assert ended["seconds"]["in_all"] < budget_s
 
 
 @pytest.mark.slow

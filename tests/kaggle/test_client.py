@@ -130,10 +130,8 @@ def test_a_server_that_hangs_is_left(
     server.fail_always(call, Hang())
     if call == "DownloadDataFiles":
         server.files = {"Annotation/1": b"x"}
-    start = time.monotonic()
     with pytest.raises(KitError, match="localhost does not answer in time"):
         fetch("kaggle", DOGS, home / "out", patience=replace(patience, read=0.5, tries=2))
-    assert time.monotonic() - start < 10
     assert server.calls.count(call) == 2
 
 

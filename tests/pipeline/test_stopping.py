@@ -269,6 +269,7 @@ def test_a_disk_too_small_is_said_before_training(train, tmp_path, monkeypatch):
 
 SCRIPT = """
 import sys
+import time
 from pathlib import Path
 from kit import pipeline
 from kit.clock import Stopwatch
@@ -278,9 +279,15 @@ budget.tick_seconds = lambda _: 0.0
 budget.checkpoint_seconds = lambda _: 0.0
 sys.path.insert(0, sys.argv[1])
 from pipeline_tools import Silent
+class Waiting(Silent):
+    left = int(sys.argv[2])
+    def ticked(self, line):
+        self.left -= 1
+        if self.left == 0:
+            time.sleep(3600)  # to be killed
 recipe = ZOO["dcgan"].recipe.override(["width=4", "latent=8", "batch=8"])
 job = pipeline.Job(recipe=recipe, data=Path("set"), out=Path("run"), images=240, count=20, resume=True)
-pipeline.train(job, clock=Stopwatch(), listener=Silent())
+pipeline.train(job, clock=Stopwatch(), listener=Waiting())
 """
 
 
@@ -288,14 +295,14 @@ pipeline.train(job, clock=Stopwatch(), listener=Silent())
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(train, tmp_path, tick):
     once = train(images=240, name="once")
     command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)]
-    with subprocess.Popen(command, cwd=tmp_path) as process:
+    with subprocess.Popen([*command, str(tick + 5)], cwd=tmp_path) as process:
         progress = tmp_path / "run" / "progress.jsonl"
         while not (progress.exists() and progress.read_bytes().count(b"\n") >= tick):
             assert process.poll() is None
             time.sleep(0.002)
         process.kill()
     checkpoint.load_generator(tmp_path / "run" / "checkpoint.pt")
-    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    assert subprocess.run([*command, "0"], cwd=tmp_path).returncode == 0
     record = read(tmp_path / "run")
     assert record["parts"][-1]["from"] > 0
     assert record["result"]["sha256"] == once.record["result"]["sha256"]
@@ -460,9 +467,9 @@ def test_a_finish_that_takes_too_long_leaves_the_zip_that_is_there(run_tiny, mon
 
 
 def test_a_run_with_its_time_used_up_ends_with_what_it_has(train):
-    run = train(budget_s=15.0, listener=Interrupting(3), name="used")
+    run = train(budget_s=15.0, listener=Interrupting(3), name="used", clock=Even())
     before = read(run.path)["result"]["sha256"]
-    clock = Clock()
+    clock = Even()
     clock.add(60.0)
     run = train(budget_s=15.0, name="used", resume=True, clock=clock)
     record = read(run.path)

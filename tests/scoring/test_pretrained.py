@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -109,10 +108,8 @@ def test_a_damaged_find_is_named(nowhere: Path, weights: Path) -> None:
     ],
 )
 def test_nowhere_to_be_had(nowhere: Path, features: str, file: str) -> None:
-    began = time.monotonic()
     with pytest.raises(pretrained.MissingWeightsError) as error:
         build(features)
-    assert time.monotonic() - began < 10
     assert file in str(error.value)
     assert "--weights FILE" in error.value.remedy
     assert "Kaggle" in error.value.remedy

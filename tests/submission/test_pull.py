@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -134,10 +133,8 @@ def test_and_in_the_next_command_too(server: KaggleServer, built: Built, clock: 
 @pytest.mark.parametrize("call", ["SaveKernel", "GetKernelSessionStatus", "ListKernelSessionOutput", "storage"])
 def test_a_server_that_hangs_is_left(call: str, server: KaggleServer, built: Built, clock: Patience) -> None:
     server.fail_always(call, Hang())
-    began = time.monotonic()
     with pytest.raises(KitError, match="does not answer in time"):
         run_it(built, dataclasses.replace(clock, read=0.3, tries=2, outage=30.0, arrival=1.0))
-    assert time.monotonic() - began < 30
     server.fail_always(call, None)
     assert run_it(built, clock).images.count == 12  # the same command goes on
     assert server.kernels.newest(SLUG) is server.kernels.versions[SLUG][0]
