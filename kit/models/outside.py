@@ -113,6 +113,12 @@ def digest(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest() if source else ""
 
 
+def shown(value: object) -> str:
+    """A setting's value as a line can show it: a model file's text is given by its digest."""
+    text = str(value)
+    return text if "\n" not in text else f"a file with digest {digest(text)[:12]}"
+
+
 @functools.cache
 def _run(text: str, name: str) -> ModuleType:
     module = ModuleType("kit_model_file")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from typing import Any
 
 from kit import __version__, provenance
 from kit.errors import KitError
 from kit.files import set_aside, sweep
+from kit.models.outside import shown
 from kit.pipeline import schedules
 from kit.pipeline.work import BALLAST, Work
 from kit.runs import VERSION, read_run
@@ -100,7 +100,7 @@ def _require_same(work: Work, record: dict[str, Any]) -> None:
         if not isinstance(ours, dict):
             ours, theirs = {key: ours}, {key: theirs}
         different = [
-            f"{name} {_short(_get(theirs, name))} → {_short(value)}"
+            f"{name} {shown(_get(theirs, name))} → {shown(value)}"
             for name, value in ours.items()
             if _get(theirs, name) != value
         ]
@@ -132,9 +132,3 @@ def _identity(work: Work) -> dict[str, Any]:
 
 def _get(record: Any, key: str) -> Any:
     return record.get(key) if isinstance(record, dict) else None
-
-
-def _short(value: object) -> str:
-    """A value as a message can show it: a model file is given by its digest."""
-    text = str(value)
-    return text if "\n" not in text else f"a file with digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.clock import show_duration
+from kit.models.outside import shown
 from kit.models.recipe import settings
 from kit.report.facts import Facts
 
@@ -25,7 +26,7 @@ class Setting:
 
 def recipe(facts: Facts) -> list[Setting]:
     """What the run's model could be set to, with what it was set to."""
-    own = _defaults(facts.model)
+    own = None if facts.recipe.get("source") else _defaults(facts.model)
     known = settings()
     keys = own if own is not None else [key for key in facts.recipe if key != "model"]
     rows = []
@@ -50,7 +51,8 @@ def recipe(facts: Facts) -> list[Setting]:
 
 def train_command(facts: Facts) -> str:
     """The `kit train` that began this run."""
-    words = ["kit", "train", "--model", facts.model]
+    model = f"{facts.model}.py" if facts.recipe.get("source") else facts.model
+    words = ["kit", "train", "--model", model]
     words += ["--images", str(facts.images)] if facts.budget_s is None else ["--budget", _budget(facts.budget_s)]
     if "path" in facts.data:
         words += ["--data", str(facts.data["path"])]
@@ -70,8 +72,8 @@ def replay_commands(facts: Facts) -> list[str]:
 
 
 def show(value: Any) -> str:
-    """A setting's value as `--set` takes it."""
-    return str(value).lower() if isinstance(value, bool) else f"{value}"
+    """A setting's value as `--set` takes it; a model file's text by its digest."""
+    return str(value).lower() if isinstance(value, bool) else shown(value)
 
 
 def _defaults(model: str) -> dict[str, Any] | None:

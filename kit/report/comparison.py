@@ -146,7 +146,7 @@ def _settings(found: Sequence[Facts]) -> dict[str, list[str]]:
 
 
 def _same(found: Sequence[Facts]) -> list[tuple[str, str]]:
-    return [(key, values[0]) for key, values in _settings(found).items() if len(set(values)) == 1]
+    return [(key, values[0]) for key, values in _settings(found).items() if len(set(values)) == 1 and values[0]]
 
 
 def _latents(found: Sequence[Facts], names: Sequence[str]) -> str:

@@ -229,7 +229,10 @@ def nice(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def compact(value: float) -> str:
-    """A number as short as an axis needs it: 12000 → 12k."""
+    """A number as short as an axis needs it: 12000 → 12k, 0.0002 → 2e-4."""
+    if 0 < abs(value) < 1e-3:
+        digits, _, power = f"{value:.4e}".partition("e")
+        return f"{float(digits):g}e{int(power)}"
     for limit, letter in ((1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
             return f"{value / (limit if letter == 'M' else 1e3):g}{letter}"

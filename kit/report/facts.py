@@ -50,6 +50,7 @@ class Plan:
     at: int
     started_s: float
     reserve_s: float
+    measuring_s: float  # that it took to find the reserve out
 
 
 @dataclass(frozen=True)
@@ -111,28 +112,9 @@ class Facts:
     notes: list[str] = field(default_factory=list)  # what could not be read
 
     @cached_property
-    def training_s(self) -> float | None:
-        """Seconds from the first step to the last; None before the first tick."""
-        if not len(self.ticks) or not self.pictures:
-            return None
-        return max(self.trained_s - self.ready_s, 0.0)
-
-    @cached_property
     def trained_s(self) -> float:
         """When training ended, seconds since the start."""
         return self.elapsed_s - (self.finishing_s or 0.0) - (self.keeping_s or 0.0)
-
-    @cached_property
-    def ready_s(self) -> float:
-        """Seconds until the first step: the first tick knows its own speed."""
-        if not len(self.ticks):
-            return self.elapsed_s
-        return started(self.ticks, 0, since=0)
-
-    @property
-    def rate(self) -> float | None:
-        """Pictures per second of training, over the run."""
-        return self.pictures / self.training_s if self.training_s else None
 
     def summary(self) -> dict[str, Any]:
         """A row of `kit runs --json`."""
@@ -225,7 +207,10 @@ def _facts(path: Path, record: dict[str, Any], now: datetime) -> Facts:
         generating_s=_optional(seconds.get("generating")),
         keeping_s=_optional(seconds.get("keeping")),
         parts=parts,
-        plans=[Plan(int(p["at"]), float(p["started_s"]), float(p["reserve_s"])) for p in record["plans"]],
+        plans=[
+            Plan(int(p["at"]), float(p["started_s"]), float(p["reserve_s"]), float(p.get("measuring_s", 0.0)))
+            for p in record["plans"]
+        ],
         rescues=[Rescue(int(rescue["at"]), float(rescue["seconds"])) for rescue in record["rescues"]],
         alarms=_alarms(lines),
         scored=_score_ticks(taken),

@@ -23,7 +23,7 @@ from kit.report.gallery import Gallery
 from kit.report.nearest import Nearest
 from kit.report.pictures import Grid
 from kit.report.table import STATES
-from kit.report.timeline import timeline
+from kit.report.timeline import rate, timeline
 from kit.runs import PROGRESS, read_run
 
 REPORT = "report.html"
@@ -86,6 +86,7 @@ def write_report(
         caveats=scores.caveats(facts),
         timeline=timeline(facts),
         timeline_labels=time_labels(timeline(facts).length) if timeline(facts).segments else None,
+        device=[(name, command.show(value)) for name, value in facts.device.items() if value is not False],
         recipe=command.recipe(facts),
         train=command.train_command(facts),
         replay=command.replay_commands(facts),
@@ -174,10 +175,11 @@ def _environment() -> Environment:
 def _figures(facts: Facts) -> list[tuple[str, str, str]]:
     """The page's first numbers: what, how much, and what to know about it."""
     figures = [("pictures seen", f"{facts.pictures:,}", "")]
-    if facts.training_s:
-        figures.append(("training", show_duration(facts.training_s), f"of {show_duration(facts.elapsed_s)} in all"))
-    if facts.rate:
-        figures.append(("speed", f"{facts.rate:,.0f}", "pictures per second"))
+    speed = rate(facts)
+    if speed:
+        training = show_duration(timeline(facts).training)
+        figures.append(("training", training, f"of {show_duration(facts.elapsed_s)} in all"))
+        figures.append(("speed", f"{speed:,.0f}", "pictures per second"))
     if facts.result:
         figures.append(("generated", f"{int(facts.result['count']):,}", str(facts.result["file"])))
     if facts.score:

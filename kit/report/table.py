@@ -10,6 +10,7 @@ from pathlib import Path
 from kit.clock import show_duration
 from kit.errors import KitError
 from kit.report.facts import Facts, read
+from kit.report.timeline import rate
 from kit.scoring import ranking
 from kit.scoring.ranking import Group
 
@@ -104,7 +105,7 @@ def rows(found: Sequence[Facts], ranked: Sequence[Group[int]]) -> list[list[Cell
     table = []
     for i, facts in enumerate(found):
         group, place = places.get(i, (len(ranked), 0))
-        score = facts.score
+        score, speed = facts.score, rate(facts)
         count = int(facts.result["count"]) if facts.result else None
         cells = [
             _text(called[i]),
@@ -113,7 +114,7 @@ def rows(found: Sequence[Facts], ranked: Sequence[Group[int]]) -> list[list[Cell
             _text(STATES[facts.state].lower()),
             Cell(f"{facts.pictures:,}", facts.pictures),
             Cell(show_duration(facts.elapsed_s), facts.elapsed_s),
-            Cell(f"{facts.rate:,.0f}" if facts.rate else "–", facts.rate),
+            Cell(f"{speed:,.0f}" if speed else "–", speed),
             Cell(f"{count:,}" if count is not None else "–", count),
             Cell(f"{score.fid:.2f}" if score else "–", score.fid if score else None, group),
             Cell(*_optional(score.mifid if score else None), group),

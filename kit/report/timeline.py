@@ -20,6 +20,9 @@ LABELS: dict[Kind, str] = {
     "left": "left of the budget",
 }
 
+IN_TURN: tuple[Kind, ...] = ("scoring", "rescue", "ready")
+"""What may be done between two steps, in the order in which it is done."""
+
 AT_ONCE_S = 0.1
 """A score that began so near to the end of training was taken after it."""
 
@@ -50,6 +53,11 @@ class Timeline:
     def reserve(self) -> float | None:
         """Seconds that were kept back for the end, by the last plan."""
         return None if self.deadline is None else max(self.length - self.deadline, 0.0)
+
+    @property
+    def training(self) -> float:
+        """Seconds between the first step and the last without what was done between steps."""
+        return sum(s.seconds for s in self.segments if s.kind == "training")
 
     def totals(self) -> list[tuple[Kind, str, float]]:
         """Each kind that occurs with its label and its seconds, in the order of LABELS."""
@@ -92,6 +100,12 @@ def timeline(facts: Facts) -> Timeline:
     return Timeline(segments, length, deadline)
 
 
+def rate(facts: Facts) -> float | None:
+    """Pictures per second of training, over the run; None before the first tick."""
+    seconds = timeline(facts).training
+    return facts.pictures / seconds if seconds else None
+
+
 def _interruptions(facts: Facts, own: list[int]) -> list[tuple[float, Kind, float]]:
     """What was done between steps: when it began, what it was, how many seconds it took; `own` are a part's ticks."""
     moments = {facts.ticks.pictures[i]: facts.ticks.seconds[i] for i in own}
@@ -103,7 +117,10 @@ def _interruptions(facts: Facts, own: list[int]) -> list[tuple[float, Kind, floa
         for begun, seconds in _scores(facts)
         if begun in moments.values() and begun <= facts.trained_s - AT_ONCE_S
     ]
-    return sorted([*scored, *rescues], key=lambda one: (one[0], one[1] == "rescue"))
+    measured: list[tuple[float, Kind, float]] = [
+        (moments[plan.at], "ready", plan.measuring_s) for plan in facts.plans[1:] if plan.at in moments
+    ]
+    return sorted([*scored, *rescues, *measured], key=lambda one: (one[0], IN_TURN.index(one[1])))
 
 
 def _scores(facts: Facts) -> list[tuple[float, float]]:

@@ -43,7 +43,7 @@ def pages(make_run, make_score, tmp_path_factory):
         breeds=[Breed(name, Image.new("RGB", (70, 16), "teal")) for name in (HOSTILE, *map(str, range(29)))],
     )
     nearest = Nearest(
-        sheet=Image.new("RGB", (94, 16), "olive"),
+        sheet=Image.new("RGB", (94, 90), "olive"),
         rows=8,
         each=4,
         looked_at=512,
@@ -101,6 +101,46 @@ def test_the_schemes_differ_and_paper_is_light(browser, pages):
     assert ground(scheme="dark") < 60
     assert ground(scheme="dark", media="print") > 200
     assert browser.run("return getComputedStyle(document.querySelector('.film-tools')).display") == "none"
+
+
+@pytest.mark.parametrize("kind", ["full", "comparison"])
+@pytest.mark.parametrize("width", [380, 1100])
+def test_plots_beside_each_other_begin_and_numbers_below_each_other_end_at_one_line(browser, pages, kind, width):
+    browser.open(pages[kind], width=width)
+    plots = browser.run("""
+        return [...document.querySelectorAll(".chart")].filter(chart => chart.offsetParent).map(chart => [
+          chart.getBoundingClientRect().top, chart.querySelector(".area").getBoundingClientRect().top,
+          [...chart.querySelectorAll(".value")].map(value => value.getBoundingClientRect().right)])""")
+    rows = {}
+    for top, area, ends in plots:
+        rows.setdefault(round(top), []).append(area)
+        assert max(ends) - min(ends) < 0.5
+    assert len(plots) > 4
+    assert (max(map(len, rows.values())) > 1) == (width > 500)
+    assert all(max(areas) - min(areas) < 0.5 for areas in rows.values())
+
+
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_at_rest_pictures_are_shown_whole_however_tall(browser, pages, media):
+    browser.open(pages["full"], media=media)
+    hidden = browser.run(
+        "return [...document.querySelectorAll('.zoom-view')].map(v => v.scrollHeight - v.clientHeight)"
+    )
+    assert len(hidden) == 2
+    assert max(hidden) <= 1
+
+
+def test_the_printed_table_fits_onto_the_paper_and_breaks_no_word(browser, pages):
+    browser.open(pages["comparison"], width=718, media="print")  # A4 within its margins
+    assert browser.run("return document.documentElement.scrollWidth") <= 718
+    lines = browser.run("""
+        return [...document.querySelectorAll(".sortable thead button")].map(button => {
+          const words = document.createRange();
+          words.selectNodeContents(button);
+          return [button.textContent, words.getClientRects().length];
+        })""")
+    assert len(lines) == 12
+    assert [name for name, count in lines if count > len(name.split())] == []
 
 
 def hover(browser, area, share):

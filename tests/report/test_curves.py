@@ -91,7 +91,10 @@ def test_time_counts_in_a_unit_that_suits(seconds, name, last):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (0.25, "0.25"), (2500, "2,500"), (12_000, "12k"), (1_500_000, "1.5M"), (-20_000, "-20k")],
+    [
+        *((0, "0"), (0.25, "0.25"), (0.001, "0.001"), (2.5e-4, "2.5e-4"), (1e-5, "1e-5")),
+        *((2500, "2,500"), (12_000, "12k"), (1_500_000, "1.5M"), (-20_000, "-20k")),
+    ],
 )
 def test_short_numbers(value, text):
     assert compact(value) == text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from kit.models.recipe import Recipe
 from kit.models.zoo import ZOO
 from kit.report.command import recipe, replay_commands, train_command
 from kit.report.facts import read
-from kit.report.timeline import timeline
+from kit.report.timeline import rate, timeline
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
 
@@ -22,9 +23,8 @@ def segments(facts):
 
 def test_time_is_divided_as_it_was_spent(make_run, tmp_path):
     facts = read(make_run(tmp_path / "run", ticks=12, changes={"rescues": [{"at": 200, "seconds": 2.0}]}), now=NOW)
-    assert facts.ready_s == pytest.approx(10)
-    assert facts.training_s == pytest.approx(60)
-    assert facts.rate == pytest.approx(20)
+    assert timeline(facts).training == pytest.approx(58)
+    assert rate(facts) == pytest.approx(1200 / 58)
     assert segments(facts) == [
         ("ready", 0, 10),
         ("training", 10, 20),
@@ -179,6 +179,31 @@ def test_a_model_from_elsewhere_has_settings_and_no_defaults(make_run, tmp_path)
     rows = {s.key: s for s in recipe(facts)}
     assert rows["twist"].value == "3"
     assert not any(s.changed or s.default for s in rows.values())
+
+
+def test_a_model_file_is_named_and_shown_by_its_digest(make_run, tmp_path):
+    text = "ROW = ...\n# the rest of the file\n"
+    facts = read(make_run(tmp_path / "run", ticks=1, recipe={"source": text}), now=NOW)
+    (source,) = (s.value for s in recipe(facts) if s.key == "source")
+    assert source == f"a file with digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    assert shlex.split(train_command(facts))[:4] == ["kit", "train", "--model", "dcgan.py"]
+
+
+def test_what_was_done_between_steps_is_no_training(make_run, tmp_path):
+    plans = [
+        {"at": at, "started_s": 10.0, "reserve_s": 12.0, "measuring_s": measured} for at, measured in ((0, 4), (300, 3))
+    ]
+    changes = {"rescues": [{"at": 300, "seconds": 1.0}], "plans": plans}
+    facts = read(make_run(tmp_path / "run", ticks=12, changes=changes), now=NOW)
+    assert segments(facts)[:5] == [
+        ("ready", 0, 10),
+        ("training", 10, 25),
+        ("rescue", 25, 26),
+        ("ready", 26, 29),
+        ("training", 29, 70),
+    ]
+    assert timeline(facts).training == pytest.approx(56)
+    assert rate(facts) == pytest.approx(1200 / 56)
 
 
 def test_a_run_without_a_zip_cannot_be_packed(make_run, tmp_path):
