@@ -336,7 +336,8 @@ def _headed(sheet: Image.Image, texts: Sequence[str]) -> Image.Image:
 
 def _require_free(out: Path, suffixes: Sequence[str]) -> None:
     if out.suffix not in suffixes:
-        known = ", ".join(f"FILE{suffix}" if suffix else "a folder" for suffix in suffixes)
+        kinds = [f"FILE{suffix}" if suffix else "a folder" for suffix in suffixes]
+        known = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
         raise KitError(f"{out}: no kind of file for this", f"give {known}")
     if out.suffix == "" and out.exists():
         raise KitError(f"{out} exists already", "choose another folder, or remove it first")

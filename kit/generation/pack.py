@@ -106,6 +106,11 @@ def pack(
     )
 
 
+def most_bytes(competition: Competition, count: int) -> int:
+    """What a zip of so many pictures may take at most: noise grows by 2 % as a PNG of 64 × 64 and its entry."""
+    return round(1.03 * count * competition.size**2 * len(competition.mode))
+
+
 def encode(picture: Pixels, format: Literal["PNG", "JPEG"]) -> tuple[bytes, bytes]:
     """One picture, uint8 (H, W, 3), as a file's bytes, and the digest of the pixels that a reader of it will see."""
     buffer = io.BytesIO()

@@ -8,6 +8,7 @@ from typing import Any
 from kit import __version__, provenance
 from kit.errors import KitError
 from kit.files import set_aside, sweep
+from kit.generation import pack
 from kit.models.outside import shown
 from kit.pipeline import schedules
 from kit.pipeline.work import BALLAST, Work
@@ -56,10 +57,9 @@ def begin_part(work: Work) -> None:
         KitError: there is no room for it.
     """
     weights = sum(p.numel() * p.element_size() for net in (work.state.G, work.state.D) for p in net.parameters())
-    # Checkpoint: weights, average and two moments of Adam. Zip: no PNG or JPEG is larger than its pixels.
-    checkpoint_bytes, zip_bytes = 4 * weights, work.count * work.rules.size**2 * len(work.rules.mode)
     work.ballast.unlink(missing_ok=True)  # of a part that was killed
-    set_aside(work.ballast, checkpoint_bytes + zip_bytes)
+    # The checkpoint holds weights, average and two moments of Adam.
+    set_aside(work.ballast, 4 * weights + pack.most_bytes(work.rules, work.count))
     source = provenance.source_tree()
     before = work.run.record
     parts = before.get("parts", [])

@@ -17,7 +17,7 @@ from PIL import Image
 
 from kit.competition import COMPETITIONS, Competition
 from kit.errors import KitError
-from kit.generation.pack import Packed, encode, pack
+from kit.generation.pack import Packed, encode, most_bytes, pack
 
 DOGS = COMPETITIONS["generative-dog-images"]
 every_competition = pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
@@ -108,6 +108,14 @@ def test_entries_state_nothing_of_time_or_machine(tmp_path: Path, competition: C
             assert info.date_time == (1980, 1, 1, 0, 0, 0)
             assert (info.create_system, info.external_attr >> 16) == (3, 0o100644)
             assert (info.compress_type, info.flag_bits, info.extra, info.comment) == (zipfile.ZIP_STORED, 0, b"", b"")
+
+
+@every_competition
+def test_noise_takes_the_most_room(tmp_path: Path, competition: Competition) -> None:
+    shape = (12, competition.size, competition.size, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    packed = pack([noise], tmp_path / "images.zip", competition=competition)
+    assert 0.7 * most_bytes(competition, 12) < packed.bytes <= most_bytes(competition, 12)
 
 
 def test_jpeg_keeps_the_colours_resolution() -> None:
