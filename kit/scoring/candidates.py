@@ -141,7 +141,7 @@ def compare(
             truncation=truncation,
             precision=getattr(torch, record["device"]["precision"]),
         )
-        generated = features.extract(picture for batch in batches for picture in batch)
+        generated = features.extract((picture for batch in batches for picture in batch), total=count)
         score = judge(generated, references, reference=reference, split=split, began=began)
         real = references.gaussian(reference, split)
         try:

@@ -73,7 +73,7 @@ def _intervals(
         sample = Jackknife(generated)
     except ValueError:
         return None, None
-    if min(part.count for part in sample.without) <= generated.shape[1]:
+    if sample.least <= generated.shape[1]:
         return None, None
     whole, parts = fids(sample, real)
     if epsilon is None:

@@ -165,7 +165,7 @@ class Watch:
             GivenUpError: told to stop.
         """
         began = time.perf_counter()
-        generated = self.features.extract(self._pictures(generator))
+        generated = self.features.extract(self._pictures(generator), total=self.asked.count)
         result = judge(generated, self.references, began=began)
         self.cost_s = time.perf_counter() - began
         self.spent_s += self.cost_s

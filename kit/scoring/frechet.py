@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Float64 = NDArray[np.float64]
 
-CHUNK = 4096
+CHUNK = 2048
 """Rows of features that are brought to float64 at a time."""
 
 
@@ -119,7 +119,7 @@ def _root_trace(cov1: Float64, cov2: Float64) -> tuple[float, bool]:
     else:
         factor, other = _eigen_factor(cov1), cov2
     rank_deficient = first is None or second is None
-    eigenvalues = scipy.linalg.eigvalsh(factor.T @ other @ factor, check_finite=False)
+    eigenvalues = scipy.linalg.eigvalsh(factor.T @ other @ factor, overwrite_a=True, check_finite=False)
     # Of a singular product many eigenvalues are 0 but for rounding, and the root of 1e-16 is 1e-8, over a thousand
     # times. At full rank there are none of these, and small ones count.
     floor = _rounding(eigenvalues) if rank_deficient else 0.0

@@ -8,6 +8,7 @@ are left estimates the bias, which is then taken away (Quenouille 1956; Shao & W
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,18 @@ class Jackknife:
             raise ValueError(f"{len(features)} pictures are too few for {groups} groups")
         # Drawn at random: pictures of a conditional generator come class by class in turn.
         self.rows = np.array_split(np.random.default_rng(seed).permutation(len(features)), groups)
+        self.features = features
         self.all = gaussian(features)
-        self.without = [_without(self.all, gaussian(features[np.sort(rows)])) for rows in self.rows]
+
+    @property
+    def least(self) -> int:
+        """Pictures that are left where the largest group is out."""
+        return self.all.count - max(map(len, self.rows))
+
+    def without(self) -> Iterator[Gaussian]:
+        """What is left without each group, one at a time: ten covariances at 2048 dimensions are 335 MB."""
+        for rows in self.rows:
+            yield _without(self.all, gaussian(self.features[np.sort(rows)]))
 
 
 def jackknife(whole: float, parts: list[float], *, level: float = LEVEL) -> Interval:
@@ -67,7 +78,7 @@ def fids(sample: Jackknife, real: Gaussian) -> tuple[float, list[float]]:
     def fid(fitted: Gaussian) -> float:
         return frechet_distance(fitted.mean, fitted.covariance, real.mean, real.covariance)
 
-    return fid(sample.all), [fid(part) for part in sample.without]
+    return fid(sample.all), [fid(part) for part in sample.without()]
 
 
 def fid_interval(features: NDArray[Any], real: Gaussian, *, level: float = LEVEL, seed: int = 0) -> Interval:
@@ -85,7 +96,7 @@ def fid_interval(features: NDArray[Any], real: Gaussian, *, level: float = LEVEL
         ValueError: too few pictures.
     """
     sample = Jackknife(features, seed=seed)
-    _require_full_rank(len(features) - max(map(len, sample.rows)), features.shape[1])
+    _require_full_rank(sample.least, features.shape[1])
     return jackknife(*fids(sample, real), level=level)
 
 

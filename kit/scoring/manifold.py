@@ -42,16 +42,15 @@ def manifold(generated: NDArray[Any], real: NDArray[Any]) -> Manifold:
     """
     if min(len(generated), len(real)) <= NEIGHBOURS_DC or generated.shape[1:] != real.shape[1:]:
         raise ValueError(f"features of shapes {generated.shape} and {real.shape}; six rows a side are the least")
-    fake, true = (np.asarray(rows, np.float64) for rows in (generated, real))
-    (fake_pr,) = _radii(fake, NEIGHBOURS_PR)
-    true_pr, true_dc = _radii(true, NEIGHBOURS_PR, NEIGHBOURS_DC)
-    inside_true = np.zeros(len(fake), np.bool_)
-    inside_fake = np.zeros(len(true), np.bool_)
-    covered = np.zeros(len(true), np.bool_)
+    (fake_pr,) = _radii(generated, NEIGHBOURS_PR)
+    true_pr, true_dc = _radii(real, NEIGHBOURS_PR, NEIGHBOURS_DC)
+    inside_true = np.zeros(len(generated), np.bool_)
+    inside_fake = np.zeros(len(real), np.bool_)
+    covered = np.zeros(len(real), np.bool_)
     memberships = 0
-    for start in range(0, len(fake), CHUNK):
+    for start in range(0, len(generated), CHUNK):
         piece = slice(start, start + CHUNK)
-        distances = _squared(fake[piece], true)
+        distances = _squared(generated[piece], real)
         inside_true[piece] = (distances <= true_pr).any(axis=1)
         inside_fake |= (distances <= fake_pr[piece, None]).any(axis=0)
         in_ball = distances < true_dc
@@ -60,12 +59,12 @@ def manifold(generated: NDArray[Any], real: NDArray[Any]) -> Manifold:
     return Manifold(
         precision=float(inside_true.mean()),
         recall=float(inside_fake.mean()),
-        density=memberships / (NEIGHBOURS_DC * len(fake)),
+        density=memberships / (NEIGHBOURS_DC * len(generated)),
         coverage=float(covered.mean()),
     )
 
 
-def _radii(rows: NDArray[np.float64], *neighbours: int) -> list[NDArray[np.float64]]:
+def _radii(rows: NDArray[Any], *neighbours: int) -> list[NDArray[np.float64]]:
     """Squared distances of each row to its k-th nearest other one, an array for each k."""
     radii = [np.empty(len(rows)) for _ in neighbours]
     for start in range(0, len(rows), CHUNK):
@@ -73,13 +72,21 @@ def _radii(rows: NDArray[np.float64], *neighbours: int) -> list[NDArray[np.float
         distances = _squared(rows[piece], rows)
         # A row is its own nearest; rounding must not put another one before it.
         distances[np.arange(len(distances)), np.arange(start, start + len(distances))] = 0
-        ordered = np.partition(distances, neighbours, axis=1)
+        distances.partition(neighbours, axis=1)
         for radius, k in zip(radii, neighbours, strict=True):
-            radius[piece] = ordered[:, k]
+            radius[piece] = distances[:, k]
     return radii
 
 
-def _squared(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Squared Euclidean distances (len(x), len(y)), at least 0."""
-    distances: NDArray[np.float64] = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * (x @ y.T)
+def _squared(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
+    """Squared Euclidean distances (len(x), len(y)), at least 0, in float64 whatever the features are in."""
+    distances = np.empty((len(x), len(y)))
+    x = x.astype(np.float64)
+    for start in range(0, len(y), CHUNK):
+        others = y[start : start + CHUNK].astype(np.float64)
+        block = distances[:, start : start + CHUNK]
+        block[:] = x @ others.T
+        block *= -2
+        block += np.einsum("ij,ij->i", x, x)[:, None]
+        block += np.einsum("ij,ij->i", others, others)
     return np.maximum(distances, 0.0, out=distances)

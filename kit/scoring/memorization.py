@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 2048
-"""Rows of each side that are compared at a time: 32 MB of distances, whatever the sizes of the sets."""
+"""Rows of each side that are compared at a time: 32 MB of projections, whatever the sizes of the sets."""
 
 
 def memorization_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
@@ -43,33 +44,46 @@ def nearest_distances(generated: NDArray[Any], real: NDArray[Any]) -> NDArray[np
     """
     if generated.ndim != 2 or real.ndim != 2 or generated.shape[1] != real.shape[1]:
         raise ValueError(f"features of shapes {generated.shape} and {real.shape} do not belong together")
-    directions, kept = _directions(generated)
-    nearest = np.full(len(directions), np.inf)
-    found = False
-    for start in range(0, len(real), CHUNK):
-        others, _ = _directions(real[start : start + CHUNK])
-        if not len(others):
+    lengths = np.concatenate([np.empty(0), *map(_lengths, _pieces(generated))])
+    longest = np.zeros(len(generated))  # of g's projections on the real directions, |g · r| / |r|
+    compared = False
+    for rows in _pieces(real):
+        directions = _directions(rows)
+        if not len(directions):
             continue
-        found = True
-        for first in range(0, len(directions), CHUNK):
-            piece = slice(first, first + CHUNK)
-            distances = 1.0 - np.abs(directions[piece] @ others.T)
-            nearest[piece] = np.minimum(nearest[piece], distances.min(axis=1))
-    if not len(directions) or not found:
+        compared = True
+        start = 0
+        for ours in _pieces(generated):
+            projections = ours @ directions.T
+            most = longest[start : start + len(ours)]
+            np.maximum(most, np.abs(projections, out=projections).max(axis=1), out=most)
+            start += len(ours)
+    if not compared or np.isnan(lengths).all():
         raise ValueError("all rows of a set sum to 0: there is nothing to compare")
-    everyone = np.full(len(generated), np.nan)
-    everyone[kept] = nearest
-    return everyone
+    nearest: NDArray[np.float64] = 1.0 - _divided(longest, lengths)
+    return nearest
 
 
-def _directions(features: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The rows whose sum is not 0, as float64 of unit length, and which they are."""
-    rows = features.astype(np.float64)
+def _pieces(features: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """The features in float64, a piece at a time: neither set is ever held so as a whole."""
+    for start in range(0, len(features), CHUNK):
+        yield features[start : start + CHUNK].astype(np.float64)
+
+
+def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The Euclidean length of each row, NaN for those whose sum is 0."""
     if not np.isfinite(rows).all():
         raise ValueError("features hold NaN or infinity")
-    kept: NDArray[np.bool_] = rows.sum(axis=1) != 0
-    rows = rows[kept]
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    # Only where squaring underflows: the scorer's 0 / 0 becomes 0 there.
-    directions: NDArray[np.float64] = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-    return directions, kept
+    return np.where(rows.sum(axis=1) == 0, np.nan, np.linalg.norm(rows, axis=1))
+
+
+def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rows whose sum is not 0, of unit length."""
+    lengths = _lengths(rows)
+    kept = ~np.isnan(lengths)
+    return _divided(rows[kept], lengths[kept, None])
+
+
+def _divided(values: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values over lengths. Where squaring underflowed to a length of 0, the scorer's 0 / 0 becomes 0."""
+    return np.divide(values, lengths, out=np.zeros_like(values), where=lengths != 0)

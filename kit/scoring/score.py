@@ -112,7 +112,7 @@ def score(
 
     phases = Phases(progress, todo)
     # The generated ones first: what is wrong with them shows before the reference is worked through.
-    generated = features.extract(_checked(pictures, prepared, limit=len(names)), progress=phases)
+    generated = features.extract(_checked(pictures, prepared, limit=len(names)), total=len(names), progress=phases)
     return judge(
         generated,
         references,

@@ -9,6 +9,7 @@ from typing import Any
 
 import timm
 import torch
+from torch import nn
 
 from kit.errors import KitError, unknown
 from kit.files import read_json
@@ -75,11 +76,7 @@ def timm_features(
         num_classes=cfg.num_classes,
     )
     network = untrained(lambda: timm.create_model(architecture, num_classes=description.num_classes))
-    if weights is None:
-        state, source = pretrained_weights(cfg)
-    else:
-        state, source = read_weights(weights), str(weights)
-    load_exactly(network, state, source=source, architecture=architecture)
+    _load(network, cfg, weights)
     network.reset_classifier(0)  # timm: down to the pooled features
     return feature_set(
         network,
@@ -122,6 +119,12 @@ def untrained(create: Callable[[], Any], *, seed: int = RANDOM_SEED) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would seed GPUs too
         return create()
+
+
+def _load(network: nn.Module, cfg: Any, weights: Path | None) -> None:
+    """Puts weights into a network; what was read is let go of before the network is folded, which takes as much."""
+    state, source = pretrained_weights(cfg) if weights is None else (read_weights(weights), str(weights))
+    load_exactly(network, state, source=source, architecture=cfg.architecture)
 
 
 def _timm_cfg(name: str) -> Any:

@@ -17,7 +17,8 @@ from torch import nn
 
 from kit.competition import COMPETITIONS
 from kit.errors import KitError
-from kit.scoring.extract import BATCH, feature_set
+from kit.scoring.extract import CPU_BATCH as BATCH
+from kit.scoring.extract import feature_set
 from kit.scoring.features import FEATURES, FeatureSet, build
 from kit.scoring.frechet import frechet_distance, gaussian
 from kit.scoring.inception2015 import EPSILON
