@@ -13,15 +13,14 @@ Three parts, each in turns with its other way:
   network, the reference's features computed by both as they do: cached by the kit, anew by torchmetrics.
 
 A CPU takes half an hour for 10,000 pictures through Inception: what `--features` and `--whole` pictures take is shown
-for one, and 10,000 take 10,000 times that. Peak memory is that of the first part in a process of its own. Other ways
-whose package is missing are left out, and said. A number of 0 leaves its part out.
+for one, and 10,000 take 10,000 times that. Other ways whose package is missing are left out, and said. A number of 0
+leaves its part out. What a score holds in memory is bench/memory.py's question.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -97,19 +96,6 @@ def number_lines(*, count: int, real: int, dim: int, repeats: int) -> Iterator[L
         pictures=count,
         warm_up=False,
     )
-
-
-def peak_mb(*, count: int, real: int, dim: int) -> float:
-    """The largest memory that the kit's statistics, Fréchet and memorization distance take in a process, MB."""
-    code = (
-        "import resource, sys; sys.path.insert(0, sys.argv[1]); from score import drawn, by_eigen;"
-        "from kit.scoring.frechet import gaussian; from kit.scoring.memorization import memorization_distance;"
-        f"g, r = drawn({count}, {dim}, 1), drawn({real}, {dim}, 2);"
-        "by_eigen(gaussian(g), gaussian(r)); memorization_distance(g, r);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
-    )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -236,8 +222,6 @@ def main() -> None:
     options = parser.parse_args()
     sizes = {"count": options.count, "real": options.real, "dim": options.dim}
     show(lines(**sizes, features=options.features, whole=options.whole, repeats=options.repeats))
-    if options.count:
-        print(f"\npeak memory of {options.count:,} against {options.real:,}: {peak_mb(**sizes):,.0f} MB")
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def _compare(
             features=network,
             reference=reference,
             split=split,
-            count=count or candidates.COUNT,
+            count=count,
             cache=default_cache(prepared),
             trust=trust,
             progress=progress,

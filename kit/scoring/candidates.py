@@ -26,10 +26,15 @@ from kit.seeds import derive
 from kit.training import checkpoint, device
 
 COUNT = 2000
-"""Pictures of each candidate, unless told otherwise."""
+"""Pictures of each candidate, unless told otherwise or an interval needs more."""
 
 TRUNCATIONS = (0.7, 1.0, 1.5)
 """Thresholds that the best candidate is also drawn with."""
+
+
+def enough(dim: int) -> int:
+    """Pictures of each candidate: more than the features' dimensions, also with a group left out for the interval."""
+    return max(COUNT, 5 * dim // 4)
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def compare(
     features: FeatureSet,
     reference: Kind = "whole",
     split: Split = "all",
-    count: int = COUNT,
+    count: int | None = None,
     truncations: Sequence[float] = TRUNCATIONS,
     cache: Path | None = None,
     trust: bool = False,
@@ -111,7 +116,7 @@ def compare(
         features: see `kit.scoring.features.build`.
         reference: what of the set to score against.
         split: which side of its hold-out.
-        count: pictures of each.
+        count: pictures of each; None: `enough`.
         truncations: thresholds for the best one; none: no sweep.
         cache: folder for what was computed about the set.
         trust: whether the code of a model file that made the run may be run.
@@ -120,6 +125,7 @@ def compare(
     Raises:
         KitError: not a run, a damaged candidate, a truncation that is not above 0, or fewer than two pictures.
     """
+    count = enough(features.dim) if count is None else count
     if count < 2:
         raise KitError(f"--count {count}: two pictures are the least", "thousands are better")
     record = read_run(run)

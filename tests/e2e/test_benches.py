@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,17 @@ def test_a_bench_prints_its_table(script, tmp_path):
         ratio, cpu = (float(row.split(" | ")[column].rstrip(" |×")) for column in (3, 5))
         assert ratio > 0
         assert cpu > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much memory a process holds")
+def test_the_memory_of_both_scores_is_told(tmp_path):
+    options = ["--count", "64", "--real", "80", "--batches", "1"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "memory.py"), *options], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    first, later = (
+        float(re.search(r": ([\d,]+) MB resident", line)[1].replace(",", "")) for line in done.stdout.splitlines()
+    )
+    assert 100 < later <= first * 1.1

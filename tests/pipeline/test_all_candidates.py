@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from kit.generation.pictures import read_pictures
 from kit.models.zoo import ZOO
 from kit.runs import candidate_files, generator_file
 from kit.scoring import candidates, features, ranking
+from kit.scoring.interval import GROUPS
 from kit.scoring.score import comparable, score
 from kit.seeds import derive
 from kit.training import budget, checkpoint
@@ -98,6 +100,13 @@ def test_what_is_told(compared, run):
     assert rows[0][-1] == "recommended"
     best = compared.recommended
     assert f"--candidate {best.pictures}" in candidates.verdict(run.path, compared)[-1]
+
+
+@pytest.mark.parametrize("dim", [6, 256, 1600, 2048, 4032])
+def test_there_are_pictures_enough_for_an_interval(dim):
+    count = candidates.enough(dim)
+    assert count >= candidates.COUNT
+    assert count - math.ceil(count / GROUPS) > dim
 
 
 def test_the_command(run, monkeypatch, network):
