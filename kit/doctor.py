@@ -40,7 +40,8 @@ def examine(folder: Path) -> Findings:
     found = Findings()
     found.note("kit", f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
     _packages(found)
-    found.note("processor", f"{machine.cores()} cores, {_gigabytes(machine.memory())} of memory")
+    cores = machine.cores()
+    found.note("processor", f"{cores} core{'s' * (cores != 1)}, {_gigabytes(machine.memory())} of memory")
     _device(found)
     _disk(found, folder)
     _set(found)
@@ -66,7 +67,8 @@ def _device(found: Findings) -> None:
     except KitError as error:
         found.problems.append(str(error))
         return
-    found.note("training", f"on {chosen['name']}, in {chosen['precision']}, {chosen['threads']} threads")
+    threads = torch.get_num_threads()
+    found.note("training", f"on {chosen['name']}, in {chosen['precision']}, {threads} thread{'s' * (threads != 1)}")
     processes = launch.processes("all")
     found.note("--gpus all", "one process" if processes == 1 else f"{processes} processes, one a GPU")
 

@@ -164,9 +164,10 @@ class Panel:
 
     def _title(self) -> str:
         record, device = self._record, self._record["device"]
+        threads = device["threads"]
         return (
             f"{record['recipe']['model']} on {record['data']['name']}, seed {record['seed']}, on {device['name']} "
-            f"({device['precision']}, {device['threads']} threads)"
+            f"({device['precision']}, {threads} thread{'s' * (threads != 1)})"
         )
 
     def _intention(self) -> str:
@@ -199,7 +200,7 @@ class Panel:
         plan = self._plan()
         if plan:
             return min(self._clock.seconds() / float(plan["budget_s"]), 1.0)
-        return tick["pictures"] / max(self._record["images"], 1) if tick else 0.0
+        return min(tick["pictures"] / max(self._record["images"], 1), 1.0) if tick else 0.0
 
     def _left(self, tick: dict[str, Any]) -> str:
         plan = self._plan()

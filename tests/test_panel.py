@@ -275,3 +275,9 @@ def test_in_a_notebook_one_cell_is_written_anew(monkeypatch):
     assert "&lt;b&gt;mine" in shown[1]
     assert "10,000 of 10,000" in shown[-1]
     assert len(shown) < 20
+
+
+def test_a_whole_step_more_than_was_asked_for_is_no_more_than_all():
+    panel = Panel(Clock(10))
+    panel.planned(record(plans=[], images=10))
+    assert "32 pictures (100%)" in panel.line(tick(32))

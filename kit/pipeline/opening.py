@@ -100,7 +100,7 @@ def _require_same(work: Work, record: dict[str, Any]) -> None:
         if not isinstance(ours, dict):
             ours, theirs = {key: ours}, {key: theirs}
         different = [
-            f"{name} {shown(_get(theirs, name))} → {shown(value)}"
+            f"{'data ' * (key == 'data')}{name} {_brief(name, _get(theirs, name))} → {_brief(name, value)}"
             for name, value in ours.items()
             if _get(theirs, name) != value
         ]
@@ -128,6 +128,11 @@ def _identity(work: Work) -> dict[str, Any]:
         "kit": __version__,
         "versions": provenance.versions(),
     }
+
+
+def _brief(name: str, value: object) -> str:
+    """A value for a message: of digests the beginning, as everywhere else."""
+    return shown(value)[:12] if name == "digest" else shown(value)
 
 
 def _get(record: Any, key: str) -> Any:
