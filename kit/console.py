@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.progress import (
@@ -28,6 +29,9 @@ from kit.clock import Stopwatch
 from kit.panel import Panel, ResizableLive
 
 Callback = Callable[[int, int], None]
+
+GAP = 2
+"""Spaces between two columns of a table."""
 
 QUIET_S = 1.0
 """A bar appears only for work that lasts longer than this."""
@@ -179,6 +183,22 @@ class TrainingScreen:
             self._live.refresh()
         if self._cell is not None:
             self._cell.update(self._panel)
+
+
+def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequence[int]) -> list[int]:
+    """Which columns of a table of texts are shown: all, but in a terminal that is too narrow for them.
+
+    Args:
+        columns: their names.
+        rows: a text a column.
+        spare: columns that can be left out, the first ones first.
+    """
+    widths = [max(map(cell_len, texts)) for texts in zip(columns, *rows, strict=True)]
+    shown = list(range(len(columns)))
+    for index in spare:
+        if sys.stdout.isatty() and sum(widths[i] + GAP for i in shown) - GAP > Console().width:
+            shown.remove(index)
+    return shown
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[int] = ()) -> None:

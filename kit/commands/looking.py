@@ -47,7 +47,7 @@ def runs(
 
     Example: kit runs
     """
-    from kit.console import print_table
+    from kit.console import fitting, print_table
     from kit.report import table
     from kit.runs import folders
 
@@ -63,13 +63,17 @@ def runs(
     if as_json:
         print_json([{**found[i].summary(), "apart": section.apart} for section in sections for i in section.members])
     else:
-        cells = table.rows(found, ranked)
-        numbers = [index for index, (_, kind) in enumerate(table.COLUMNS) if kind != "text"]
+        names = [name for name, _ in table.COLUMNS]
+        cells = [[cell.text for cell in row] for row in table.rows(found, ranked)]
+        shown = fitting(names, cells, spare=table.SPARE)
+        numbers = [place for place, index in enumerate(shown) if table.COLUMNS[index][1] != "text"]
         for section in sections or [table.Section([], None)]:
             if section.apart:
                 typer.echo(f"\napart: {section.apart}")
-            texts = [[cell.text for cell in cells[i]] for i in section.members]
-            print_table([name for name, _ in table.COLUMNS], texts, right=numbers)
+            rows = [[cells[i][index] for index in shown] for i in section.members]
+            print_table([names[index] for index in shown], rows, right=numbers)
+        if missing := [name for index, name in enumerate(names) if index not in shown]:
+            say(f"this window is too narrow for {', '.join(missing)}: widen it, or see `kit runs --html`")
     for problem in damaged:
         say(f"warning: {problem}")
 

@@ -97,6 +97,12 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 )
 """The table's columns, and the class of their cells."""
 
+SPARE = tuple(
+    [name for name, _ in COLUMNS].index(name)
+    for name in ("generated", "pictures/s", "set", "features", "state", "time", "model", "MiFID", "pictures seen")
+)
+"""Columns that a narrow terminal does without, the first ones first."""
+
 
 def rows(found: Sequence[Facts], ranked: Sequence[Group[int]]) -> list[list[Cell]]:
     """A row of cells a run, a cell a column of COLUMNS; `ranked` are their rankings."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,6 +46,22 @@ def test_the_terminal_has_the_pages_columns_and_like_scores_in_order(workplace, 
     assert "1.00" in stale
     assert "[bold]odd <script>" in said.out
     assert "broken" in said.err
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_narrow_terminal_has_fewer_columns_and_whole_words(workplace, capsys, monkeypatch, width):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    kit_runs()
+    said = capsys.readouterr()
+    lines = [re.sub(r"\x1b\[\d*m", "", line).rstrip() for line in said.out.splitlines()]
+    assert max(len(line) for line in lines if not line.startswith("apart")) <= width
+    assert lines[1].split()[0] == "better"
+    assert "50.00" in lines[1]
+    shown = [name for name, _ in COLUMNS if re.search(rf"(^|  ){re.escape(name)}(  |$)", lines[0])]
+    (missing,) = re.findall("too narrow for (.*): widen", said.err) or [""]
+    assert sorted([*shown, *filter(None, missing.split(", "))]) == sorted(name for name, _ in COLUMNS)
+    assert bool(missing) == (width < 160)
 
 
 SCORES = {
