@@ -37,7 +37,7 @@ def lines(*, short: bool) -> Iterator[Line]:
     yield from start.lines(repeats=3 if short else 5)
     for threads in dict.fromkeys((1, cores())):
         yield from step.lines(threads=threads, steps=2 if short else 4, rounds=3 if short else 7, width=64, batch=64)
-    yield from generation.lines(count=500 if short else 2000, repeats=3, width=64)
+    yield from generation.lines(count=500 if short else 10_000, repeats=3, width=64)
     yield from pack.lines(count=1000 if short else 10_000, size=64, repeats=3)
     counts = {"count": 2000, "real": 4000} if short else {"count": 10_000, "real": 20_000}
     pictures = {"features": 32, "whole": 0} if short else {"features": 128, "whole": 300}

@@ -163,7 +163,7 @@ def to_uint8(x: Tensor) -> Tensor:
     Returns:
         uint8 (B, H, W, C), rounded to the nearest, halves to the even one.
     """
-    return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return (x + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:
