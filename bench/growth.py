@@ -20,6 +20,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -196,7 +197,9 @@ def sweep(title: str, points: list[tuple[int, int]], axis: int) -> dict[str, lis
             folder = Path(name)
             photographs(folder / "photographs", count, size)
             for stage in STAGES:
-                found[stage].append(in_a_process(stage, folder, count, size))
+                seconds, memory = in_a_process(stage, folder, count, size)
+                found[stage].append((seconds, memory))
+                print(f"{count:,} pictures, {size} px, {stage}: {seconds:.2f} s, {memory:.0f} MB", file=sys.stderr)
     grown = [point[axis] for point in points]
     print(f"\n| {title} | " + " | ".join(f"{value:,}" for value in grown) + " | exponent of time | of memory |")
     print("|---" + "|--:" * (len(points) + 2) + "|")

@@ -3,8 +3,9 @@
     python bench/scaling.py [--model dcgan] [--processes 2] [--images 6000] [--rounds 3]
     python bench/scaling.py --paper [--rows biggan,r3gan] [--teraflops 15] [--link 10] [--latency 30]
 
-The first form trains with `kit train --gpus N`, each process on one core (or one GPU each, where there are GPUs), in
-turns with one process that has no more than that, and reads the pictures a second from the runs' own records.
+The first form runs the training loop in processes that torchrun starts, each on one core (or one GPU each, where there
+are GPUs), in turns with one process that has no more than that. The rate by CPU time is what they would reach if nobody
+waited: on a machine that does other things, too, the truth lies between the two.
 
 `--paper` counts what a step needs: operations (by torch's own counter, over a whole step of both players), bytes of
 gradients, and messages, batch norm's among them. With an assumed rate of one device (`--teraflops`: that it reaches,
@@ -22,71 +23,74 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from counted import Counter, wait
 from step import SIZE, Pictures, kit_steps
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from kit.models import zoo
-from kit.training import device, players
+from kit.training import device, parallel, players
+from kit.training.shared_norm import synchronise
 
-KIT = (sys.executable, "-c", "from kit.cli import main; main()")
 DEVICES = (1, 2, 8, 64)
 
 
-def pictures_a_second(folder: Path, model: str, processes: int, images: int) -> float:
-    """Of a run with so many processes, from its ticks but the first, which warms up."""
-    out = Path(tempfile.mkdtemp(dir=folder)) / "run"
-    options = ("--images", str(images), "--count", "16", "--gpus", str(processes), "--out", str(out))
-    settings = ("--set", "width=32", "--set", "batch=64")
-    allowed = sorted(os.sched_getaffinity(0))[:processes]
-    subprocess.run(
-        [*KIT, "train", "--model", model, *options, *settings],
-        check=True,
-        capture_output=True,
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: os.sched_setaffinity(0, allowed),
-    )
-    lines = (out / "progress.jsonl").read_text().splitlines()
-    return statistics.median(tick["pictures_per_s"] for tick in map(json.loads, lines[1:]) if "pictures_per_s" in tick)
+class Rates(NamedTuple):
+    """Pictures a second of training."""
+
+    wall: float
+    cpu: float  # by the CPU time of the busiest process
+
+
+def train_along(model: str, images: int, out: Path) -> None:
+    """What each process does: a step to warm up, then so many pictures; it writes its seconds of (wall, CPU)."""
+    crew = parallel.join()
+    if not torch.cuda.is_available():
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {allowed[crew.rank % len(allowed)]})
+        torch.set_num_threads(1)
+    recipe, where = zoo.get(model).override(["width=32", "batch=64"]), device.choose()
+    state = players.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where)
+    if crew.size > 1:
+        synchronise(state.G), synchronise(state.D)
+    batches = Pictures(where.kind)
+    kit_steps(recipe, state, batches, where, 1, crew=crew)
+    wait(where.kind)
+    wall, cpu = time.perf_counter(), time.process_time()
+    kit_steps(recipe, state, batches, where, math.ceil(images / recipe.pictures_per_iteration), crew=crew)
+    wait(where.kind)
+    seconds = [time.perf_counter() - wall, time.process_time() - cpu]
+    (out / f"{crew.rank}.json").write_text(json.dumps([seconds, state.pictures - recipe.pictures_per_iteration]))
+    parallel.leave()
+
+
+def rates(model: str, processes: int, images: int) -> Rates:
+    """Of a crew of so many processes."""
+    with tempfile.TemporaryDirectory() as out:
+        torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
+        options = ("--model", model, "--images", str(images), "--along", out)
+        subprocess.run([sys.executable, *torchrun, __file__, *options], check=True, capture_output=True)
+        found = [json.loads(path.read_text()) for path in Path(out).iterdir()]
+    return Rates(*(found[0][1] / max(seconds[side] for seconds, _ in found) for side in (0, 1)))
 
 
 def measured(*, model: str, processes: int, images: int, rounds: int) -> None:
-    """Prints the pictures a second of one and of several processes."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        subprocess.run([*KIT, "data", "--from", "demo"], check=True, capture_output=True, cwd=folder)
-        found = [[pictures_a_second(folder, model, n, images) for n in (processes, 1)] for _ in range(rounds)]
-    several, one = (statistics.median(column) for column in zip(*found, strict=True))
-    ratios = sorted(a / b for a, b in found)
+    """Prints what so many processes give, against one."""
+    rates(model, 1, 64)  # warms up the disk's cache
+    found = [(rates(model, processes, images), rates(model, 1, images)) for _ in range(rounds)]
     print(f"| {model}: pictures/s | {processes} processes | one process | ratio | rounds |\n|---|--:|--:|--:|---|")
-    print(
-        f"| | {several:.0f} | {one:.0f} | {statistics.median(ratios):.2f}× | "
-        f"{', '.join(f'{ratio:.2f}' for ratio in ratios)} |"
-    )
-
-
-class Operations(TorchDispatchMode):
-    """Adds up floating-point operations by torch's own formulas.
-
-    torch's `FlopCounterMode` also keeps a tally for each module, for which it hooks into the backward pass in a way
-    that penalties on gradients do not allow.
-    """
-
-    total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs an operation and counts it."""
-        out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func.overloadpacket)
-        self.total += formula(*args, **(kwargs or {}), out_val=out) if formula else 0
-        return out
+    for side, name in enumerate(Rates._fields):
+        several, one = (statistics.median(turn[who][side] for turn in found) for who in (0, 1))
+        ratios = [turn[0][side] / turn[1][side] for turn in found]
+        print(
+            f"| by {name} time | {several:.0f} | {one:.0f} | {statistics.median(ratios):.2f}× | "
+            f"{', '.join(f'{ratio:.2f}' for ratio in sorted(ratios))} |"
+        )
 
 
 class Step(NamedTuple):
@@ -104,15 +108,15 @@ def counted(name: str) -> Step:
     classes = 120 if recipe.conditional else 0
     where = device.Device(torch.device("cpu"), "CPU", torch.float32)
     state = players.build(recipe, size=SIZE, channels=3, classes=classes, seed=0, device=where)
-    with Operations() as counter:
-        kit_steps(recipe, state, Pictures(recipe.batch), where, 1)
+    with Counter() as counter:
+        kit_steps(recipe, state, Pictures(where.kind, recipe.batch), where, 1)
     weights = [sum(weight.numel() for weight in net.parameters()) for net in (state.G, state.D)]
     norms = [sum(isinstance(module, _BatchNorm) for module in net.modules()) for net in (state.G, state.D)]
     # Each pass through a batch norm sends one message forth and one back. G passes once; D for real and generated
     # pictures in its own steps, and once in G's. Beside that: a gradient for each player, the logits.
     passes = recipe.critic_steps * norms[0] + norms[1] * (2 * recipe.critic_steps + 1)
     return Step(
-        counter.total,
+        counter.operations,
         4 * (recipe.critic_steps * weights[1] + weights[0]),
         2 * passes + 4 * recipe.critic_steps + 3,
         recipe.batch,
@@ -155,13 +159,16 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--images", type=int, default=6000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--along", type=Path, help="for the processes that this script starts")
     parser.add_argument("--paper", action="store_true")
     parser.add_argument("--rows", default="biggan,r3gan")
     parser.add_argument("--teraflops", type=float, default=15.0)
     parser.add_argument("--link", type=float, default=10.0)
     parser.add_argument("--latency", type=float, default=30.0)
     o = parser.parse_args()
-    if o.paper:
+    if o.along:
+        train_along(o.model, o.images, o.along)
+    elif o.paper:
         paper(rows=o.rows.split(","), teraflops=o.teraflops, link=o.link, latency=o.latency)
     else:
         measured(model=o.model, processes=o.processes, images=o.images, rounds=o.rounds)

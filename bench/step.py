@@ -20,30 +20,41 @@ import torch
 from torch import Tensor, nn
 from versus import Line, compare, show
 
+from kit.data.packed import Batches
 from kit.models import zoo
 from kit.models.recipe import Recipe
 from kit.training import device, loop, players
+from kit.training.parallel import ALONE, Crew
 
 SIZE = 64
 
 
 class Pictures:
-    """Random pictures in memory: loading is another question (bench/data.py)."""
+    """Random pictures in the device's memory: loading is another question (bench/data.py, bench/rows.py)."""
 
-    def __init__(self, count: int = 512) -> None:
-        self.x = torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    def __init__(self, where: torch.device, count: int = 512) -> None:
+        x = torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        self.x = x.to(where)
 
     def draw(self, position: int, count: int) -> tuple[Tensor, Tensor]:
         """As `kit.data.packed.Batches` does."""
-        rows = (torch.arange(count) + position) % len(self.x)
-        return self.x[rows], torch.zeros(count, dtype=torch.int64)
+        rows = (torch.arange(count, device=self.x.device) + position) % len(self.x)
+        return self.x[rows], torch.zeros_like(rows)
 
 
-def kit_steps(recipe: Recipe, state: players.Players, batches: Pictures, where: device.Device, steps: int) -> None:
+def kit_steps(
+    recipe: Recipe,
+    state: players.Players,
+    batches: Pictures | Batches,
+    where: device.Device,
+    steps: int,
+    *,
+    crew: Crew = ALONE,
+) -> None:
     """The kit's loop, for so many steps of G."""
     until = state.pictures + steps * recipe.pictures_per_iteration
     for _ in loop.train(
-        state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until
+        state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until, crew=crew
     ):
         pass
 
@@ -58,10 +69,10 @@ def tutorial_dcgan(recipe: Recipe, G: nn.Module, D: nn.Module, batches: Pictures
         real, y = batches.draw(seen, recipe.batch)
         seen += recipe.batch
         D.zero_grad()
-        label = torch.full((recipe.batch,), 1.0)
+        label = torch.full((recipe.batch,), 1.0, device=real.device)
         loss_real = criterion(D(real, y), label)
         loss_real.backward()
-        fake = G(torch.randn(recipe.batch, recipe.latent), y)
+        fake = G(torch.randn(recipe.batch, recipe.latent, device=real.device), y)
         label.fill_(0.0)
         loss_fake = criterion(D(fake.detach(), y), label)
         loss_fake.backward()
@@ -85,8 +96,8 @@ def plain_wgan_gp(recipe: Recipe, G: nn.Module, D: nn.Module, batches: Pictures)
             real, y = batches.draw(seen, recipe.batch)
             seen += recipe.batch
             opt_D.zero_grad()
-            fake = G(torch.randn(recipe.batch, recipe.latent), y)
-            share = torch.rand(recipe.batch, 1, 1, 1)
+            fake = G(torch.randn(recipe.batch, recipe.latent, device=real.device), y)
+            share = torch.rand(recipe.batch, 1, 1, 1, device=real.device)
             between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
             judged = D(between, y)
             (gradient,) = torch.autograd.grad(judged, between, torch.ones_like(judged), create_graph=True)
@@ -95,7 +106,7 @@ def plain_wgan_gp(recipe: Recipe, G: nn.Module, D: nn.Module, batches: Pictures)
             loss_D.backward()
             opt_D.step()
         opt_G.zero_grad()
-        loss_G = -D(G(torch.randn(recipe.batch, recipe.latent), y), y).mean()
+        loss_G = -D(G(torch.randn(recipe.batch, recipe.latent, device=real.device), y), y).mean()
         loss_G.backward()
         opt_G.step()
         loss_D.item(), loss_G.item()
@@ -111,7 +122,7 @@ def lines(*, threads: int, steps: int, rounds: int, width: int, batch: int) -> I
     for name, peer in PEERS.items():
         recipe = zoo.get(name).override([f"width={width}", f"batch={batch}"])
         turns = max(1, steps // recipe.critic_steps)
-        batches = Pictures()
+        batches = Pictures(torch.device("cpu"))
         for precision in dict.fromkeys((device.choose().precision, torch.float32)):
             where = device.Device(torch.device("cpu"), "CPU", precision)
             state = players.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where)

@@ -30,18 +30,49 @@ SMALLEST = {
     "generation.py": ["--count", "20", "--repeats", "2", "--width", "4"],
 }
 
+# A bench's words, and how the tables begin that it prints; every figure in them is one.
+OTHERS = {
+    "growth.py --pictures 20,40 --sizes 16,32": ["| pictures, 64 px |", "| side in px, 1,000 pictures |"],
+    "growth.py --mapped 100": [],
+    "kernel.py --repeats 1": [],
+    "rows.py --rows cgan,wgan-gp --batches 4 --steps 1 --set width=4 --workers 1": ["| row | batch |"],
+    "scaling.py --model dcgan --images 64 --rounds 1": ["| dcgan: pictures/s |"],
+    "scaling.py --paper --rows dcgan": ["| row | GFLOP a picture |"],
+    "start.py --repeats 2": ["| question |"],
+}
+SAY = {
+    "growth.py --mapped 100": r"100 pictures: 0\.0 GB mapped, [\d.]+ MB held, \d+ s of CPU",
+    "kernel.py --repeats 1": r"script [\d,]+ bytes, notebook [\d,]+ bytes",
+    "start.py --repeats 2": r"from `kit train` to its first step: \d+\.\d s",
+}
+
+
+def printed(tmp_path, script, *options):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / script), *options], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", OTHERS)
+def test_a_bench_runs_to_its_end(words, tmp_path):
+    out = printed(tmp_path, *words.split())
+    for begins in OTHERS[words]:
+        head, _, *rows = out[out.index(begins) :].partition("\n\n")[0].splitlines()
+        assert rows
+        for row in rows:
+            assert row.count("|") == head.count("|")
+            assert "nan" not in row
+    assert re.search(SAY.get(words, ""), out)
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SMALLEST)
 def test_a_bench_prints_its_table(script, tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "bench" / script), *SMALLEST[script]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    out = printed(tmp_path, script, *SMALLEST[script])
+    rows = [line for line in out.splitlines() if line.startswith("| ")]
     assert rows[0] == "| question | the kit | the other way | ratio | spread | CPU ratio |"
     assert len(rows) > 1
     for row in rows[1:]:
