@@ -254,7 +254,7 @@ def main() -> None:
     found = sweep("pictures, 64 px", [(count, 64) for count in counts], axis=0)
     if options.plot:
         plot(options.plot, counts, found)
-    sweep("side in px, 1,000 pictures", [(1000, size) for size in sizes], axis=1)
+    sweep(f"side in px, {counts[0]:,} pictures", [(counts[0], size) for size in sizes], axis=1)
 
 
 if __name__ == "__main__":
