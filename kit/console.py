@@ -214,9 +214,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, rig
     for index, name in enumerate(columns):
         numbers = all(isinstance(row[index], int | float | None) for row in rows)
         table.add_column(name, justify="right" if index in right or (rows and numbers) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+    for row in zip(*(_texts([row[index] for row in rows]) for index in range(len(columns))), strict=True):
+        table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _texts(column: Sequence[object]) -> list[str]:
+    """A column's values; its fractions have equally many decimals, so that they stand below each other."""
+    decimals = max((len(_cell(value).partition(".")[2]) for value in column if isinstance(value, float)), default=0)
+    if any("e" in _cell(value) for value in column if isinstance(value, float)):
+        return [_cell(value) for value in column]
+    return [f"{value:.{decimals}f}" if isinstance(value, float) else _cell(value) for value in column]
 
 
 def _cell(value: object) -> str:

@@ -32,7 +32,7 @@ def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOp
         print_json({**facts, "settings": settings})
         return
     for key, value in facts.items():
-        typer.echo(f"{key:15} {value}")
+        typer.echo(f"{key:15} {value if not isinstance(value, bool) else 'yes' if value else 'no'}")
     typer.echo("")
     print_table(list(settings[0]), [list(row.values()) for row in settings])
 
