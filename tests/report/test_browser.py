@@ -115,6 +115,11 @@ def test_plots_beside_each_other_begin_and_numbers_below_each_other_end_at_one_l
     for top, area, ends in plots:
         rows.setdefault(round(top), []).append(area)
         assert max(ends) - min(ends) < 0.5
+    gaps = browser.run("""
+        const box = (line, kind) => line.querySelector(kind).getBoundingClientRect();
+        return [...document.querySelectorAll(".legend li")].filter(line => line.offsetParent).map(line =>
+          box(line, ".value").left - box(line, "bdi").right)""")
+    assert min(gaps) > 5
     assert len(plots) > 4
     assert (max(map(len, rows.values())) > 1) == (width > 500)
     assert all(max(areas) - min(areas) < 0.5 for areas in rows.values())
