@@ -27,7 +27,7 @@ demo: venv
 	$(BIN)/kit data --from demo
 	run=$$($(BIN)/kit train --model dcgan --data data/demo --budget 4m) && \
 	{ $(BIN)/kit score $$run --count 1000 || $(BIN)/kit score $$run --count 1000 --features random; } && \
-	$(BIN)/kit pack $$run && $(BIN)/kit submit $$run --dry-run && $(BIN)/kit runs
+	$(BIN)/kit report $$run && $(BIN)/kit pack $$run && $(BIN)/kit submit $$run --dry-run && $(BIN)/kit runs
 
 data: venv
 	$(BIN)/kit data
