@@ -23,6 +23,7 @@ from kit.generation.pictures import (
     picture_digest,
     pixels_digest,
     read_entry,
+    reason,
 )
 from kit.machine import cores
 
@@ -210,5 +211,5 @@ def _look(data: bytes | str, competition: Competition) -> _Seen:
             problem = None if picture.mode == competition.mode else f"has mode {picture.mode}, not {competition.mode}"
             pixels = np.asarray(picture.convert(competition.mode))
     except PICTURE_ERRORS as error:
-        return _Seen(None, False, f"is no picture that can be read ({error})")
+        return _Seen(None, False, f"is no picture that can be read ({reason(error)})")
     return _Seen(picture_digest(pixels), bool((pixels == pixels[0, 0]).all()), problem)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from kit.errors import KitError
 
@@ -158,6 +158,11 @@ def _read(path: Path, names: list[str], mode: Literal["RGB", "L"], *, convert: b
             yield name, _decode(data, mode, convert=convert, where=f"{path}: {name}")
 
 
+def reason(error: Exception) -> str:
+    """Why a picture cannot be read, for a message: Pillow's own words name a buffer where it knows no file."""
+    return "no format that is known" if isinstance(error, UnidentifiedImageError) else str(error)
+
+
 def _decode(data: bytes, mode: Literal["RGB", "L"], *, convert: bool, where: str) -> Pixels:
     try:
         if len(data) > MAX_BYTES:
@@ -172,5 +177,5 @@ def _decode(data: bytes, mode: Literal["RGB", "L"], *, convert: bool, where: str
                 raise ValueError(f"mode {picture.mode}, and {mode} is wanted")
             pixels = np.asarray(picture.convert(mode))
     except PICTURE_ERRORS as error:
-        raise KitError(f"{where} is no picture that can be read ({error})", "remove or replace it") from error
+        raise KitError(f"{where} is no picture that can be read ({reason(error)})", "remove or replace it") from error
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
