@@ -44,11 +44,8 @@ def details(
     least = min(len(generated), len(real))
     if least <= NEIGHBOURS_DC:
         raise KitError(f"{least} pictures are too few for precision and recall", "leave them out with --brief")
-    some, others = (
-        rows[np.sort(rng.choice(len(rows), min(len(rows), MANIFOLD_COUNT), replace=False))]
-        for rows in (generated, real)
-    )
-    shape, kernel = manifold(some, others), kid(generated, real, seed=seed)
+    shape = manifold(*(_some(rows, rng) for rows in (generated, real)))
+    kernel = kid(generated, real, seed=seed)
     fid_range, mifid_range = _intervals(generated, fitted, nearest, epsilon)
     return Details(
         fid_interval=fid_range,
@@ -63,6 +60,11 @@ def details(
         coverage=shape.coverage,
         manifold_count=MANIFOLD_COUNT,
     )
+
+
+def _some(features: Features, rng: np.random.Generator) -> Features:
+    """As many of them as precision and recall are taken on, in their order."""
+    return features[np.sort(rng.choice(len(features), min(len(features), MANIFOLD_COUNT), replace=False))]
 
 
 def _intervals(

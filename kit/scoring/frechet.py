@@ -57,7 +57,8 @@ def gaussian(features: NDArray[Any]) -> Gaussian:
     for piece in pieces:
         centred = features[piece] - mean
         scatter += centred.T @ centred
-    return Gaussian(mean, scatter / (count - 1), count)
+    scatter /= count - 1
+    return Gaussian(mean, scatter, count)
 
 
 def frechet_distance(mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: ArrayLike) -> float:
@@ -111,15 +112,17 @@ def _root_trace(cov1: Float64, cov2: Float64) -> tuple[float, bool]:
     if not live.all():
         cov1, cov2 = cov1[np.ix_(live, live)], cov2[np.ix_(live, live)]
 
-    first, second = _cholesky(cov1), _cholesky(cov2)
+    factor, other = _cholesky(cov2), cov1
+    rank_deficient = factor is None
+    first = _cholesky(cov1)
     if first is not None:
         factor, other = first, cov2
-    elif second is not None:
-        factor, other = second, cov1
-    else:
+    elif factor is None:
         factor, other = _eigen_factor(cov1), cov2
-    rank_deficient = first is None or second is None
-    eigenvalues = scipy.linalg.eigvalsh(factor.T @ other @ factor, overwrite_a=True, check_finite=False)
+    rank_deficient |= first is None
+    product = factor.T @ (other @ factor)
+    # Its transpose is itself, in the order that LAPACK works on without a copy.
+    eigenvalues = scipy.linalg.eigvalsh(product.T, overwrite_a=True, check_finite=False)
     # Of a singular product many eigenvalues are 0 but for rounding, and the root of 1e-16 is 1e-8, over a thousand
     # times. At full rank there are none of these, and small ones count.
     floor = _rounding(eigenvalues) if rank_deficient else 0.0

@@ -134,6 +134,8 @@ def _without(whole: Gaussian, part: Gaussian) -> Gaussian:
     count = whole.count - part.count
     mean = (whole.count * whole.mean - part.count * part.mean) / count
     apart = mean - part.mean
-    scatter = (whole.count - 1) * whole.covariance - (part.count - 1) * part.covariance
-    scatter -= (count * part.count / whole.count) * np.outer(apart, apart)
-    return Gaussian(mean, scatter / (count - 1), count)
+    scatter = (whole.count - 1) * whole.covariance
+    scatter -= (part.count - 1) * part.covariance
+    scatter -= np.outer((count * part.count / whole.count) * apart, apart)
+    scatter /= count - 1
+    return Gaussian(mean, scatter, count)

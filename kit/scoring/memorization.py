@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 2048
-"""Rows of each side that are compared at a time: 32 MB of projections, whatever the sizes of the sets."""
+CHUNK = 1024
+"""Rows of each side that are compared at a time: 8 MB of projections, whatever the sizes of the sets."""
 
 
 def memorization_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:

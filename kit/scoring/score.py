@@ -161,8 +161,7 @@ def judge(
     real_features = references.chosen(reference, split, progress=phases)
     phases.next()
     epsilon = references.epsilon(progress=phases)
-    fitted = gaussian(generated)
-    result = _frechet(fitted, real, method)
+    result = _frechet(gaussian(generated), real, method)
     nearest = _nearest(generated, real_features, features.name)
     distance = float(np.nanmean(nearest))
     flags: list[Flag] = []
