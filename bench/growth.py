@@ -217,7 +217,7 @@ def plot(path: Path, counts: list[int], found: dict[str, list[tuple[float, float
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(5, 3.2), dpi=110, layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.4, 3.2), dpi=110, layout="constrained")
     colours = dict(zip(("preparing", "training", "scoring", "packing"), COLOURS, strict=True))
     for stage, values in found.items():
         alone = stage in colours
@@ -230,7 +230,9 @@ def plot(path: Path, counts: list[int], found: dict[str, list[tuple[float, float
         )
     axes.set_xlabel("pictures")
     axes.set_ylabel("CPU time, seconds")
-    axes.legend(frameon=False)
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.minorticks_off()
+    figure.legend(loc="outside right center", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
 

@@ -18,8 +18,8 @@ from kit.training.memory import PLENTY, Thrift
 from kit.training.parallel import ALONE, Crew
 from kit.training.shared_norm import synchronise
 
-CALIBRATION_S = 2.0
-"""Seconds of training on a copy to learn its speed."""
+CALIBRATION_S = 1.0
+"""Seconds of training on a copy to learn its speed: a first guess, as plans are made anew on the way."""
 
 
 class Session:
