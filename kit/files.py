@@ -105,7 +105,7 @@ def read_json(path: Path, *, remedy: str = "") -> Any:
     """
     try:
         return json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise KitError(f"{path}: no such file", remedy) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise KitError(f"{path}: damaged ({error})", remedy) from error

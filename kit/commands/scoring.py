@@ -59,12 +59,15 @@ def score(
     """
     from kit.console import bar
     from kit.data.dataset import latest, load
+    from kit.runs import read_run
     from kit.runs import target as find_target
     from kit.scoring import features as feature_sets
     from kit.scoring import score as scoring
 
     if everything and method != "symmetric":
         raise KitError("--method scorer is for one score", "leave it or --all out")
+    if everything:
+        read_run(target)  # a zip has no candidates
     found = find_target(target)
     prepared = load(data or found.data or latest())
     with bar("training features", unit="pictures") as progress:
@@ -108,11 +111,9 @@ def _compare(
 ) -> None:
     from kit.console import bar, print_table
     from kit.files import write_json
-    from kit.runs import read_run
     from kit.scoring import candidates
     from kit.scoring.cache import default_cache
 
-    read_run(run)  # a zip has no candidates
     with bar("scoring", unit="candidates") as progress:
         comparison = candidates.compare(
             run,

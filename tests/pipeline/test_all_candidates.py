@@ -119,6 +119,12 @@ def test_the_command(run, monkeypatch, network):
     assert {entry["pictures"] for entry in kept["entries"]} == {80, 96, 112, 128, 144, 160}
 
 
+def test_a_zip_has_no_candidates(run):
+    result = CliRunner().invoke(cli.app, ["score", str(run.path / "images.zip"), "--all"])
+    assert result.exit_code == 1
+    assert "images.zip the folder of a run?" in str(result.exception)
+
+
 def test_a_candidate_by_its_pictures(run, tmp_path):
     files = candidate_files(run.path)
     assert list(files) == [80, 96, 112, 128, 144]
