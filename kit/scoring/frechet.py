@@ -39,19 +39,22 @@ class Frechet:
     rank_deficient: bool
 
 
-def gaussian(features: NDArray[Any]) -> Gaussian:
+def gaussian(features: NDArray[Any], *, rows: NDArray[np.int64] | None = None) -> Gaussian:
     """Mean and unbiased covariance (divided by N − 1, as `np.cov` does), summed in float64.
 
     Args:
         features: (N, D), any float type, N at least 2. May be mapped from disk: it is read in pieces.
+        rows: which of them, at least two; None: all.
 
     Raises:
         ValueError: fewer than two rows, or no matrix.
     """
-    if features.ndim != 2 or len(features) < 2:
+    count = len(features) if rows is None else len(rows)
+    if features.ndim != 2 or count < 2:
         raise ValueError(f"features of shape {features.shape}; a covariance needs (N, D) with N of at least 2")
-    count, dim = features.shape
-    pieces = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
+    dim = features.shape[1]
+    slices = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
+    pieces = slices if rows is None else [rows[piece] for piece in slices]
     mean: Float64 = sum((features[piece].sum(axis=0, dtype=np.float64) for piece in pieces), np.zeros(dim)) / count
     scatter = np.zeros((dim, dim))
     for piece in pieces:

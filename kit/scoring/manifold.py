@@ -16,7 +16,7 @@ NEIGHBOURS_PR = 3
 NEIGHBOURS_DC = 5
 """The papers' own k."""
 
-CHUNK = 1024
+CHUNK = 512
 """Rows whose distances to all others are held at a time."""
 
 

@@ -112,6 +112,17 @@ def test_statistics_equal_numpys_on_float32_features(count: int) -> None:
     np.testing.assert_allclose(fitted.covariance, np.cov(wide, rowvar=False), rtol=1e-9, atol=1e-12)
 
 
+def test_statistics_of_some_rows_are_those_of_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kit.scoring.frechet.CHUNK", 4)
+    features, rows = correlated(40, 3, seed=12), np.array([1, 5, 6, 20, 21, 22, 39])
+    fitted = gaussian(features, rows=rows)
+    assert fitted.count == 7
+    np.testing.assert_allclose(fitted.mean, features[rows].mean(0), rtol=1e-12)
+    np.testing.assert_allclose(fitted.covariance, np.cov(features[rows], rowvar=False), rtol=1e-9)
+    with pytest.raises(ValueError, match="at least 2"):
+        gaussian(features, rows=rows[:1])
+
+
 @pytest.mark.parametrize("features", [np.zeros((1, 4)), np.zeros((0, 4)), np.zeros(4)])
 def test_no_statistics_of_less_than_two(features: Array) -> None:
     with pytest.raises(ValueError, match="at least 2"):
