@@ -234,9 +234,9 @@ def test_groups_hold_like_with_like_the_largest_first():
 
 
 class Hasty(Even):
-    """Its seconds are counted, and on top of them half a one at every look: long budgets pass in seconds."""
+    """Its seconds are counted, and on top of them a tenth at every look: long budgets pass sooner."""
 
-    STEP_S = 0.5
+    STEP_S = 0.1
 
     def seconds(self):
         return super().seconds() + time.monotonic() - self._began
@@ -249,9 +249,9 @@ class Hasty(Even):
 @pytest.mark.slow
 def test_scores_against_the_sets_own_network(run_tiny, tmp_path, monkeypatch):
     """The default features, within a budget: all of it ends in time, and the zip names its candidate."""
-    clock = Hasty()
-    run = run_tiny(budget_s=600.0, clock=clock, scores=during.Asked(share=0.4, count=16))
-    assert clock.seconds() < 600
+    run = run_tiny(budget_s=200.0, clock=Hasty(), scores=during.Asked(share=0.4, count=16))
+    seconds = run.record["seconds"]
+    assert seconds["in_all"] - seconds["keeping"] < 200  # film and page take what is left by another clock
     scored = [entry for entry in run.record["candidates"] if entry["score"]]
     assert scored
     assert {entry["score"]["features"]["name"] for entry in scored} == {"own"}
