@@ -120,12 +120,14 @@ def _root_trace(cov1: Float64, cov2: Float64) -> tuple[float, bool]:
     first = _cholesky(cov1)
     if first is not None:
         factor, other = first, cov2
-    elif factor is None:
-        factor, other = _eigen_factor(cov1), cov2
     rank_deficient |= first is None
-    product = factor.T @ (other @ factor)
-    # Its transpose is itself, in the order that LAPACK works on without a copy.
-    eigenvalues = scipy.linalg.eigvalsh(product.T, overwrite_a=True, check_finite=False)
+    if factor is not None:
+        # Triangular, so AᵀΣA is made in place of ΣA.
+        product = scipy.linalg.blas.dtrmm(1.0, factor, (other @ factor).T, side=1, lower=1, overwrite_b=1)
+    else:
+        factor = _eigen_factor(cov1)
+        product = factor.T @ cov2 @ factor
+    eigenvalues = scipy.linalg.eigvalsh(product, overwrite_a=True, check_finite=False)
     # Of a singular product many eigenvalues are 0 but for rounding, and the root of 1e-16 is 1e-8, over a thousand
     # times. At full rank there are none of these, and small ones count.
     floor = _rounding(eigenvalues) if rank_deficient else 0.0
