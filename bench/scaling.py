@@ -74,7 +74,9 @@ def rates(model: str, processes: int, images: int) -> Rates:
     with tempfile.TemporaryDirectory() as out:
         torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
         options = ("--model", model, "--images", str(images), "--along", out)
-        subprocess.run([sys.executable, *torchrun, __file__, *options], check=True, capture_output=True)
+        done = subprocess.run([sys.executable, *torchrun, __file__, *options], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(done.stderr)
         found = [json.loads(path.read_text()) for path in Path(out).iterdir()]
     return Rates(*(found[0][1] / max(seconds[side] for seconds, _ in found) for side in (0, 1)))
 
