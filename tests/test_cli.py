@@ -71,23 +71,20 @@ def test_every_option_of_every_command_is_explained(command):
             assert parameter.help, f"kit {' '.join(command)} {parameter.name}"
 
 
-def test_help_imports_nothing_heavy():
-    code = (
-        "import sys; from kit import cli; "
-        "print([m for m in ('torch', 'timm', 'kaggle', 'albumentations', 'matplotlib', 'scipy', 'numpy') "
-        "if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_training_imports_nothing_that_it_does_not_need():
-    # Each of these takes half a second or more, which every run, rescue and kernel would pay before its first step.
-    code = (
-        "import sys; from kit import pipeline, processes; from kit.console import TrainingScreen; "
-        "print([m for m in ('timm', 'torchvision', 'scipy.stats', 'albumentations', 'kaggle', 'matplotlib')"
-        " if m in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("imports", "heavy"),
+    [
+        ("from kit import cli", "torch timm kaggle albumentations matplotlib scipy numpy"),
+        # Each of these takes half a second or more, which every run and kernel would pay before its first step.
+        (
+            "from kit import pipeline, processes; from kit.console import TrainingScreen",
+            "timm torchvision scipy.stats albumentations kaggle matplotlib",
+        ),
+    ],
+    ids=["help", "training"],
+)
+def test_nothing_heavy_is_imported_for(imports, heavy):
+    code = f"import sys; {imports}; print([module for module in {heavy.split()} if module in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
