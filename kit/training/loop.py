@@ -20,7 +20,7 @@ from kit.training.device import Device
 from kit.training.losses import LOSSES
 from kit.training.memory import PLENTY, Thrift
 from kit.training.parallel import ALONE, Crew
-from kit.training.penalties import PENALTIES
+from kit.training.penalties import PENALTIES, Judged
 from kit.training.players import Players
 from kit.training.schedule import behind, scale
 from kit.training.streams import Share, Stream, latents, randomness
@@ -95,6 +95,7 @@ def train(
     """
     G, D, opt_G, opt_D = players.G.train(), players.D.train(), players.opt_G, players.opt_D
     loss, penalty = LOSSES[recipe.loss], PENALTIES[recipe.penalty]
+    weights_D = list(D.parameters())
     parts = Share(0, recipe.batch, recipe.batch).split(thrift.parts)
     meter = Meter()
 
@@ -121,19 +122,18 @@ def train(
                     with device.autocast():
                         with torch.set_grad_enabled(keep_graph):
                             fake = exact(G(z, y))
-                        real_seen = disguise(x, recipe, noise, random)
-                        fake_seen = disguise(fake.detach(), recipe, noise, random)
-                        real_logits, fake_logits = (
-                            crew.gather(exact(D(shown, y)), own, part) for shown in (real_seen, fake_seen)
-                        )
+                        pictures = [disguise(shown.detach(), recipe, noise, random) for shown in (x, fake)]
+                    real_seen, fake_seen = (shown.requires_grad_(penalty.of_logits) for shown in pictures)
+                    with device.autocast_twice() if penalty.of_logits else device.autocast():
+                        logits = [exact(D(shown, y)) for shown in (real_seen, fake_seen)]
                     with device.autocast_twice():
-                        steepness = penalty(D, real_seen, fake_seen, y, random)
+                        steepness = penalty.cost(Judged(D, real_seen, fake_seen, y, *logits), random)
+                    real_logits, fake_logits = (crew.gather(own_logits, own, part) for own_logits in logits)
                     loss_D = part.weight * loss.critic(real_logits, fake_logits, recipe.real_label)
                     loss_D = loss_D + penalty_weight * own.weight * steepness
-                players.scaler_D.scale(loss_D).backward()
-                seen.append(
-                    Seen(part, own, z, y, real_seen, fake, real_logits.detach(), fake_logits.detach(), loss_D.detach())
-                )
+                players.scaler_D.scale(loss_D).backward(inputs=weights_D)
+                said = (t.detach() for t in (real_logits, fake_logits, loss_D))
+                seen.append(Seen(part, own, z, y, real_seen.detach(), fake, *said))
             norm_D = descend(D, opt_D, players.scaler_D, recipe.grad_clip, crew)
             if recipe.weight_clip:
                 clip_weights(D, recipe.weight_clip)

@@ -15,7 +15,7 @@ from kit.training import loop, players
 from kit.training.augment import augment
 from kit.training.device import Device
 from kit.training.losses import LOSSES
-from kit.training.penalties import PENALTIES
+from kit.training.penalties import PENALTIES, Judged
 from kit.training.streams import Share
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
@@ -113,7 +113,10 @@ def textbook(recipe, state, batches, *, iterations, plan):
             fake = seen(maker(z, y).detach(), random)
             with parametrize.cached():  # one power iteration a step
                 value = loss.critic(D(real, y), D(fake, y), recipe.real_label)
-                value = value + penalty_weight * penalty(D, real, fake, y, random)
+                # On passes of its own through D, as papers write it.
+                shown = [pictures.clone().requires_grad_(True) for pictures in (real, fake)]
+                logits = [D(pictures, y) for pictures in shown] if penalty.of_logits else [value, value]
+                value = value + penalty_weight * penalty.cost(Judged(D, *shown, y, *logits), random)
             opt_D.zero_grad()
             value.backward()
             if recipe.grad_clip:

@@ -10,7 +10,7 @@ from torch import nn
 from kit.models import zoo
 from kit.training import players
 from kit.training.device import Device
-from kit.training.penalties import PENALTIES
+from kit.training.penalties import PENALTIES, Judged
 from kit.training.streams import Stream
 
 
@@ -48,6 +48,13 @@ def random(seed: int = 7) -> Stream:
     return Stream(torch.Generator().manual_seed(seed))
 
 
+def cost(name, D, real, fake, y):
+    """A penalty as the loop asks for it."""
+    penalty = PENALTIES[name]
+    real, fake = (x.detach().requires_grad_(penalty.of_logits) for x in (real, fake))
+    return penalty.cost(Judged(D, real, fake, y, D(real, y), D(fake, y)), random())
+
+
 def squared_slopes(D, x, y, step=1e-5):
     """‖∇ₓ D(x)‖² of each picture, pixel by pixel from differences."""
     slopes = np.zeros((len(x), x[0].numel()))
@@ -75,7 +82,7 @@ EXPECTED = {
 @pytest.mark.parametrize("name", PENALTIES)
 def test_a_penalty_is_its_formula_by_finite_differences(name, setting):
     D, real, fake, y = setting
-    penalty = PENALTIES[name](D, real, fake, y, random())
+    penalty = cost(name, D, real, fake, y)
     assert penalty.shape == ()
     assert penalty.item() == pytest.approx(EXPECTED[name](D, real, fake, y), rel=1e-7)
 
@@ -83,13 +90,13 @@ def test_a_penalty_is_its_formula_by_finite_differences(name, setting):
 @pytest.mark.parametrize("name", set(PENALTIES) - {"none"})
 def test_a_penaltys_gradient_is_the_penaltys_slope(name, setting):
     D, real, fake, y = setting
-    PENALTIES[name](D, real, fake, y, random()).backward()
+    cost(name, D, real, fake, y).backward()
     weight = D.layers[0].weight
     values = []
     for nudge in (1e-6, -1e-6):
         with torch.no_grad():
             weight[1, 0, 2, 0] += nudge
-        values.append(PENALTIES[name](D, real, fake, y, random()).item())
+        values.append(cost(name, D, real, fake, y).item())
         with torch.no_grad():
             weight[1, 0, 2, 0] -= nudge
     assert weight.grad[1, 0, 2, 0].item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5)
@@ -98,22 +105,14 @@ def test_a_penaltys_gradient_is_the_penaltys_slope(name, setting):
 def test_the_gradient_penalty_wants_slopes_of_one():
     real, fake, y = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4), torch.zeros(2)
     for w in (0.0, 0.25, 1.0):  # ‖w‖ of 16 pixels is 4w
-        penalty = PENALTIES["gradient"](Linear(w), real, fake, y, random())
+        penalty = cost("gradient", Linear(w), real, fake, y)
         assert penalty.item() == pytest.approx((4 * w - 1) ** 2, abs=1e-6)
 
 
 def test_a_flat_critic_gets_no_nan():
     D = Linear(0.0)
-    PENALTIES["gradient"](D, *torch.randn(2, 2, 1, 4, 4), torch.zeros(2), random()).backward()
+    cost("gradient", D, *torch.randn(2, 2, 1, 4, 4), torch.zeros(2)).backward()
     assert torch.equal(D.w.grad, torch.zeros_like(D.w))
-
-
-@pytest.mark.parametrize("name", PENALTIES)
-def test_pictures_get_no_gradient(name, setting):
-    D, real, fake, y = setting
-    PENALTIES[name](D, real, fake, y, random())
-    assert not real.requires_grad
-    assert not fake.requires_grad
 
 
 @pytest.mark.parametrize("name", [name for name, row in zoo.ZOO.items() if row.recipe.penalty != "none"])
@@ -126,7 +125,7 @@ def test_a_penalty_in_bf16_pulls_the_weights_where_it_does_in_fp32(name):
     def pull(precision):
         D.zero_grad()
         with Device(torch.device("cpu"), "CPU", precision).autocast_twice():
-            penalty = PENALTIES[recipe.penalty](D, real, fake, torch.zeros(8, dtype=torch.int64), random())
+            penalty = cost(recipe.penalty, D, real, fake, torch.zeros(8, dtype=torch.int64))
         penalty.backward()
         return torch.cat([weight.grad.flatten() for weight in D.parameters() if weight.grad is not None])
 
