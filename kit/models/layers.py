@@ -173,9 +173,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to (B, C, H, W)."""
-        query = self.query(x).flatten(2)
-        key, value = (max_pool2d(conv(x), 2).flatten(2) for conv in (self.key, self.value))
+        maps = self.query(x), max_pool2d(self.key(x), 2), max_pool2d(self.value(x), 2)
+        # Places before channels: as channels-last maps lie in memory, so that nothing is copied, nor any gradient.
+        query, key, value = (map.flatten(2).transpose(1, 2) for map in maps)
         # Not the fused kernels of scaled_dot_product_attention: gradient penalties differentiate this twice.
-        weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)
-        o = self.out((value @ weights.transpose(1, 2)).unflatten(2, x.shape[2:]))
+        weights = torch.softmax(query @ key.transpose(1, 2), dim=-1)
+        o = self.out((weights @ value).transpose(1, 2).unflatten(2, x.shape[2:]))
         return torch.addcmul(x, self.gamma.to(x.dtype), o.to(x.dtype))
