@@ -59,7 +59,10 @@ def same(a, b):
 
 @pytest.mark.parametrize("name", ZOO)
 def test_every_parameter_moves_within_five_steps(name, prepared):
-    recipe, state, batches = start(name, prepared)
+    # While all logits are within hinge's margin, as many real pictures pull D's last bias up as generated ones pull it
+    # down, exactly: large steps leave the margin.
+    hinge = ZOO[name].recipe.loss == "hinge"
+    recipe, state, batches = start(name, prepared, settings=["lr_d=0.1"] if hinge else [])
     before = [weights(network) for network in (state.G, state.D)]
     run(recipe, state, batches, until=5 * recipe.pictures_per_iteration)
     for network, old in zip((state.G, state.D), before, strict=True):
