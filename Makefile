@@ -2,7 +2,7 @@
 # make data   fetch the competition's data through the Kaggle API and prepare it
 # make kernels   a Kaggle kernel from each recipe in kernels/, without an account
 # make test   the fast tests; `make test-all` the long ones too
-# make bench  how fast, beside what one would use instead; alone on the machine, about half an hour
+# make bench  how fast, beside what one would use instead; alone on the machine, about three quarters of an hour
 # make browser   a headless Chromium for the tests of the report, where Debian's packages can be had
 # make lint   ruff and mypy
 # make venv   the set-up the others share: .venv with requirements.lock and the kit itself
