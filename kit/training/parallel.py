@@ -3,7 +3,8 @@
 What a process computes is its part of the gradient of the whole batch's objective. So the logits of all are gathered
 before a loss is taken (its means are over the whole batch then, whatever the loss), batch norm's statistics are those
 of the whole batch (`kit.training.shared_norm`), and gradients are added up. The sums are differentiable, twice, which
-DistributedDataParallel's are not: gradient penalties need it, and gloo's run on a CPU too.
+DistributedDataParallel's are not: gradient penalties need it. GPUs talk through torch's process group, processes on a
+CPU through `kit.training.sockets`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from kit.errors import KitError
 from kit.training.launch import inside, leash
+from kit.training.sockets import Sockets
 from kit.training.streams import Share
 
 PATIENCE = timedelta(days=7)
@@ -28,6 +31,10 @@ PATIENCE = timedelta(days=7)
 
 STEP_LIMIT = timedelta(minutes=2)
 """How long GPUs wait for each other within a step. A process that is gone leaves them waiting for ever otherwise."""
+
+
+_sockets: Sockets | None = None
+"""What everything goes through on a CPU; otherwise there is torch's default process group."""
 
 
 class LostError(Exception):
@@ -83,8 +90,10 @@ class Crew:
         """What the first process decides, whatever the others would."""
         if self.size == 1:
             return decision
-        flag = torch.tensor([decision], dtype=torch.uint8)
         with _others():
+            if _sockets:
+                return bool(_sockets.tell(decision))
+            flag = torch.tensor([decision], dtype=torch.uint8)
             dist.broadcast(flag, src=0, group=self.talk)
         return bool(flag.item())
 
@@ -92,8 +101,10 @@ class Crew:
         """The first process's order, as all hear it; None sends the others home."""
         if self.size == 1:
             return order
-        message = [order]
         with _others():
+            if _sockets:
+                return _sockets.tell(order)
+            message = [order]
             dist.broadcast_object_list(message, src=0, group=self.talk)
         return message[0]
 
@@ -107,10 +118,12 @@ def join() -> Crew:
     if not inside():
         return ALONE
     leash()
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if not torch.cuda.is_available():
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        global _sockets
+        store, rank, size = next(rendezvous("env://"))
+        _sockets = Sockets(rank, size, store)
         return Crew(rank, size)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl", timeout=STEP_LIMIT)
     return Crew(rank, size, cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE)))
@@ -118,8 +131,17 @@ def join() -> Crew:
 
 def leave() -> None:
     """Says goodbye to the other processes."""
+    global _sockets
+    if _sockets:
+        _sockets.close()
+        _sockets = None
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def place() -> tuple[int, int]:
+    """This process's rank, and how many there are, in whatever connects them."""
+    return (_sockets.rank, _sockets.size) if _sockets else (dist.get_rank(), dist.get_world_size())
 
 
 class _Sum(torch.autograd.Function):
@@ -165,7 +187,7 @@ def add_up(x: Tensor) -> Tensor:
         LostError: one of them is gone.
     """
     with _others():
-        dist.all_reduce(x)
+        _sockets.add_up(x) if _sockets else dist.all_reduce(x)
     return x
 
 
@@ -176,5 +198,5 @@ def _others() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError) as error:
         raise LostError("a process is gone") from error

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any, TypeVar, cast
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kit.training.parallel import add_up, summed
+from kit.training.parallel import add_up, place, summed
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -126,7 +125,7 @@ def _combine(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor, Ten
     Each process puts its own into a row of a table, and the tables are added up. So variances are combined as Chan et
     al. 1979 do (eq. 2.1), without the cancellation of mean squares.
     """
-    rank, size = dist.get_rank(), dist.get_world_size()
+    rank, size = place()
     row = torch.stack([torch.full_like(mean, count), mean, var])
     before, after = row.new_zeros(rank, *row.shape), row.new_zeros(size - rank - 1, *row.shape)
     counts, means, variances = summed(torch.cat([before, row[None], after])).unbind(1)

@@ -14,6 +14,7 @@ from kit.training.device import Device
 from kit.training.memory import PLENTY, Thrift
 from kit.training.shared_norm import synchronise
 
+PROCESSES = 2
 STEPS = 2
 BATCH = 8
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
@@ -75,10 +76,38 @@ def trained(case: str, data: Path, crew: parallel.Crew) -> dict[str, torch.Tenso
     return found
 
 
-def work(rank: int, size: int, store: str, data: Path, out: Path) -> None:
-    """One process of a crew: all cases, one after the other."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "TORCHELASTIC_RUN_ID": "test", "LOCAL_RANK": str(rank)}
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
-    crew = parallel.Crew(rank, size)
+def work(rank: int, way: str, port: int, data: Path, out: Path) -> None:
+    """One process of a crew: all cases, one after the other.
+
+    Args:
+        rank: of this process.
+        way: "sockets", as on a CPU, or "process group": torch's, as between GPUs.
+        port: where a store waits that both know.
+        data: the set.
+        out: where to leave what was found.
+    """
+    crew = meet(rank, PROCESSES, port) if way == "sockets" else meet_in_a_group(rank, PROCESSES, port)
     torch.save({case: trained(case, data, crew) for case in CASES}, out / f"{rank}.pt")
     parallel.leave()
+
+
+def meet(rank: int, size: int, port: int) -> parallel.Crew:
+    """Joins a crew as a process does that torchrun has started."""
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_RANK": str(rank),
+        "TORCHELASTIC_RUN_ID": "test",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    return parallel.join()
+
+
+def meet_in_a_group(rank: int, size: int, port: int) -> parallel.Crew:
+    """Joins torch's own process group."""
+    store = torch.distributed.TCPStore("127.0.0.1", port, is_master=False)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
+    return parallel.Crew(rank, size)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from crew_tools import CASES, trained, work
+from crew_tools import CASES, PROCESSES, trained, work
 
 from kit.errors import KitError
 from kit.training import launch, parallel
 from kit.training.streams import Share, Stream, randomness
-
-PROCESSES = 2
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +16,13 @@ def data(make_set, tmp_path_factory):
     return make_set(tmp_path_factory.mktemp("crew") / "set", n=32, size=16, classes=2).path
 
 
-@pytest.fixture(scope="module")
-def crews(data, tmp_path_factory):
+@pytest.fixture(scope="module", params=["sockets", "process group"])
+def crews(request, data, tmp_path_factory):
     """What each of two processes ends with, by case."""
     out = tmp_path_factory.mktemp("crew")
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     torch.multiprocessing.start_processes(
-        work, args=(PROCESSES, str(out / "store"), data, out), nprocs=PROCESSES, start_method="spawn"
+        work, args=(request.param, store.port, data, out), nprocs=PROCESSES, start_method="spawn"
     )
     return [torch.load(out / f"{rank}.pt") for rank in range(PROCESSES)]
 
