@@ -31,7 +31,7 @@ def fold(generator: nn.Module) -> nn.Module:
     """
     # Not isinstance: what a class of a user's own does with the layers of its base is not known.
     if type(generator) in PLAIN:
-        generator.layers = nn.Sequential(*_put_together(list(cast(nn.Sequential, generator.layers))))
+        generator.layers = nn.Sequential(*_put_together(list(cast(nn.Sequential, generator.layers)))).eval()
     return generator
 
 

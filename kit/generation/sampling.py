@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kit.errors import KitError
 from kit.generation.pictures import Pixels
+from kit.generation.side_by_side import side_by_side
 from kit.training.device import autocast
 
 # Latents are drawn in blocks of this many, whatever the batch size: torch fills a tensor of another length in
@@ -36,7 +37,8 @@ def sample(
 
     Picture i is made from latent i, which depends on the seed and the truncation alone: not on `count`, `batch` or
     the device. Neither the global random state nor the network's buffers change, and between two batches the network
-    is in the mode (train or eval) it was found in, so training can go on while these pictures are being taken.
+    is in the mode (train or eval) it was found in, so training can go on while these pictures are being taken. One that
+    is in eval mode is drawn from ahead on a CPU, several batches at once.
 
     Args:
         generator: on `device` already. Called with z float32 (B, latent) and y int64 (B,), it gives (B, C, H, W) in
@@ -63,9 +65,9 @@ def sample(
     latent, classes = cast(int, generator.latent), cast(int, generator.classes)
     every_y = torch.from_numpy(_labels(labels, count=count, classes=classes))
     stream = latents(latent, count=count, seed=seed, truncation=truncation, batch=batch)
-    for start, z in zip(range(0, count, batch), stream, strict=True):
-        y = every_y[start : start + batch]
-        yield _pass(generator, z, y, start=start, size=size, device=device, precision=precision)
+    starts = range(0, count, batch)
+    passes = ((start, z, every_y[start : start + batch]) for start, z in zip(starts, stream, strict=True))
+    yield from _run(generator, passes, size=size, device=device, precision=precision)
 
 
 def render(
@@ -95,37 +97,40 @@ def render(
     Raises:
         KitError: the generator gives NaN or infinity.
     """
-    for start in range(0, len(z), batch):
-        rows = torch.zeros(batch, z.shape[1])
-        wanted = z[start : start + batch]
-        rows[: len(wanted)] = wanted
-        yield _pass(
-            generator, rows, y[start : start + batch], start=start, size=size, device=device, precision=precision
-        )
+    starts = range(0, len(z), batch)
+    passes = ((start, _filled(z[start : start + batch], batch), y[start : start + batch]) for start in starts)
+    yield from _run(generator, passes, size=size, device=device, precision=precision)
 
 
-def _pass(
-    generator: nn.Module,
-    z: Tensor,
-    y: Tensor,
-    *,
-    start: int,
-    size: int,
-    device: torch.device,
-    precision: torch.dtype,
-) -> Pixels:
-    """One pass over a full batch of latents, of which as many pictures are kept as there are labels."""
-    wanted = len(y)
-    y = torch.cat([y, torch.zeros(len(z) - wanted, dtype=torch.int64)])
-    with _evaluating(generator), torch.inference_mode(), autocast(device, precision):
-        x = generator(z.to(device), y.to(device))[:wanted].float()
-        if not torch.isfinite(x).all():
-            raise KitError(
-                f"the generator gives NaN or infinity (in pictures {start} to {start + wanted - 1})",
-                "its training has diverged: use an earlier checkpoint or a lower learning rate",
-            )
-        pixels = to_uint8(x).cpu().numpy()
-    return pixels if pixels.shape[1:3] == (size, size) else resize(pixels, size)
+Pass = tuple[int, Tensor, Tensor]
+"""A pass of the network: the number of its first picture, a full batch of latents, labels of the pictures wanted."""
+
+
+def _run(
+    generator: nn.Module, passes: Iterable[Pass], *, size: int, device: torch.device, precision: torch.dtype
+) -> Iterator[Pixels]:
+    """The pictures of passes, in their order: on a CPU several at once, if that leaves the network as it is."""
+
+    def run(one: Pass) -> Pixels:
+        start, z, y = one
+        with _evaluating(generator), torch.inference_mode(), autocast(device, precision):
+            # The batch is full whatever is wanted of it, so that a picture does not depend on how many follow.
+            x = generator(z.to(device), _filled(y, len(z)).to(device))[: len(y)].float()
+            if not torch.isfinite(torch.stack(torch.aminmax(x))).all():
+                raise KitError(
+                    f"the generator gives NaN or infinity (in pictures {start} to {start + len(y) - 1})",
+                    "its training has diverged: use an earlier checkpoint or a lower learning rate",
+                )
+            pixels = to_uint8(x).cpu().numpy()
+        return pixels if pixels.shape[1:3] == (size, size) else resize(pixels, size)
+
+    changes = any(module.training for module in generator.modules())
+    return map(run, passes) if changes or device.type != "cpu" else side_by_side(run, passes)
+
+
+def _filled(rows: Tensor, batch: int) -> Tensor:
+    """Rows, and zeros up to a full batch."""
+    return torch.cat([rows, rows.new_zeros(batch - len(rows), *rows.shape[1:])])
 
 
 def latents(

@@ -62,6 +62,7 @@ def test_no_batch_norm_is_left_and_no_narrow_transposed_convolution():
     kinds = [type(module) for module in G.modules()]
     assert nn.BatchNorm2d not in kinds
     assert kinds.count(Doubling) == 1
+    assert not any(module.training for module in G.modules())
 
 
 def test_what_is_not_known_to_be_one_sequence_stays_as_it_is():

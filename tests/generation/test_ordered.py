@@ -62,3 +62,16 @@ def test_leaving_early_ends_the_threads() -> None:
 def test_work_is_spread() -> None:
     both = threading.Barrier(2, timeout=10)
     assert len(list(map_ordered(lambda item: both.wait(), range(2 * CHUNK), workers=2))) == 2 * CHUNK
+
+
+def test_each_thread_begins_before_its_first_item() -> None:
+    begun: set[int] = set()
+    results = map_ordered(
+        lambda _: threading.get_ident() in begun,
+        range(50),
+        workers=3,
+        chunk=1,
+        begin=lambda: begun.add(threading.get_ident()),
+    )
+    assert all(results)
+    assert 1 <= len(begun) <= 3
