@@ -11,17 +11,14 @@ from collections.abc import Iterator
 from typing import TypeGuard, cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kit.models import dcgan, sndcgan
+from kit.models.subpixel import FEW, spread
 
 PLAIN = (dcgan.Generator, sndcgan.Generator)
 """Generators whose `layers` are called as one: nothing else looks at what is between two of them."""
-
-FEW = 4
-"""Channels up to which a transposed convolution is slower than a plain one to four times as many."""
 
 
 def fold(generator: nn.Module) -> nn.Module:
@@ -46,11 +43,7 @@ def _put_together(layers: list[nn.Module]) -> Iterator[nn.Module]:
 
 
 class Doubling(nn.Sequential):
-    """A transposed convolution, 4×4 with stride 2 and padding 1, as a 3×3 convolution whose channels become pixels.
-
-    Each of the four kinds of pixels (even or odd row, even or odd column) sees 2×2 of the 4×4 weights; beside zeros
-    they fill a 3×3 kernel of its own.
-    """
+    """A transposed convolution, 4×4 with stride 2 and padding 1, as a 3×3 convolution whose channels become pixels."""
 
     def __init__(self, layer: nn.ConvTranspose2d) -> None:
         weight = spread(layer.weight.detach())
@@ -59,16 +52,6 @@ class Doubling(nn.Sequential):
         if layer.bias is not None:
             conv.bias = nn.Parameter(layer.bias.detach().repeat_interleave(4), requires_grad=False)
         super().__init__(conv, nn.PixelShuffle(2))
-
-
-def spread(weight: Tensor) -> Tensor:
-    """The weights of such a transposed convolution, (inputs, outputs, 4, 4), for 3×3: (4 · outputs, inputs, 3, 3).
-
-    Output pixel 2i + a gets weight k from input pixel i + d − 1, d in 0..2, where k = 2 (2 − d) + a − 1 is in 0..3.
-    """
-    inputs, outputs = weight.shape[:2]
-    padded = pad(weight, (1, 1, 1, 1)).view(inputs, outputs, 3, 2, 3, 2).flip(2, 4)  # (…, d, a, d', a')
-    return padded.permute(1, 3, 5, 0, 2, 4).reshape(4 * outputs, inputs, 3, 3)
 
 
 def _doubles_to_few(layer: nn.Module) -> TypeGuard[nn.ConvTranspose2d]:

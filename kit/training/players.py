@@ -14,6 +14,7 @@ from kit.models.recipe import OptimizerName, Recipe
 from kit.seeds import derive
 from kit.training.device import Device
 from kit.training.ema import PictureEma
+from kit.training.halving import quicken
 
 
 @dataclass
@@ -56,11 +57,14 @@ def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, 
         G, D = zoo.build(recipe, size=size, channels=channels, classes=classes)
     # Convolutions are faster on channels-last memory on every device that matters.
     G, D = (network.to(device.kind).to(memory_format=torch.channels_last) for network in (G, D))
+    ema = PictureEma(G, half_life=recipe.ema_half_life, ramp=recipe.ema_ramp, batch=recipe.pictures_per_iteration)
+    if device.kind.type == "cpu" and device.precision == torch.bfloat16 and recipe.penalty == "none":
+        quicken(G), quicken(D)
     optimizer = OPTIMIZERS[recipe.optimizer]
     return Players(
         G=G,
         D=D,
-        ema=PictureEma(G, half_life=recipe.ema_half_life, ramp=recipe.ema_ramp, batch=recipe.pictures_per_iteration),
+        ema=ema,
         opt_G=optimizer(G.parameters(), recipe.lr_g, recipe),
         opt_D=optimizer(D.parameters(), recipe.lr_d, recipe),
         scaler_G=device.scaler(),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -58,24 +58,30 @@ def test_all_hear_what_the_first_one_says_in_the_midst_of_sums():
     assert together(talk) == [expected] * SIZE
 
 
+OTHER = """
+import signal, sys
+from torch.distributed import FileStore
+from kit.training.sockets import Sockets
+Sockets(int(sys.argv[1]), 2, FileStore(sys.argv[2], 2))
+signal.pause()
+"""
+
+
 @pytest.mark.parametrize(
     ("rank", "wait"),
     [
         (0, lambda sockets: sockets.add_up(torch.ones(4))),
-        (1, lambda sockets: sockets.add_up(torch.ones(4))),
         (0, lambda sockets: sockets.tell("x" * 10**7)),
         (1, lambda sockets: sockets.tell(None)),
     ],
-    ids=["a sum", "a part of a sum", "an ear", "a word"],
+    ids=["a sum", "an ear", "a word"],
 )
 def test_a_process_that_is_killed_is_noticed(rank, wait, tmp_path):
-    other = os.fork()
-    if not other:
-        Sockets(1 - rank, 2, FileStore(str(tmp_path / "store"), 2))
-        signal.pause()
-    sockets = Sockets(rank, 2, FileStore(str(tmp_path / "store"), 2))
-    os.kill(other, signal.SIGKILL)
-    os.waitpid(other, 0)
+    store = str(tmp_path / "store")
+    other = subprocess.Popen([sys.executable, "-c", OTHER, str(1 - rank), store])
+    sockets = Sockets(rank, 2, FileStore(store, 2))
+    other.kill()
+    other.wait()
     with pytest.raises(ConnectionError):
         wait(sockets)
     sockets.close()
