@@ -92,23 +92,30 @@ class _Up(torch.autograd.Function):
         return down(dx, w) if needs_y else None, slope(dx, y, w) if needs_w else None
 
 
-class Halving(nn.Conv2d):
+class HalvingConv2d(nn.Conv2d):
     """Such a convolution, as a layer without biases."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, I, 2H, 2W) to (B, O, H, W)."""
+        if self.bias is not None:  # from a batch norm that was put into it
+            return super().forward(x)
         return cast(Tensor, _Down.apply(*_half(x, self.weight)))
 
 
-class Doubling(nn.ConvTranspose2d):
+class DoublingConv2d(nn.ConvTranspose2d):
     """Its adjoint, as a layer without biases."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Maps (B, I, H, W) to (B, O, 2H, 2W)."""
+        if self.bias is not None:
+            return super().forward(x, output_size)
         return cast(Tensor, _Up.apply(*_half(x, self.weight)))
 
 
-KINDS: dict[type[nn.Module], type[Halving] | type[Doubling]] = {nn.Conv2d: Halving, nn.ConvTranspose2d: Doubling}
+KINDS: dict[type[nn.Module], type[HalvingConv2d] | type[DoublingConv2d]] = {
+    nn.Conv2d: HalvingConv2d,
+    nn.ConvTranspose2d: DoublingConv2d,
+}
 
 
 def _half(*tensors: Tensor) -> tuple[Tensor, ...]:

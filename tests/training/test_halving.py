@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from kit.generation.folded import fold
 from kit.models import zoo
 from kit.training import players
 from kit.training.device import Device
-from kit.training.halving import SMALL, Doubling, Halving, down, quicken, slope, up
+from kit.training.halving import SMALL, DoublingConv2d, HalvingConv2d, down, quicken, slope, up
 
-LAYERS = {"halving": (nn.Conv2d, Halving), "doubling": (nn.ConvTranspose2d, Doubling)}
+LAYERS = {"halving": (nn.Conv2d, HalvingConv2d), "doubling": (nn.ConvTranspose2d, DoublingConv2d)}
 LARGE = 2 * SMALL + 4
 
 
@@ -98,7 +99,7 @@ def test_only_what_is_exactly_such_a_layer_is_replaced():
     network = nn.ModuleDict({"deep": nn.Sequential(conv(), conv(nn.ConvTranspose2d)), "others": nn.ModuleList(others)})
     before = dict(network.named_parameters())
     assert quicken(network) is network
-    assert [type(layer) for layer in network["deep"]] == [Halving, Doubling]
+    assert [type(layer) for layer in network["deep"]] == [HalvingConv2d, DoublingConv2d]
     assert list(network["others"]) == others
     assert all(before[name] is weight for name, weight in network.named_parameters())
 
@@ -118,5 +119,17 @@ def test_players_have_them_where_they_are_faster(model, kind, precision, quick):
         recipe, size=16, channels=3, classes=0, seed=0, device=Device(torch.device(kind), kind, precision)
     )
     for network in (state.G, state.D):
-        assert any(isinstance(module, Halving | Doubling) for module in network.modules()) is quick
-    assert not any(isinstance(module, Halving | Doubling) for module in state.ema.modules())
+        assert any(isinstance(module, HalvingConv2d | DoublingConv2d) for module in network.modules()) is quick
+    assert not any(isinstance(module, HalvingConv2d | DoublingConv2d) for module in state.ema.modules())
+
+
+def test_layers_put_together_give_the_same_pictures():
+    torch.manual_seed(0)
+    plain, _ = zoo.build(zoo.get("dcgan").recipe.override(["width=4"]), size=32, channels=3, classes=0)
+    with torch.no_grad():
+        plain(torch.randn(16, plain.latent), torch.zeros(16))
+    quick = quicken(copy.deepcopy(plain))
+    z = torch.randn(4, plain.latent)
+    with torch.inference_mode():
+        wanted = plain.eval()(z, torch.zeros(4))
+        torch.testing.assert_close(fold(quick.eval())(z, torch.zeros(4)), wanted, rtol=0, atol=1e-5)
