@@ -7,19 +7,22 @@ small oneDNN's own slope reaches half the speed of its other two; here it is one
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle
 
+from kit.models import dcgan, sndcgan
 from kit.models.subpixel import FEW, spread
 
 Network = TypeVar("Network", bound=nn.Module)
 
+NETWORKS = (dcgan.Generator, dcgan.Discriminator, sndcgan.Generator)
+"""They have such layers, for maps whose sides are even, and nothing else looks at these."""
+
 SMALL = 8
 """Side of the halved maps up to which the matrix product is faster, in pixels."""
-
 
 SETTINGS = {
     "kernel_size": (4, 4),
@@ -126,23 +129,24 @@ def _half(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor.to(precision) for tensor in tensors)
 
 
+def quick(layer: nn.Module) -> nn.Module:
+    """A faster layer that shares the weights of one of `SETTINGS`; any other comes back as it is."""
+    # Not isinstance: layers with spectral norm, and a user's own, do more than these.
+    kind = KINDS.get(type(layer))
+    if kind is None or any(getattr(layer, setting) != value for setting, value in SETTINGS.items()):
+        return layer
+    plain = cast("nn.Conv2d | nn.ConvTranspose2d", layer)
+    found = kind(plain.in_channels, plain.out_channels, 4, stride=2, padding=1, bias=False, device="meta")
+    found.weight = plain.weight
+    return found.train(layer.training)
+
+
 def quicken(network: Network) -> Network:
-    """The network with each such layer replaced, in place, by one that shares its weights.
+    """The network, if it is one of `NETWORKS`, with faster layers in the place of its own.
 
     For training without a penalty: where D's gradient is differentiated itself, autograd would ask these layers for
     gradients of weights that nobody wants.
     """
-    for name, module in network.named_children():
-        if _replaceable(module):
-            kind = KINDS[type(module)]
-            layer = kind(module.in_channels, module.out_channels, 4, stride=2, padding=1, bias=False, device="meta")
-            layer.weight = module.weight
-            setattr(network, name, layer.train(module.training))
-        else:
-            quicken(module)
+    if type(network) in NETWORKS:
+        network.layers = nn.Sequential(*map(quick, cast(nn.Sequential, network.layers)))
     return network
-
-
-def _replaceable(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
-    # Not isinstance: layers with spectral norm, and a user's own, do more than this.
-    return type(module) in KINDS and all(getattr(module, setting) == value for setting, value in SETTINGS.items())

@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from kit.generation.folded import fold
-from kit.models import zoo
+from kit.models import dcgan, zoo
 from kit.training import players
 from kit.training.device import Device
-from kit.training.halving import SMALL, DoublingConv2d, HalvingConv2d, down, quicken, slope, up
+from kit.training.halving import SMALL, DoublingConv2d, HalvingConv2d, down, quick, quicken, slope, up
 
 LAYERS = {"halving": (nn.Conv2d, HalvingConv2d), "doubling": (nn.ConvTranspose2d, DoublingConv2d)}
 LARGE = 2 * SMALL + 4
@@ -23,9 +23,9 @@ def both(name: str, inputs: int, outputs: int, dtype: torch.dtype) -> tuple[nn.M
     """torch's layer, and a quick one with the same weights."""
     torch.manual_seed(0)
     plain = LAYERS[name][0](inputs, outputs, 4, stride=2, padding=1, bias=False, dtype=dtype)
-    (quick,) = quicken(nn.Sequential(copy.deepcopy(plain)))
-    assert type(quick) is LAYERS[name][1]
-    return plain, quick
+    faster = quick(copy.deepcopy(plain))
+    assert type(faster) is LAYERS[name][1]
+    return plain, faster
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
@@ -45,16 +45,17 @@ def test_values_and_two_derivatives_are_torchs(name, inputs, outputs, side, layo
         steepness = sum(gradient.square().sum() for gradient in once)
         twice = torch.autograd.grad(steepness, (x, layer.weight))
         found.append([y, *once, *twice])
-    for plain, quick in zip(*found, strict=True):
+    for plain, ours in zip(*found, strict=True):
         scale = float(plain.detach().abs().max())
-        torch.testing.assert_close(quick, plain, rtol=0, atol=tolerance * scale)
+        torch.testing.assert_close(ours, plain, rtol=0, atol=tolerance * scale)
 
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("channels", [(64, 128), (128, 3), (3, 64)], ids=str)
 @pytest.mark.parametrize("side", [8, 16, 32])
 def test_in_bfloat16_gradients_move_no_further_than_torchs(name, channels, side):
-    plain, quick = both(name, *channels, torch.float32)
+    plain, faster = both(name, *channels, torch.float32)
+    ways = ((plain, False), (plain, True), (faster, True))
     x = torch.randn(16, channels[0], side, side).contiguous(memory_format=torch.channels_last).requires_grad_()
     slopes = torch.randn_like(plain(x))
 
@@ -64,7 +65,7 @@ def test_in_bfloat16_gradients_move_no_further_than_torchs(name, channels, side)
         assert y.dtype == (torch.bfloat16 if half else torch.float32)
         return list(torch.autograd.grad(y, (x, layer.weight), slopes.to(y.dtype)))
 
-    for exact, usual, ours in zip(gradients(plain, False), gradients(plain, True), gradients(quick, True), strict=True):
+    for exact, usual, ours in zip(*(gradients(*way) for way in ways), strict=True):
         assert ours.dtype == torch.float32
         assert (ours - exact).norm() < 1.2 * (usual - exact).norm() + 1e-7 * exact.norm()
         assert (ours - exact).norm() < 0.01 * exact.norm()
@@ -96,16 +97,27 @@ def test_only_what_is_exactly_such_a_layer_is_replaced():
         conv(Own),
         spectral_norm(conv()),
     ]
-    network = nn.ModuleDict({"deep": nn.Sequential(conv(), conv(nn.ConvTranspose2d)), "others": nn.ModuleList(others)})
-    before = dict(network.named_parameters())
-    assert quicken(network) is network
-    assert [type(layer) for layer in network["deep"]] == [HalvingConv2d, DoublingConv2d]
-    assert list(network["others"]) == others
-    assert all(before[name] is weight for name, weight in network.named_parameters())
+    assert [quick(layer) for layer in others] == others
+    for layer in (conv(), conv(nn.ConvTranspose2d)):
+        faster = quick(layer)
+        assert type(faster) in (HalvingConv2d, DoublingConv2d)
+        assert faster.weight is layer.weight
+
+
+def test_networks_of_a_users_own_stay_as_they_are():
+    class Own(dcgan.Discriminator):
+        """It may look at its layers."""
+
+    for kind, changed in ((dcgan.Discriminator, True), (Own, False)):
+        network = kind(size=16, channels=3, width=4)
+        before = list(network.modules()), dict(network.named_parameters())
+        assert quicken(network) is network
+        assert (list(network.modules()) != before[0]) is changed
+        assert all(before[1][name] is weight for name, weight in network.named_parameters())
 
 
 @pytest.mark.parametrize(
-    ("model", "kind", "precision", "quick"),
+    ("model", "kind", "precision", "faster"),
     [
         ("dcgan", "cpu", torch.bfloat16, True),
         ("dcgan", "cpu", torch.float32, False),
@@ -113,13 +125,13 @@ def test_only_what_is_exactly_such_a_layer_is_replaced():
         ("wgan-gp", "cpu", torch.bfloat16, False),
     ],
 )
-def test_players_have_them_where_they_are_faster(model, kind, precision, quick):
+def test_players_have_them_where_they_are_faster(model, kind, precision, faster):
     recipe = zoo.get(model).override(["width=4"])
     state = players.build(
         recipe, size=16, channels=3, classes=0, seed=0, device=Device(torch.device(kind), kind, precision)
     )
     for network in (state.G, state.D):
-        assert any(isinstance(module, HalvingConv2d | DoublingConv2d) for module in network.modules()) is quick
+        assert any(isinstance(module, HalvingConv2d | DoublingConv2d) for module in network.modules()) is faster
     assert not any(isinstance(module, HalvingConv2d | DoublingConv2d) for module in state.ema.modules())
 
 
@@ -128,8 +140,8 @@ def test_layers_put_together_give_the_same_pictures():
     plain, _ = zoo.build(zoo.get("dcgan").recipe.override(["width=4"]), size=32, channels=3, classes=0)
     with torch.no_grad():
         plain(torch.randn(16, plain.latent), torch.zeros(16))
-    quick = quicken(copy.deepcopy(plain))
+    faster = quicken(copy.deepcopy(plain))
     z = torch.randn(4, plain.latent)
     with torch.inference_mode():
         wanted = plain.eval()(z, torch.zeros(4))
-        torch.testing.assert_close(fold(quick.eval())(z, torch.zeros(4)), wanted, rtol=0, atol=1e-5)
+        torch.testing.assert_close(fold(faster.eval())(z, torch.zeros(4)), wanted, rtol=0, atol=1e-5)
