@@ -85,6 +85,8 @@ def launch(arguments: Sequence[str], count: int, *, module: str = "kit") -> Ende
     # After a signal torchrun kills what is still there after half a minute; a zip of 10,000 pictures may take longer.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "3600")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // count, 1)))
+    # A folder that happens to be called as the module is, in the one that the user stands in, is not meant.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     options = ["--standalone", "--nproc-per-node", str(count), "--max-restarts", "0", "--module", module]
     try:
         torchrun.run(torchrun.get_args_parser().parse_args([*options, *arguments]))

@@ -20,7 +20,7 @@ from kit.training import checkpoint
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 DOGS = COMPETITIONS["generative-dog-images"]
-KIT = [sys.executable, "-m", "kit"]
+KIT = [sys.executable, "-P", "-m", "kit"]
 TINY = ["--set", "width=4", "--set", "latent=8", "--set", "batch=8", "--count", "12", "--out", "run"]
 ENDLESS = "100000000"
 HERE = Path(__file__).parent
@@ -71,6 +71,8 @@ def record(folder: Path):
 
 
 def test_a_run_survives_the_death_of_a_process_and_goes_on_with_one(start, tmp_path):
+    (tmp_path / "kit").mkdir()
+    (tmp_path / "kit" / "__init__.py").write_text("raise ImportError('a folder of the user, not the kit')")
     process = start("--images", "4000", "--gpus", "2")
     wait_for(tmp_path / "run" / "checkpoint.pt", process)
     os.kill(workers(process.pid)[1], signal.SIGKILL)
