@@ -219,7 +219,6 @@ class Session:
     def _train(self, arguments: list[str], *, resume: bool = False) -> None:
         from kit import processes
 
-        os.environ["PYTHONPATH"] = str(provenance.PACKAGE.parent)  # the kit is not installed for others either
         self.log.on_tick = self._publish
         processes.train(
             self._job(resume=resume),

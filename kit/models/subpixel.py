@@ -1,6 +1,7 @@
-"""A transposed convolution as a plain one, whose channels become pixels (Shi et al. 2016, appendix).
+"""A transposed convolution as a plain one, whose channels become pixels.
 
-CPUs run it up to twice as fast where few channels come out, as in the last layer of a generator.
+After Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?", arXiv 1609.07009. CPUs run it up
+to twice as fast where few channels come out, as in the last layer of a generator.
 """
 
 from __future__ import annotations

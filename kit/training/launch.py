@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from kit.errors import KitError
 from kit.machine import cores
+from kit.provenance import PACKAGE
 from kit.training.stopping import WORDS
 
 OUT_OF_MEMORY, LOST = 75, 76
@@ -85,8 +86,11 @@ def launch(arguments: Sequence[str], count: int, *, module: str = "kit") -> Ende
     # After a signal torchrun kills what is still there after half a minute; a zip of 10,000 pictures may take longer.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "3600")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // count, 1)))
-    # A folder that happens to be called as the module is, in the one that the user stands in, is not meant.
-    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    # They are to run this very kit, installed or not, and no folder that is called so where the user stands.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    known = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    if str(PACKAGE.parent) not in known:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(PACKAGE.parent), *known])
     options = ["--standalone", "--nproc-per-node", str(count), "--max-restarts", "0", "--module", module]
     try:
         torchrun.run(torchrun.get_args_parser().parse_args([*options, *arguments]))

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from kit.errors import KitError
-from kit.generation import side_by_side as module
 from kit.generation.sampling import sample
 from kit.generation.side_by_side import AT_ONCE, side_by_side
 from kit.models.zoo import build, get
@@ -59,8 +58,8 @@ def test_mkl_has_its_threads_again(threads):
     assert of_mkl() == before
 
 
-def test_two_are_at_work_at_the_same_time(monkeypatch):
-    monkeypatch.setattr(module.torch, "get_num_threads", lambda: 2)
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_two_are_at_work_at_the_same_time(threads):
     together = threading.Barrier(2, timeout=60)
     list(side_by_side(lambda _: together.wait(), range(6)))
 
