@@ -31,11 +31,11 @@ from PIL import Image
 from versus import Line, compare, show
 
 from kit.competition import DEFAULT, get
+from kit.core.machine import cores
 from kit.data.archives import open_tree
+from kit.data.crop_worker import RunConfig, outcomes
 from kit.data.crops import CROPS, CropSettings, import_albumentations, squared
-from kit.data.cutting import Job, outcomes
 from kit.data.sources import collect
-from kit.machine import cores
 
 SIZE = 64
 LANCZOS = Image.Resampling.LANCZOS
@@ -70,7 +70,7 @@ def the_kit(source: Path, policy: str, workers: int) -> list[np.ndarray]:
     """The kit's reading half, from the zips."""
     with tempfile.TemporaryDirectory() as spool:
         found = collect(open_tree(source, spool=Path(spool)), get(DEFAULT))
-        job = Job(found.tree, found.items, policy, CropSettings(), SIZE, 3)
+        job = RunConfig(found.tree, found.items, policy, CropSettings(), SIZE, 3)
         results = list(outcomes(job, workers=workers))
     return [array for result in results for array in (result.images, result.whole, result.canvas) if array is not None]
 

@@ -43,16 +43,18 @@ import fault_log
 import torch
 from fault_log import Outcome
 
-from kit import pipeline, provenance
-from kit.clock import Stopwatch
+import kit.run
 from kit.competition import COMPETITIONS
-from kit.errors import KitError
-from kit.files import set_aside
-from kit.generation.check import check
-from kit.models.zoo import ZOO
-from kit.report import gallery, keep, page
-from kit.runs import CHECKPOINT, IMAGES, PROGRESS, RECORD, read_run
-from kit.training import budget, checkpoint, losses, session
+from kit.core import provenance
+from kit.core.clock import Stopwatch
+from kit.core.errors import KitError
+from kit.core.files import set_aside
+from kit.generation.validate import check
+from kit.models.registry import MODELS
+from kit.report import artifacts, gallery, page
+from kit.run import budget, trainer
+from kit.training import checkpoint, losses
+from kit.training.run_folder import CHECKPOINT, IMAGES, PROGRESS, RECORD, read_run
 
 LOADED = (gallery, page)  # by runs at their end; forked processes find them loaded
 
@@ -106,14 +108,14 @@ class Bench:
         """A short budget, with time for trials, training, rescues and the finish on this machine."""
         return max(SHORT_BUDGET_S, 2 * self.took)
 
-    def job(self, out: Path, **wanted: Any) -> pipeline.Job:
+    def job(self, out: Path, **wanted: Any) -> kit.run.RunConfig:
         """A small run."""
         return small_job(self.data, out, count=self.count, **wanted)
 
 
-def small_job(data: Path, out: Path, **wanted: Any) -> pipeline.Job:
+def small_job(data: Path, out: Path, **wanted: Any) -> kit.run.RunConfig:
     """A small run on a set."""
-    return pipeline.Job(recipe=ZOO["dcgan"].recipe.override(SETTINGS), data=data, out=out, **wanted)
+    return kit.run.RunConfig(recipe=MODELS["dcgan"].recipe.override(SETTINGS), data=data, out=out, **wanted)
 
 
 # ---- runs in processes of their own
@@ -136,30 +138,30 @@ def _child(said: Path, work: Callable[[], object]) -> None:
     os._exit(0)
 
 
-def start(job: pipeline.Job, before: Callable[[], None] | None = None, *, said: Path | None = None) -> Any:
+def start(job: kit.run.RunConfig, before: Callable[[], None] | None = None, *, said: Path | None = None) -> Any:
     """Starts a run; what it says goes beside it, or elsewhere."""
 
     def work() -> None:
         budget.tick_seconds = lambda _: TICK_S
         budget.checkpoint_seconds = lambda _: TICK_S
         budget.SPARE_S, budget.RESCUE_SHARE = SHORT_SPARE_S, RESCUE_SHARE
-        session.CALIBRATION_S = TICK_S
-        keep.SPARE_S = SHORT_SPARE_S / 2
+        trainer.CALIBRATION_S = TICK_S
+        artifacts.SPARE_S = SHORT_SPARE_S / 2
         if before:
             before()
-        pipeline.train(job, clock=Stopwatch(time.time()), listener=Silent())
+        kit.run.train(job, clock=Stopwatch(time.time()), listener=Silent())
 
     return in_a_fork(said or job.out.with_name(f"{job.out.name}.said"), work)
 
 
-def finish(job: pipeline.Job) -> int:
+def finish(job: kit.run.RunConfig) -> int:
     """Runs to the end."""
     process = start(job)
     process.join()
     return int(process.exitcode)
 
 
-def started(job: pipeline.Job) -> Any:
+def started(job: kit.run.RunConfig) -> Any:
     """Starts a run and waits until it has a record: signals are answered from then on."""
     process = start(job)
     while not (job.out / RECORD).exists() and process.is_alive():
@@ -245,7 +247,7 @@ def replay(record: dict[str, Any], data: Path, out: Path) -> str:
     """The digest of a run made again."""
     process = in_a_fork(
         out.with_name(f"{out.name}.said"),
-        lambda: pipeline.replay(record, data=data, out=out, clock=Stopwatch(time.time()), listener=Silent()),
+        lambda: kit.run.replay(record, data=data, out=out, clock=Stopwatch(time.time()), listener=Silent()),
     )
     process.join()
     return str(read_run(out)["result"]["sha256"]) if process.exitcode == 0 else "no replay"
@@ -476,10 +478,10 @@ FAULTS = {
 
 def embedded_set(folder: Path) -> Path:
     """The embedded set at 16×16."""
-    from kit.data import synthetic
+    from kit import demo
     from kit.data.prepare import prepare
 
-    drawn = synthetic.draw(folder / "drawn", seed=0)
+    drawn = demo.draw(folder / "drawn", seed=0)
     return prepare(drawn, competition=DOGS, out=folder / "set", size=16).path
 
 

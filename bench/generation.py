@@ -24,12 +24,12 @@ from torchvision.utils import save_image
 from versus import Line, compare, show
 
 from kit.competition import COMPETITIONS
-from kit.generation.check import check
+from kit.generation.batch_norm_statistics import draw
 from kit.generation.pack import pack
-from kit.generation.standing import draw
-from kit.models import zoo
+from kit.generation.validate import check
+from kit.models import registry
 from kit.models.recipe import Recipe
-from kit.training import device, players
+from kit.training import device, train_state
 
 DOGS = COMPETITIONS["generative-dog-images"]
 BATCH = 64
@@ -61,8 +61,8 @@ def theirs(generator: nn.Module, recipe: Recipe, count: int, out: Path) -> None:
 
 def lines(*, count: int, repeats: int, width: int) -> Iterator[Line]:
     """From a generator to a zip, and to one that was looked at."""
-    recipe = zoo.get("dcgan").override([f"width={width}"])
-    state = players.build(recipe, size=DOGS.size, channels=3, classes=0, seed=0, device=device.choose())
+    recipe = registry.get("dcgan").override([f"width={width}"])
+    state = train_state.build(recipe, size=DOGS.size, channels=3, classes=0, seed=0, device=device.choose())
     generator = state.ema.module.eval()  # as training leaves it
     plain = copy.deepcopy(generator).to(memory_format=torch.contiguous_format)
     with tempfile.TemporaryDirectory() as scratch:

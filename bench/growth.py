@@ -33,13 +33,13 @@ import torch
 from PIL import Image
 
 from kit.competition import COMPETITIONS
-from kit.data import packed
+from kit.data import prepared_set
 from kit.data.prepare import prepare
 from kit.generation.pack import pack
-from kit.models import zoo
+from kit.models import registry
 from kit.scoring.frechet import frechet_distance
 from kit.scoring.memorization import memorization_distance
-from kit.training import device, loop, players
+from kit.training import device, loop, train_state
 
 DOGS = COMPETITIONS["generative-dog-images"]
 STEPS, BATCH, FEATURES = 20, 32, 512
@@ -67,15 +67,15 @@ def preparing(folder: Path, count: int, size: int, *, workers: int = 1) -> None:
 
 def training(folder: Path, count: int, size: int) -> None:
     """A fixed number of steps from that set."""
-    train(packed.load(folder / "set-1"))
+    train(prepared_set.load(folder / "set-1"))
 
 
-def train(prepared: packed.PreparedSet) -> None:
+def train(prepared: prepared_set.PreparedSet) -> None:
     """A fixed number of steps."""
-    recipe = zoo.get("dcgan").override(["width=8", f"batch={BATCH}"])
+    recipe = registry.get("dcgan").override(["width=8", f"batch={BATCH}"])
     where = device.choose()
-    batches = packed.Batches(prepared, seed=0, device=where.kind, flip=True)
-    state = players.build(recipe, size=prepared.size, channels=3, classes=0, seed=0, device=where)
+    batches = prepared_set.Batches(prepared, seed=0, device=where.kind, flip=True)
+    state = train_state.build(recipe, size=prepared.size, channels=3, classes=0, seed=0, device=where)
     until = STEPS * BATCH
     list(loop.train(state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until))
 
@@ -121,7 +121,7 @@ def mapped(folder: Path, count: int, size: int) -> None:
     images = np.load(folder / "images.npy", mmap_mode="r")
     info = {"size": size, "channels": 3, "classes": []}
     labels = np.full(count, -1, np.int16)
-    train(packed.PreparedSet(folder, info, images, labels, whole=images[:0], canvas=None, canvas_index=None))
+    train(prepared_set.PreparedSet(folder, info, images, labels, whole=images[:0], canvas=None, canvas_index=None))
 
 
 def measured(stage: str, folder: Path, count: int, size: int, answer: Path) -> None:

@@ -15,8 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from kit.competition import COMPETITIONS
 from kit.data.dataset import PreparedSet
-from kit.data.packed import Batches
 from kit.data.prepare import prepare
+from kit.data.prepared_set import Batches
 from kit.scoring import features
 from kit.scoring.frechet import frechet_distance
 
@@ -118,7 +118,7 @@ def _distance(ours: NDArray[np.float64], real: NDArray[np.float64]) -> float:
 
 def _test_digits() -> tuple[Pixels, NDArray[np.int64]]:
     """MNIST's 10,000 test pictures at 32×32, resized like the training ones, and their digits."""
-    from kit.generation.sampling import resize
+    from kit.generation.generate import resize
 
     folder = SHARED / "mnist"
     x = np.frombuffer(gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16)

@@ -32,8 +32,8 @@ START = """
 import runpy, sys
 names = runpy.run_path(sys.argv[1], run_name="kernel")
 sys.path.insert(0, names["unpack"]())
-import kit.kaggle.inside
-import kit.data.prepare, kit.processes, kit.scoring.score, kit.report.page
+import kit.kernel_main
+import kit.data.prepare, kit.run.processes, kit.scoring.compute_score, kit.report.page
 from kit.data.crops import import_albumentations
 import_albumentations()
 """

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from judges import Digits, Dogs, Verdict, digits_set, dogs_set
 
-from kit.data.contact import mosaic
-from kit.data.packed import Batches
-from kit.generation.standing import draw
-from kit.models import zoo
+from kit.data.grid import mosaic
+from kit.data.prepared_set import Batches
+from kit.generation.batch_norm_statistics import draw
+from kit.models import registry
 from kit.models.recipe import Recipe
-from kit.training import device, loop, players
+from kit.training import device, loop, train_state
 
 SETS = {"mnist": (digits_set, Digits), "dogs": (dogs_set, Dogs)}
 SMALL = {
@@ -51,7 +51,7 @@ PICTURES, GRID, COLUMNS, CURVE = 5000, 60, 10, 60
 
 
 def learn(
-    recipe: Recipe, batches: Batches, state: players.Players, *, seconds: float, where: device.Device
+    recipe: Recipe, batches: Batches, state: train_state.TrainState, *, seconds: float, where: device.Device
 ) -> list[loop.Tick]:
     """Trains for so much time, schedules running over it, and returns the ticks."""
     clock = CLOCKS.get(where.kind.type, time.perf_counter)
@@ -90,7 +90,7 @@ def learn(
 
 
 def pictures_of(
-    recipe: Recipe, state: players.Players, *, count: int, size: int, where: device.Device
+    recipe: Recipe, state: train_state.TrainState, *, count: int, size: int, where: device.Device
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """So many of a row's pictures as its recipe draws them, and their classes; no classes for unconditional rows."""
     made = draw(state.ema.module, recipe, count=count, size=size, seed=1, device=where.kind, precision=where.precision)
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--set-key", action="append", default=[], metavar="KEY=VALUE", help="as kit train --set")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rows = options.rows.split(",") if options.rows else list(zoo.ZOO)
+    rows = options.rows.split(",") if options.rows else list(registry.MODELS)
     make, Judge = SETS[options.set]
     where = device.choose()
     with tempfile.TemporaryDirectory() as folder:
@@ -119,12 +119,12 @@ def main() -> None:
         print("|---" + "|--:" * 7 + "|")
         for name in rows:
             small = SMALL.get(name, WIDTH) if where.kind.type == "cpu" else []
-            recipe = zoo.get(name).override([*small, *options.set_key])
+            recipe = registry.get(name).override([*small, *options.set_key])
             batches = Batches(prepared, seed=0, device=where.kind, flip=recipe.flip and prepared.mirror)
             size, channels, classes = prepared.size, prepared.channels, len(prepared.classes)
-            state = players.build(recipe, size=size, channels=channels, classes=classes, seed=0, device=where)
+            state = train_state.build(recipe, size=size, channels=channels, classes=classes, seed=0, device=where)
 
-            def judged(recipe: Recipe = recipe, state: players.Players = state) -> tuple[Verdict, np.ndarray]:
+            def judged(recipe: Recipe = recipe, state: train_state.TrainState = state) -> tuple[Verdict, np.ndarray]:
                 made, asked = pictures_of(recipe, state, count=PICTURES, size=prepared.size, where=where)
                 return judge.judge(made, asked), made[:GRID]
 

@@ -33,7 +33,7 @@ from torch import nn
 
 from kit.data.dataset import PreparedSet
 from kit.generation.pack import encode
-from kit.scoring import score as scoring
+from kit.scoring import compute_score as scoring
 from kit.scoring.features import build
 
 SIDE = 64

@@ -23,10 +23,10 @@ from torchvision.utils import save_image
 from versus import Line, compare, show
 
 from kit.competition import COMPETITIONS
-from kit.generation.check import check
+from kit.generation.generate import to_uint8
 from kit.generation.pack import pack
 from kit.generation.pictures import Pixels, read_pictures
-from kit.generation.sampling import to_uint8
+from kit.generation.validate import check
 
 BATCH = 64
 

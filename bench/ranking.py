@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from kit.data.dataset import PreparedSet, load
+from kit.generation.generate import sample
 from kit.generation.pictures import read_pictures
-from kit.generation.sampling import sample
-from kit.models import zoo
+from kit.models import registry
 from kit.scoring import features
 from kit.scoring.extract import FeatureSet
 from kit.scoring.frechet import gaussian
@@ -85,7 +85,7 @@ def untrained(count: int) -> Pixels:
     """A DCGAN before its first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        generator, _ = zoo.build(zoo.get("dcgan").recipe, size=64, channels=3, classes=0)
+        generator, _ = registry.build(registry.get("dcgan").recipe, size=64, channels=3, classes=0)
     return np.concatenate(list(sample(generator, count=count, size=64, seed=0, device=CPU)))
 
 
@@ -110,7 +110,7 @@ def networks(prepared: PreparedSet) -> Iterator[FeatureSet]:
     yield features.build("random", device=CPU)
 
 
-class Judged(NamedTuple):
+class DOutputs(NamedTuple):
     """What a network says of pictures."""
 
     fid: float
@@ -118,7 +118,7 @@ class Judged(NamedTuple):
     distance: float
 
 
-def rise(before: Judged, after: Judged) -> str:
+def rise(before: DOutputs, after: DOutputs) -> str:
     """By how much one lies above the other, and whether that is more than chance."""
     parts = [b - a for a, b in zip(before.without, after.without, strict=True)]
     interval = jackknife(after.fid - before.fid, parts)
@@ -141,7 +141,7 @@ def main() -> None:
     chosen = np.union1d(rows[: options.count], rows[:: max(1, len(rows) // options.train)])
     train = np.array(prepared.images[chosen])
     shown = list(specimens(prepared, options.count, options.generated))
-    everything: dict[str, dict[str, Judged]] = {}
+    everything: dict[str, dict[str, DOutputs]] = {}
     for network in networks(prepared):
         real = network.extract(train)
         fitted = gaussian(real)
@@ -149,7 +149,7 @@ def main() -> None:
         print(f"\n{network.name} ({network.dim} dimensions), {len(shown[0][1])} pictures against {len(train)}")
         for name, pictures in shown:
             seen = network.extract(pictures)
-            found[name] = Judged(*fids(Jackknife(seen), fitted), memorization_distance(seen, real))
+            found[name] = DOutputs(*fids(Jackknife(seen), fitted), memorization_distance(seen, real))
             epsilon = found["held out"].distance / 2
             caught = f"  below ε {epsilon:.4f}" if found[name].distance < epsilon else ""
             print(f"  {name:16} FID {found[name].fid:9.3f}  distance {found[name].distance:.4f}{caught}", flush=True)

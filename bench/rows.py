@@ -31,11 +31,11 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from kit.competition import COMPETITIONS
-from kit.data import packed
+from kit.data import prepared_set
 from kit.data.prepare import prepare
-from kit.models import zoo
+from kit.models import registry
 from kit.models.recipe import Recipe
-from kit.training import device, players
+from kit.training import device, train_state
 
 CLASSES, IN_A_CLASS = 4, 256
 COLUMNS = ("row", "batch", "pictures/s", "tutorial", "ratio", "peak", "deterministic", "matrix", "copy")
@@ -70,7 +70,7 @@ def rate(steps: Callable[[int], object], pictures: int, count: int, where: torch
     return count * pictures / (time.perf_counter() - began)
 
 
-def kit_rate(recipe: Recipe, prepared: packed.PreparedSet, count: int, *, deterministic: bool = False) -> float:
+def kit_rate(recipe: Recipe, prepared: prepared_set.PreparedSet, count: int, *, deterministic: bool = False) -> float:
     """Of the kit's loop."""
     where = device.choose(deterministic=deterministic)
     with where.algorithms():
@@ -79,15 +79,15 @@ def kit_rate(recipe: Recipe, prepared: packed.PreparedSet, count: int, *, determ
 
 
 def trainable(
-    recipe: Recipe, prepared: packed.PreparedSet, where: device.Device
-) -> tuple[players.Players, packed.Batches]:
+    recipe: Recipe, prepared: prepared_set.PreparedSet, where: device.Device
+) -> tuple[train_state.TrainState, prepared_set.Batches]:
     """Untrained players and where their pictures come from."""
     classes = len(prepared.classes) if recipe.conditional else 0
-    state = players.build(recipe, size=SIZE, channels=3, classes=classes, seed=0, device=where)
-    return state, packed.Batches(prepared, seed=0, device=where.kind, flip=recipe.flip)
+    state = train_state.build(recipe, size=SIZE, channels=3, classes=classes, seed=0, device=where)
+    return state, prepared_set.Batches(prepared, seed=0, device=where.kind, flip=recipe.flip)
 
 
-def tutorial_rate(recipe: Recipe, prepared: packed.PreparedSet, folder: Path, count: int, workers: int) -> float:
+def tutorial_rate(recipe: Recipe, prepared: prepared_set.PreparedSet, folder: Path, count: int, workers: int) -> float:
     """Of the tutorial's loop, with the row's networks in fp32 and channels first."""
     where = device.choose()
     state, _ = trainable(recipe, prepared, where)
@@ -98,7 +98,7 @@ def tutorial_rate(recipe: Recipe, prepared: packed.PreparedSet, folder: Path, co
     return rate(lambda n: take(steps, n), batches * recipe.batch, count, where.kind)
 
 
-def counted(recipe: Recipe, prepared: packed.PreparedSet) -> Counter:
+def counted(recipe: Recipe, prepared: prepared_set.PreparedSet) -> Counter:
     """A step's operations and bytes."""
     where = device.choose()
     state, batches = trainable(recipe, prepared, where)
@@ -108,7 +108,9 @@ def counted(recipe: Recipe, prepared: packed.PreparedSet) -> Counter:
     return counter
 
 
-def line(recipe: Recipe, prepared: packed.PreparedSet, folder: Path, best: Limits, o: argparse.Namespace) -> list[str]:
+def line(
+    recipe: Recipe, prepared: prepared_set.PreparedSet, folder: Path, best: Limits, o: argparse.Namespace
+) -> list[str]:
     """One row of the table."""
     on_gpu = torch.cuda.is_available()
     if on_gpu:
@@ -141,9 +143,9 @@ def lines(o: argparse.Namespace) -> Iterator[list[str]]:
         prepared = prepare(folder, competition=dogs, out=Path(name) / "set", size=SIZE, keep_duplicates=True)
         where = device.choose()
         best = limits(where.kind, where.precision)
-        for row in o.rows.split(",") if o.rows else zoo.ZOO:
+        for row in o.rows.split(",") if o.rows else registry.MODELS:
             for batch in map(int, o.batches.split(",")):
-                recipe = zoo.get(row).override([*o.settings, f"batch={batch}"])
+                recipe = registry.get(row).override([*o.settings, f"batch={batch}"])
                 try:
                     yield [row, str(batch), *line(recipe, prepared, folder, best, o)]
                 except torch.OutOfMemoryError:

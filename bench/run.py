@@ -25,7 +25,7 @@ import step
 import torch
 from versus import Line, table
 
-from kit.machine import cores
+from kit.core.machine import cores
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- begin: make bench -->", "<!-- end: make bench -->"

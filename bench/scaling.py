@@ -33,9 +33,9 @@ from counted import Counter, wait
 from step import SIZE, Pictures, kit_steps
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kit.models import zoo
-from kit.training import device, parallel, players
-from kit.training.shared_norm import synchronise
+from kit.models import registry
+from kit.training import device, distributed, train_state
+from kit.training.batch_norm import synchronise
 
 DEVICES = (1, 2, 8, 64)
 
@@ -49,13 +49,13 @@ class Rates(NamedTuple):
 
 def train_along(model: str, images: int, out: Path) -> None:
     """What each process does: a step to warm up, then so many pictures; it writes its seconds of (wall, CPU)."""
-    crew = parallel.join()
+    crew = distributed.join()
     if not torch.cuda.is_available():
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {allowed[crew.rank % len(allowed)]})
         torch.set_num_threads(1)
-    recipe, where = zoo.get(model).override(["width=32", "batch=64"]), device.choose()
-    state = players.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where)
+    recipe, where = registry.get(model).override(["width=32", "batch=64"]), device.choose()
+    state = train_state.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where)
     if crew.size > 1:
         synchronise(state.G), synchronise(state.D)
     batches = Pictures(where.kind)
@@ -66,7 +66,7 @@ def train_along(model: str, images: int, out: Path) -> None:
     wait(where.kind)
     seconds = [time.perf_counter() - wall, time.process_time() - cpu]
     (out / f"{crew.rank}.json").write_text(json.dumps([seconds, state.pictures - recipe.pictures_per_iteration]))
-    parallel.leave()
+    distributed.leave()
 
 
 def rates(model: str, processes: int, images: int) -> Rates:
@@ -106,10 +106,10 @@ class Step(NamedTuple):
 
 def counted(name: str) -> Step:
     """Counts a step of a row of the zoo at its defaults, at 64×64, with 120 classes where it is conditional."""
-    recipe = zoo.get(name).recipe
+    recipe = registry.get(name).recipe
     classes = 120 if recipe.conditional else 0
     where = device.Device(torch.device("cpu"), "CPU", torch.float32)
-    state = players.build(recipe, size=SIZE, channels=3, classes=classes, seed=0, device=where)
+    state = train_state.build(recipe, size=SIZE, channels=3, classes=classes, seed=0, device=where)
     with Counter() as counter:
         kit_steps(recipe, state, Pictures(where.kind, recipe.batch), where, 1)
     weights = [sum(weight.numel() for weight in net.parameters()) for net in (state.G, state.D)]

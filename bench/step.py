@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from versus import Line, compare, show
 
-from kit.data.packed import Batches
-from kit.models import zoo
+from kit.data.prepared_set import Batches
+from kit.models import registry
 from kit.models.recipe import Recipe
-from kit.training import device, loop, players
-from kit.training.parallel import ALONE, Crew
+from kit.training import device, loop, train_state
+from kit.training.distributed import SINGLE_PROCESS, Distributed
 
 SIZE = 64
 
@@ -37,19 +37,19 @@ class Pictures:
         self.x = x.to(where)
 
     def draw(self, position: int, count: int) -> tuple[Tensor, Tensor]:
-        """As `kit.data.packed.Batches` does."""
+        """As `kit.data.prepared_set.Batches` does."""
         rows = (torch.arange(count, device=self.x.device) + position) % len(self.x)
         return self.x[rows], torch.zeros_like(rows)
 
 
 def kit_steps(
     recipe: Recipe,
-    state: players.Players,
+    state: train_state.TrainState,
     batches: Pictures | Batches,
     where: device.Device,
     steps: int,
     *,
-    crew: Crew = ALONE,
+    crew: Distributed = SINGLE_PROCESS,
 ) -> None:
     """The kit's loop, for so many steps of G."""
     until = state.pictures + steps * recipe.pictures_per_iteration
@@ -120,12 +120,12 @@ def lines(*, threads: int, steps: int, rounds: int, width: int, batch: int) -> I
     """One line a row and precision: the kit in that precision, against the tutorial in float32."""
     torch.set_num_threads(threads)
     for name, peer in PEERS.items():
-        recipe = zoo.get(name).override([f"width={width}", f"batch={batch}"])
+        recipe = registry.get(name).override([f"width={width}", f"batch={batch}"])
         turns = max(1, steps // recipe.critic_steps)
         batches = Pictures(torch.device("cpu"))
         for precision in dict.fromkeys((device.choose().precision, torch.float32)):
             where = device.Device(torch.device("cpu"), "CPU", precision)
-            state = players.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where)
+            state = train_state.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where)
             G, D = (copy.deepcopy(net).to(memory_format=torch.contiguous_format) for net in (state.G, state.D))
             tutorial = peer(recipe, G, D, batches)
             kit = partial(kit_steps, recipe, state, batches, where, turns)

@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from kit.models.zoo import ZOO
+from kit.models.registry import MODELS
 
 IMAGES = Path(__file__).parent / "images" / "models"
 GRID_LINES = 6  # of the grids that the bench keeps
@@ -64,10 +64,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     IMAGES.mkdir(parents=True, exist_ok=True)
-    for name in ZOO:
+    for name in MODELS:
         if (folder / f"mnist-{name}.json").exists():
             draw(name, folder)
-    if dogs := [name for name in ZOO if (folder / f"dogs-{name}.png").exists()]:
+    if dogs := [name for name in MODELS if (folder / f"dogs-{name}.png").exists()]:
         beside(folder, dogs)
 
 

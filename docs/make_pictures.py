@@ -17,15 +17,16 @@ import numpy as np
 import torch
 from PIL import Image
 
+import kit.demo
 from kit.competition import COMPETITIONS
-from kit.data import dataset, synthetic
-from kit.data.contact import mosaic
+from kit.data import dataset
 from kit.data.crops import CROPS, CropSettings
-from kit.data.packed import Batches
+from kit.data.grid import mosaic
 from kit.data.prepare import prepare
+from kit.data.prepared_set import Batches
 from kit.generation.pictures import read_pictures
-from kit.runs import IMAGES as ZIP
-from kit.runs import read_run
+from kit.training.run_folder import IMAGES as ZIP
+from kit.training.run_folder import read_run
 
 IMAGES = Path(__file__).parent / "images"
 COUNT, COLUMNS = 12, 6
@@ -75,7 +76,7 @@ def crops() -> None:
     """Draws a small embedded set and crops it by each policy."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = synthetic.draw(folder / "demo", seed=0, pictures=240)
+        source = kit.demo.draw(folder / "demo", seed=0, pictures=240)
         for policy in CROPS:
             prepared = prepare(
                 source,

@@ -10,9 +10,9 @@ import sys
 
 import typer
 
-from kit.commands import kernel, looking, preparing, scoring, submitting, training
+from kit.commands import data, kernel, looking, score, submit, train
 from kit.commands.common import say
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 app = typer.Typer(
     help="From photographs of dogs to a valid, scored, reproducible images.zip.",
@@ -24,15 +24,15 @@ app = typer.Typer(
 )
 
 for command in (
-    preparing.data,
-    training.train,
-    training.sample,
-    scoring.score,
-    scoring.check,
-    submitting.pack,
-    submitting.submit,
-    submitting.submissions,
-    submitting.reproduce,
+    data.data,
+    train.train,
+    train.sample,
+    score.score,
+    score.check,
+    submit.pack,
+    submit.submit,
+    submit.submissions,
+    submit.reproduce,
     looking.report,
     looking.models,
     looking.runs,

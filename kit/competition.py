@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kit.errors import unknown
+from kit.core.errors import unknown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from kit.core.files import sha256, write_json
 from kit.data.dataset import FORMAT_VERSION, PreparedSet, load, set_digest
-from kit.files import sha256, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kaggle_server import KaggleServer, kaggle_server, make_zip, noise
 
-from kit.kaggle.patience import Patience
+from kit.kaggle.patience import RetryPolicy
 
 NOON = 1_800_000_000.0
 """A moment, in seconds since 1970."""
@@ -55,12 +55,12 @@ def waits() -> Waits:
 
 
 @pytest.fixture
-def patience(waits: Waits) -> Patience:
+def patience(waits: Waits) -> RetryPolicy:
     """Timeouts for a server next door."""
-    return Patience(connect=2.0, read=2.0, sleep=waits)
+    return RetryPolicy(connect=2.0, read=2.0, sleep=waits)
 
 
 @pytest.fixture
-def clock(patience: Patience, waits: Waits) -> Patience:
+def clock(patience: RetryPolicy, waits: Waits) -> RetryPolicy:
     """The same with a time that passes only while somebody waits."""
     return dataclasses.replace(patience, now=waits.now)

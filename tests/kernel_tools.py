@@ -11,7 +11,8 @@ import numpy as np
 from kaggle_desk import Version
 from kaggle_server import make_zip
 
-from kit import __version__, competition, provenance
+from kit import __version__, competition
+from kit.core import provenance
 from kit.generation.pack import pack
 from kit.kaggle.kernel import Built, build, read_kernel
 from kit.kaggle.spec import KernelSpec, spec_text

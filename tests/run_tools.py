@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit import __version__, competition, provenance
-from kit.files import write_json
+from kit import __version__, competition
+from kit.core import provenance
+from kit.core.files import write_json
 from kit.generation.pack import pack
 
 

@@ -77,7 +77,7 @@ def test_every_option_of_every_command_is_explained(command):
         ("from kit import cli", "torch timm kaggle albumentations matplotlib scipy numpy"),
         # Each of these takes half a second or more, which every run and kernel would pay before its first step.
         (
-            "from kit import pipeline, processes; from kit.console import TrainingScreen",
+            "import kit.run; from kit.run import processes; from kit.report.panel import TrainingScreen",
             "timm torchvision scipy.stats albumentations kaggle matplotlib",
         ),
     ],

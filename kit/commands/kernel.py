@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.commands.common import JsonOption, print_json, say
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from kit.kaggle.kernel import Built
@@ -55,7 +55,7 @@ def build(
     """
     from kit.kaggle import kernel
     from kit.kaggle.spec import KERNELS, KernelSpec, find_spec, write_spec
-    from kit.models import zoo
+    from kit.models import registry
 
     given: dict[str, Any] = {
         "model": model,
@@ -76,7 +76,7 @@ def build(
     if recipes:
         found = [find_spec(words) for words in recipes]
     elif slug and model:
-        row = zoo.get(model)
+        row = registry.get(model)
         flags |= {"model": row.name, "source": row.recipe.source}
         spec = KernelSpec(slug=slug, **flags)
         kernel.require_known(spec)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kit.commands.common import JsonOption, TrustOption, print_json, say
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 
 def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOption = False) -> None:
@@ -17,7 +17,7 @@ def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOp
 
     Example: kit models dcgan
     """
-    from kit.console import print_table
+    from kit.core.console import print_table
     from kit.models import describe
 
     if name is None:
@@ -47,9 +47,9 @@ def runs(
 
     Example: kit runs
     """
-    from kit.console import fitting, print_table
+    from kit.core.console import fitting, print_table
     from kit.report import table
-    from kit.runs import folders
+    from kit.training.run_folder import folders
 
     root = Path("runs")
     if as_page:
@@ -94,13 +94,13 @@ def report(
 
     Example: kit report runs/dcgan-demo-1
     """
-    from kit.console import bar
+    from kit.core.console import bar
     from kit.report.comparison import write_comparison
-    from kit.report.facts import read
     from kit.report.gallery import draw
     from kit.report.nearest import find
     from kit.report.page import REPORT, came_with_its_page, write_report
     from kit.report.pictures import film, grids
+    from kit.report.run_data import read
 
     comparison = out or runs[0].parent / "comparison.html"
     runs = [run for run in runs if run != comparison] or runs  # `runs/*` names the page that was written the last time
@@ -142,7 +142,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
     Example: kit doctor
     """
-    from kit.doctor import examine
+    from kit.commands.doctor import examine
 
     found = examine(Path())
     if as_json:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kit.commands.common import say
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from kit.kaggle.client import Client
@@ -66,13 +66,13 @@ def pulled(client: Client, kernel: Path) -> Submission:
 
 
 def _fetching() -> Bar:
-    from kit.console import bar
+    from kit.core.console import bar
 
     return partial(bar, "fetching", size_in_bytes=True)
 
 
 def _checking() -> Bar:
-    from kit.console import bar
+    from kit.core.console import bar
 
     return partial(bar, "checking", unit="pictures")
 
@@ -83,7 +83,7 @@ def send(plan: Plan, client: Client | None = None) -> None:
     Raises:
         KitError: see `kit.submission.send`.
     """
-    from kit.console import bar
+    from kit.core.console import bar
     from kit.submission import send as sending
 
     client = client or connection()
@@ -98,7 +98,7 @@ def send_version(client: Client, submission: Submission, *, message: str | None)
     Raises:
         KitError: see `send`.
     """
-    from kit.console import bar
+    from kit.core.console import bar
     from kit.submission.submit import dry_run
 
     with bar("checking", unit="pictures") as progress:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from kit.errors import KitError
-from kit.files import require_space, sha256
+from kit.core.errors import KitError
+from kit.core.files import require_space, sha256
 
 MAX_ENTRIES = 2_000_000
 """Files in one archive: ten times the largest set that is worth training on."""

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kit.core.errors import KitError, unknown
 from kit.data.annotations import Corners
-from kit.errors import KitError, unknown
 
 FILTER = Image.Resampling.LANCZOS
 """For crops as for whole pictures: what the public scorer squashes its reference with."""

@@ -12,8 +12,8 @@ from typing import Any, Literal, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.errors import KitError
-from kit.files import atomic, read_json, sha256
+from kit.core.errors import KitError
+from kit.core.files import atomic, read_json, sha256
 
 FORMAT_VERSION = 1
 AGAIN = "run `kit data` again"

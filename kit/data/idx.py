@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.core.errors import KitError
 from kit.data.archives import MAX_FILE_BYTES, BadFile, Entry, Store
-from kit.errors import KitError
 
 Bytes = NDArray[np.uint8]
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from kit import demo
 from kit.competition import Competition
-from kit.data import sources, synthetic
-from kit.errors import KitError
+from kit.core.errors import KitError
+from kit.data import sources
 from kit.kaggle import download
 
 DOWNLOADS = "downloads"
@@ -45,7 +46,7 @@ def locate(
         KitError: no such path, or it cannot be fetched.
     """
     if words == "demo":
-        return Origin(synthetic.draw(root / DOWNLOADS / f"demo-{seed}", seed=seed, progress=progress), "demo")
+        return Origin(demo.draw(root / DOWNLOADS / f"demo-{seed}", seed=seed, progress=progress), "demo")
     if words == "mnist":
         return Origin(sources.fetch_mnist(root / DOWNLOADS / "mnist"), "mnist")
     if words == "kaggle" or words.startswith("kaggle:"):

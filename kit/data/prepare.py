@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from kit.competition import Competition
+from kit.core.errors import KitError
+from kit.core.files import atomic_folder, require_space, sha256, write_json
+from kit.core.machine import cores
+from kit.core.seeds import derive
 from kit.data.archives import open_tree
+from kit.data.crop_worker import Job, outcomes
 from kit.data.crops import CROPS, FILTER, MAX_CANVAS_ASPECT, REDUCING_GAP, CropSettings
-from kit.data.cutting import Job, outcomes
 from kit.data.dataset import FORMAT_VERSION, PreparedSet, load, set_digest
-from kit.data.pictures import KEEP
+from kit.data.decoding import KEEP
+from kit.data.prepare_stats import PrepareStats
 from kit.data.sources import Collection, collect
-from kit.data.tally import Tally
 from kit.data.writing import SetWriter, contact_sheet
-from kit.errors import KitError
-from kit.files import atomic_folder, require_space, sha256, write_json
-from kit.machine import cores
-from kit.seeds import derive
 
 SIZES = tuple(sorted(base << k for base in (4, 5, 6, 7) for k in range(2, 7) if 16 <= base << k <= 256))
 """Sides that a network can grow to: b·2^k with b from 4 to 7."""
@@ -102,7 +102,7 @@ def prepare(
             return load(out, verify=False)
         require_space(out, _needed_bytes(job))
 
-        tally = Tally(collection, keep_duplicates)
+        tally = PrepareStats(collection, keep_duplicates)
         with contextlib.suppress(_Unchanged), atomic_folder(out) as folder:
             with (
                 SetWriter(folder, job) as writer,
@@ -252,7 +252,7 @@ def _held_out(digests: set[bytes], share: float, seed: int) -> set[bytes]:
     return set(ranked[: round(share * len(ranked))])
 
 
-def _check_left(source: Path, tally: Tally, max_rejected: float) -> None:
+def _check_left(source: Path, tally: PrepareStats, max_rejected: float) -> None:
     first = f", {tally.rejected[0].file}: {tally.rejected[0].reason}" if tally.rejected else ""
     share = len(tally.rejected) / tally.collection.found
     if share > max_rejected:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kit.competition import Competition
+from kit.core.errors import KitError
 from kit.data import idx
 from kit.data.archives import BadFile, Entry, Reader, Tree
-from kit.data.pictures import SUFFIXES
-from kit.errors import KitError
+from kit.data.decoding import SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

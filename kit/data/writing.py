@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from kit.data.arrays import GrowingArray
-from kit.data.contact import mosaic
+from kit.data.crop_worker import Job, Outcome
 from kit.data.crops import CROPS, Crop, Pixels
-from kit.data.cutting import Job, Outcome
 from kit.data.dataset import Sample
+from kit.data.grid import mosaic
 from kit.data.sources import Item
 
 CONTACT = 64

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kit.errors import KitError, unknown
+from kit.core.errors import KitError, unknown
 from kit.models.recipe import Recipe, SampleClasses
 from kit.training.checkpoint import Shape
 

@@ -14,19 +14,20 @@ from torch import Tensor, nn
 
 from kit import competition
 from kit.competition import Competition
-from kit.data.contact import mosaic
-from kit.errors import KitError
-from kit.files import atomic, atomic_folder
-from kit.generation import classes, walk
-from kit.generation.film import has_encoder, write_film
+from kit.core.errors import KitError
+from kit.core.files import atomic, atomic_folder
+from kit.data.grid import mosaic
+from kit.generation import classes
+from kit.generation import interpolate as walks
+from kit.generation.batch_norm_statistics import draw, settled
+from kit.generation.generate import render
 from kit.generation.pack import DIGITS, no_progress, pack
 from kit.generation.pictures import Pixels
-from kit.generation.sampling import render
-from kit.generation.standing import draw, settled
+from kit.generation.video import has_encoder, write_film
 from kit.models.recipe import Recipe, SampleClasses
-from kit.runs import generator_file, read_run
 from kit.training import checkpoint, device
 from kit.training.checkpoint import Shape
+from kit.training.run_folder import generator_file, read_run
 
 COLUMNS = 8
 """Pictures in a row of a grid."""
@@ -119,7 +120,7 @@ class Saved:
         """The pictures (N, H, W, C) of each frame.
 
         Args:
-            generator: this one, or one made of it (see `kit.generation.walk.between`).
+            generator: this one, or one made of it (see `kit.generation.walks.between`).
             z: latents, (F, N, latent).
             y: classes, (F, N).
             progress: called with (pictures made, pictures in all).
@@ -253,12 +254,12 @@ def walk_run(
         precision=saved.precision,
         truncation=truncation,
     )
-    way = walk.loop if interpolate else walk.still
+    way = walks.loop if interpolate else walks.still
     z = way(saved.recipe.latent, count=count, frames=frames, seed=saved.seed, truncation=threshold)
     y = torch.tensor(labels if labels is not None else [0] * count).expand(frames, -1)
     if ends:
-        shares = torch.linspace(0, 1, frames, dtype=torch.float64) if strip else walk.there_and_back(frames)
-        generator = walk.between(generator, ends, shares)
+        shares = torch.linspace(0, 1, frames, dtype=torch.float64) if strip else walks.there_and_back(frames)
+        generator = walks.between(generator, ends, shares)
         y = torch.arange(frames)[:, None].expand(-1, count)
     pictures = saved.frames(generator, z, y, progress=progress)
     if strip:

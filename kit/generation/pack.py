@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 
 from kit.competition import Competition
-from kit.errors import KitError
-from kit.files import atomic, sha256
+from kit.core.errors import KitError
+from kit.core.files import atomic, sha256
+from kit.core.machine import cores
 from kit.generation.ordered import map_ordered
 from kit.generation.pictures import Pixels, picture_digest, pixels_digest
-from kit.machine import cores
 
 # Names are 00000.png to 99999.png, so that their order is that of the pictures.
 DIGITS = 5

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -15,15 +15,15 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.credentials import config_file
-from kit.kaggle.patience import Patience
+from kit.kaggle.patience import RetryPolicy
 
 
 class _TimeoutAdapter(HTTPAdapter):
     """Gives every request a timeout; the kaggle client sends its calls without one."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: RetryPolicy) -> None:
         self._timeout = (patience.connect, patience.read)
         super().__init__()
 
@@ -39,7 +39,7 @@ class _TimeoutAdapter(HTTPAdapter):
         return super().send(request, stream, timeout or self._timeout, verify, cert, proxies)
 
 
-def kaggle_api(patience: Patience) -> Any:
+def kaggle_api(patience: RetryPolicy) -> Any:
     """A `KaggleApi` that has not signed in yet, follows today's environment, and whose sessions have timeouts."""
     api = _api_class()()
     # The class read these from the environment when it was imported, perhaps long ago. `--verbose` is left out on
@@ -60,7 +60,7 @@ def kaggle_api(patience: Patience) -> Any:
     return api
 
 
-def plain_session(patience: Patience) -> requests.Session:
+def plain_session(patience: RetryPolicy) -> requests.Session:
     """A session with timeouts and without credentials, for signed addresses: storage refuses who brings both."""
     session = requests.Session()
     _mount(session, patience)
@@ -69,7 +69,7 @@ def plain_session(patience: Patience) -> requests.Session:
     return session
 
 
-def _mount(session: requests.Session, patience: Patience) -> None:
+def _mount(session: requests.Session, patience: RetryPolicy) -> None:
     for scheme in ("https://", "http://"):
         session.mount(scheme, _TimeoutAdapter(patience))
 

@@ -8,7 +8,7 @@ import lzma
 import tarfile
 from collections.abc import Mapping
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 LINE = 120
 """Characters of a line of the text."""

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import requests
 
 from kit.competition import Competition
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle import credentials as ways
 from kit.kaggle.api import kaggle_api, plain_session
 from kit.kaggle.credentials import Credentials
 from kit.kaggle.failures import Subject, brief, busy, explain, may_pass, retry_after
-from kit.kaggle.patience import PATIENCE, Patience
+from kit.kaggle.patience import PATIENCE, RetryPolicy
 from kit.kaggle.stream import Stream
 
 T = TypeVar("T")
@@ -44,7 +44,9 @@ class RemoteFile:
 class Client:
     """Kaggle's calls, one method each."""
 
-    def __init__(self, api: Any, credentials: Credentials, *, patience: Patience, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, api: Any, credentials: Credentials, *, patience: RetryPolicy, say: Callable[[str], None]
+    ) -> None:
         self.api = api
         self._credentials = credentials
         self.patience = patience
@@ -197,7 +199,7 @@ class Client:
         return wait if wait <= self.patience.longest_wait else None
 
 
-def connect(*, patience: Patience = PATIENCE, say: Callable[[str], None] = quiet) -> Client:
+def connect(*, patience: RetryPolicy = PATIENCE, say: Callable[[str], None] = quiet) -> Client:
     """Signs in to Kaggle.
 
     Args:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 TOKEN_PAGE = "https://www.kaggle.com/settings/api"
 

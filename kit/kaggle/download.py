@@ -17,10 +17,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kit.competition import Competition
-from kit.errors import KitError
-from kit.files import disk_error, read_json, require_space, sha256, write_json
+from kit.core.errors import KitError
+from kit.core.files import disk_error, read_json, require_space, sha256, write_json
 from kit.kaggle.client import Client, RemoteFile, connect, quiet
-from kit.kaggle.patience import PATIENCE, Patience
+from kit.kaggle.patience import PATIENCE, RetryPolicy
 from kit.kaggle.stream import Stream
 from kit.kaggle.transfer import Partial, check_zip, download
 
@@ -41,7 +41,7 @@ def fetch(
     *,
     progress: Callable[[int, int], None] = _no_progress,
     say: Callable[[str], None] = quiet,
-    patience: Patience = PATIENCE,
+    patience: RetryPolicy = PATIENCE,
 ) -> list[Path]:
     """Brings a competition's or a dataset's zips into a folder; does nothing where they are there and whole.
 

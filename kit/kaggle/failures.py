@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.credentials import TOKEN_PAGE, Credentials
 
 _LONGEST_REASON = 300  # characters; an error page of a proxy is longer than anyone reads

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit import provenance
-from kit.errors import KitError, unknown
-from kit.files import atomic, read_json, write_json
+from kit.core import provenance
+from kit.core.errors import KitError, unknown
+from kit.core.files import atomic, read_json, write_json
+from kit.core.provenance import Source
 from kit.kaggle import bundle, layout
 from kit.kaggle.layout import RECEIPT_PLACEHOLDER
 from kit.kaggle.spec import GPUS, KERNELS, KernelSpec, parse_spec
-from kit.provenance import Source
 
 __all__ = [
     "METADATA",
@@ -128,10 +128,10 @@ def require_known(spec: KernelSpec) -> None:
     """
     from kit.data.crops import CROPS
     from kit.data.prepare import SIZES
-    from kit.models import zoo
+    from kit.models import registry
 
     try:
-        zoo.get(spec.model, spec.source).override(list(spec.settings))
+        registry.get(spec.model, spec.source).override(list(spec.settings))
         if spec.crop is not None and spec.crop not in CROPS:
             raise unknown("crop policy", spec.crop, CROPS)
         if spec.size is not None and spec.size not in SIZES:

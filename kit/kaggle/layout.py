@@ -8,9 +8,9 @@ import json
 from typing import Any
 
 from kit import __version__
-from kit.clock import show_duration
+from kit.core.clock import show_duration
+from kit.core.provenance import Source
 from kit.kaggle.spec import GPUS, KernelSpec, spec_text
-from kit.provenance import Source
 
 RECEIPT_PLACEHOLDER = "<receipt>"
 """Stands in the head for the id of the push, and is there once."""
@@ -47,7 +47,7 @@ IMPORTS = "import base64\nimport io\nimport os\nimport sys\nimport tarfile\nimpo
 
 START = """\
 {0}sys.path.insert(0, unpack())
-{0}from kit.kaggle.inside import Session
+{0}from kit.kernel_main import Session
 
 {0}session = Session(
 {0}    recipe=RECIPE,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kit.clock import Stopwatch, show_duration
+from kit.core.clock import Stopwatch, show_duration
 
 EVERY_S = 30.0
 """Of a long work at most one line in so many seconds."""

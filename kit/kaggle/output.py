@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from kit.errors import KitError
-from kit.files import read_json
+from kit.core.errors import KitError
+from kit.core.files import read_json
 from kit.kaggle import versions
 from kit.kaggle.client import Client
 from kit.kaggle.transfer import check_zip, download

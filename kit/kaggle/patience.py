@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How long to wait for Kaggle. Times are in seconds."""
 
     connect: float = 10.0  # until a server takes the connection
@@ -35,4 +35,4 @@ class Patience:
             wait = min(self.longest_poll, 1.5 * wait)
 
 
-PATIENCE = Patience()
+PATIENCE = RetryPolicy()

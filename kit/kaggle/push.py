@@ -11,8 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from kit.clock import show_duration
-from kit.errors import KitError
+from kit.core.clock import show_duration
+from kit.core.errors import KitError
 from kit.kaggle import pushes, versions
 from kit.kaggle.client import Client
 from kit.kaggle.failures import KaggleError

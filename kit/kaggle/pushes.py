@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.errors import KitError
-from kit.files import read_json, write_json
+from kit.core.errors import KitError
+from kit.core.files import read_json, write_json
 from kit.kaggle.versions import ENDED, Version
 
 VERSION = 1

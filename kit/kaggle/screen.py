@@ -9,7 +9,7 @@ from typing import Self
 
 from rich.status import Status
 
-from kit.console import stderr
+from kit.core.console import stderr
 
 TICK = re.compile(r"\[[^]]+\] [\d,]+ pictures  ")
 """How a line of `kit.kaggle.log.Log.ticked` begins: there are thousands, and the last tells all."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from kit import competition
-from kit.clock import parse_duration, show_duration
 from kit.competition import Competition
-from kit.errors import KitError, unknown
-from kit.files import atomic
+from kit.core.clock import parse_duration, show_duration
+from kit.core.errors import KitError, unknown
+from kit.core.files import atomic
 
 KERNELS = Path("kernels")
 RECIPE = "kernel.toml"
@@ -60,7 +60,7 @@ class KernelSpec:
     count: int | None = None  # pictures in images.zip; None: as the competition asks
     crop: str | None = None  # crop policy; None: the competition's
     size: int | None = None  # side of the pictures trained on, pixels; None: the competition's
-    source: str = ""  # text of a model file (see kit.models.outside), for a model that the zoo does not have
+    source: str = ""  # text of a model file (see kit.models.custom), for a model that the zoo does not have
     settings: tuple[str, ...] = ()  # of the model, as KEY=VALUE
 
     def __post_init__(self) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from kit.errors import KitError
-from kit.files import disk_error, read_json, require_space, write_json
-from kit.kaggle.patience import Patience
+from kit.core.errors import KitError
+from kit.core.files import disk_error, read_json, require_space, write_json
+from kit.kaggle.patience import RetryPolicy
 from kit.kaggle.stream import CutError, Stream
 
 
@@ -65,7 +65,7 @@ def download(
     open_stream: Callable[[], Stream],
     path: Path,
     *,
-    patience: Patience,
+    patience: RetryPolicy,
     say: Callable[[str], None],
     progress: Callable[[int, int], None],
     verify: Callable[[Path, str], None],

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import requests
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.client import Client
 from kit.kaggle.failures import KaggleError, Subject
 from kit.kaggle.stream import Stream

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from kit.clock import show_duration
-from kit.errors import KitError
+from kit.core.clock import show_duration
+from kit.core.errors import KitError
 from kit.kaggle import versions
 from kit.kaggle.client import Client
 from kit.kaggle.failures import KaggleError

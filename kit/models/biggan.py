@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.models.resnet import Conditions, Wrap
 
 

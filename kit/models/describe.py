@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kit.models import zoo
+from kit.models import registry
 
 SIZE, CHANNELS, CLASSES = 64, 3, 120
 """What parameters are counted for: the dog competition's pictures and breeds."""
@@ -16,7 +16,7 @@ SIZE, CHANNELS, CLASSES = 64, 3, 120
 
 def zoo_rows() -> list[dict[str, Any]]:
     """One row a model; parameters in millions, counted at 64×64 RGB."""
-    return [_facts(row) for row in zoo.ZOO.values()]
+    return [_facts(row) for row in registry.MODELS.values()]
 
 
 def model(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -25,7 +25,7 @@ def model(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     Raises:
         KitError: no such model.
     """
-    row = zoo.get(name)
+    row = registry.get(name)
     return _facts(row) | {"note": row.note}, [
         {
             "setting": key,
@@ -38,9 +38,9 @@ def model(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     ]
 
 
-def _facts(row: zoo.Row) -> dict[str, Any]:
+def _facts(row: registry.ModelEntry) -> dict[str, Any]:
     with torch.device("meta"):  # counts need shapes, not memory
-        generator, discriminator = zoo.build(row.recipe, size=SIZE, channels=CHANNELS, classes=CLASSES)
+        generator, discriminator = registry.build(row.recipe, size=SIZE, channels=CHANNELS, classes=CLASSES)
     return {
         "name": row.name,
         "about": row.about,

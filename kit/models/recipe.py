@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from kit.errors import KitError, unknown
+from kit.core.errors import KitError, unknown
 
 LossName = Literal[
     "non-saturating", "least-squares", "wasserstein", "hinge", "relativistic-least-squares", "relativistic"
@@ -57,7 +57,7 @@ class Recipe:
 
     model: str
     networks: str = field(metadata={"about": "pair of networks"})
-    source: str = ""  # text of the file that a model from outside the package was read from (kit.models.outside)
+    source: str = ""  # text of the file that a model from outside the package was read from (kit.models.custom)
 
     # The networks
     conditional: bool = _switch(False, "networks are told the class, and pictures can be asked for by class")

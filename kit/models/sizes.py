@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 BASES = (4, 5, 6, 7)
 SMALLEST, LARGEST = 16, 256

@@ -6,10 +6,10 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from kit.clock import show_duration
-from kit.models.outside import shown
+from kit.core.clock import show_duration
+from kit.models.custom import shown
 from kit.models.recipe import settings
-from kit.report.facts import Facts
+from kit.report.run_data import Facts
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ def show(value: Any) -> str:
 
 def _defaults(model: str) -> dict[str, Any] | None:
     """The settings that a model of the zoo has, with its defaults; None for a model from elsewhere."""
-    from kit.models.zoo import ZOO
+    from kit.models.registry import MODELS
 
-    row = ZOO.get(model)
+    row = MODELS.get(model)
     return {key: getattr(row.recipe, key) for key in row.settings()} if row else None
 
 

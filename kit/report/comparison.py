@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kit.clock import show_duration
-from kit.errors import KitError
-from kit.files import atomic
+from kit.core.clock import show_duration
+from kit.core.errors import KitError
+from kit.core.files import atomic
 from kit.report import embed, table
+from kit.report.charts import PLOTS, SCORES, Axis, Chart, Plot, chart
 from kit.report.command import show
-from kit.report.curves import PLOTS, SCORES, Axis, Chart, Plot, chart
-from kit.report.facts import Facts, Ticks
 from kit.report.page import grid_alt, render
+from kit.report.run_data import Facts, Ticks
 from kit.report.table import read_all
 from kit.scoring.ranking import groups
 from kit.scoring.record import FLAGS

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from kit.data.contact import mosaic
-from kit.generation import walk
+from kit.data.grid import mosaic
+from kit.generation import interpolate
+from kit.generation.batch_norm_statistics import settled
 from kit.generation.export import Saved
 from kit.generation.pack import no_progress
-from kit.generation.standing import settled
 
 WALKS, COLUMNS, STEPS = 9, 3, 60
 """Walks beside each other and in a row, and frames of one round."""
@@ -62,14 +62,14 @@ def draw(run: Path, *, trust: bool = False, progress: Callable[[int, int], None]
     latent, names = saved.recipe.latent, saved.shape.classes if saved.recipe.conditional else ()
     whole = size(len(names))
 
-    z = walk.loop(latent, count=WALKS, frames=STEPS, seed=saved.seed, truncation=threshold)
+    z = interpolate.loop(latent, count=WALKS, frames=STEPS, seed=saved.seed, truncation=threshold)
     y = torch.tensor(saved.labels(WALKS, breed=None) or [0] * WALKS).expand(STEPS, -1)
     steps = saved.frames(generator, z, y, progress=lambda done, _: progress(done, whole))
     film = [mosaic(step, columns=COLUMNS).convert("RGB") for step in steps]
 
     if not names:
         return Gallery(walk=film)
-    z = walk.still(latent, count=BREED, frames=len(names), seed=saved.seed, truncation=threshold)
+    z = interpolate.still(latent, count=BREED, frames=len(names), seed=saved.seed, truncation=threshold)
     y = torch.arange(len(names))[:, None].expand(-1, BREED)
     strips = saved.frames(generator, z, y, progress=lambda done, _: progress(WALKS * STEPS + done, whole))
     breeds = [

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kit import competition
-from kit.data.contact import mosaic
+from kit.core.errors import KitError
 from kit.data.dataset import load
-from kit.errors import KitError
+from kit.data.grid import mosaic
 from kit.generation.pack import no_progress
-from kit.report.facts import Facts
-from kit.runs import IMAGES
+from kit.report.run_data import Facts
 from kit.scoring import features as feature_sets
 from kit.scoring.cache import default_cache
 from kit.scoring.neighbours import Neighbours, neighbours
+from kit.training.run_folder import IMAGES
 
 COUNT = 512
 """Generated pictures that are looked through, the first by name."""

@@ -14,17 +14,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from kit import __version__
-from kit.clock import show_duration
-from kit.files import atomic
+from kit.core.clock import show_duration
+from kit.core.files import atomic
 from kit.report import command, embed, scores
-from kit.report.curves import PLOTS, SCORED, chart, time_labels
-from kit.report.facts import Facts, read
+from kit.report.charts import PLOTS, SCORED, chart, time_labels
 from kit.report.gallery import Gallery
 from kit.report.nearest import Nearest
 from kit.report.pictures import Grid
+from kit.report.run_data import Facts, read
 from kit.report.table import STATES
 from kit.report.timeline import rate, timeline
-from kit.runs import PROGRESS, read_run
+from kit.training.run_folder import PROGRESS, read_run
 
 REPORT = "report.html"
 
@@ -32,7 +32,7 @@ FILM_BYTES, GRID_BYTES, WALK_BYTES, BREEDS_BYTES, NEAREST_BYTES = 3_000_000, 1_7
 """What the pictures may weigh, before they grow by a third as text: the page stays under 10 MB."""
 
 GAP = 2
-"""Pixels between the pictures of a grid (`kit.data.contact.mosaic`)."""
+"""Pixels between the pictures of a grid (`kit.data.grid.mosaic`)."""
 
 
 def write_report(

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from kit.errors import KitError
-from kit.generation.film import gif, has_encoder, mp4
+from kit.core.errors import KitError
+from kit.generation.video import gif, has_encoder, mp4
 
 GIF, MP4 = "film.gif", "film.mp4"
 

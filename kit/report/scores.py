@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kit.report.facts import Facts
+from kit.report.run_data import Facts
 from kit.scoring.ranking import near
 from kit.scoring.record import FLAGS, METHODS, SCORER, Details, Score
 
-Row = tuple[str, str, str]
+ModelEntry = tuple[str, str, str]
 """A number's name, the number, and what it is."""
 
 FOREIGN = "no leaderboard number: those are taken on the competition's own network"
@@ -31,7 +31,7 @@ def caveats(facts: Facts) -> list[str]:
     return said
 
 
-def rows(score: Score) -> list[Row]:
+def rows(score: Score) -> list[ModelEntry]:
     """A score's numbers, their intervals, and everything that they are numbers of."""
     against, features = score.reference, score.features
     real = "whole pictures" if against.kind == "whole" else "crops"
@@ -58,9 +58,9 @@ def _threshold(score: Score) -> str:
     return f"{abs(score.margin):.0%} {side} ε = {score.epsilon:.4g} ({score.epsilon_origin})"
 
 
-def _details(details: Details) -> list[Row]:
+def _details(details: Details) -> list[ModelEntry]:
     """What stands beside the FID; intervals are missing where there are too few pictures for them."""
-    found: list[Row] = []
+    found: list[ModelEntry] = []
     for name, interval in (("MiFID", details.mifid_interval), ("FID", details.fid_interval)):
         if interval:
             found.append(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from kit.clock import show_duration
-from kit.errors import KitError
-from kit.report.facts import Facts, read
+from kit.core.clock import show_duration
+from kit.core.errors import KitError
+from kit.report.run_data import Facts, read
 from kit.report.timeline import rate
 from kit.scoring import ranking
 from kit.scoring.ranking import Group

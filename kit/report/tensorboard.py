@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from kit.clock import Stopwatch
-from kit.errors import KitError
-from kit.files import disk_error
-from kit.pipeline import Listener
+from kit.core.clock import Stopwatch
+from kit.core.errors import KitError
+from kit.core.files import disk_error
 from kit.report.pictures import grids, open_picture
+from kit.run import Callback
 
 FOLDER = "tensorboard"
 """Of a run."""
@@ -45,14 +45,14 @@ def require() -> None:
 
 
 @contextlib.contextmanager
-def screen_and_files(run: Path, clock: Stopwatch) -> Iterator[Listener]:
+def screen_and_files(run: Path, clock: Stopwatch) -> Iterator[Callback]:
     """Watches a run on the screen and in event files.
 
     Args:
         run: the run's folder.
         clock: the run's.
     """
-    from kit.console import TrainingScreen
+    from kit.report.panel import TrainingScreen
 
     with TrainingScreen(clock) as screen, EventFiles(run, screen) as files:
         yield files
@@ -69,7 +69,7 @@ class EventFiles:
         listener: who else listens.
     """
 
-    def __init__(self, run: Path, listener: Listener) -> None:
+    def __init__(self, run: Path, listener: Callback) -> None:
         self._run, self._listener = run, listener
         self._writer: Any = None
         self._shown = -1  # the last grid that was written

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kit.report.facts import Facts, started
+from kit.report.run_data import Facts, started
 
 Kind = Literal["ready", "training", "scoring", "rescue", "generating", "packing", "keeping", "left"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.core.errors import KitError
+from kit.core.files import atomic_folder, read_json, sha256, write_json
 from kit.data.dataset import PreparedSet
-from kit.errors import KitError
-from kit.files import atomic_folder, read_json, sha256, write_json
 
 Arrays = Mapping[str, NDArray[Any]]
 

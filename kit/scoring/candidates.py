@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 
+from kit.core.errors import KitError
+from kit.core.seeds import derive
 from kit.data.dataset import PreparedSet, Split
-from kit.errors import KitError
-from kit.generation.standing import draw
-from kit.runs import candidate_files, generator_file, read_run
+from kit.generation.batch_norm_statistics import draw
 from kit.scoring.cache import Cache
+from kit.scoring.compute_score import judge
 from kit.scoring.extract import FeatureSet, Progress, no_progress
 from kit.scoring.interval import fid_interval
 from kit.scoring.ranking import key, near
 from kit.scoring.record import Interval, Kind, Score
 from kit.scoring.reference import References
-from kit.scoring.score import judge
-from kit.seeds import derive
 from kit.training import checkpoint, device
+from kit.training.run_folder import candidate_files, generator_file, read_run
 
 COUNT = 2000
 """Pictures of each candidate, unless told otherwise or an interval needs more."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.scoring.extract import Features
 from kit.scoring.frechet import Gaussian
 from kit.scoring.interval import Jackknife, fid_infinity, fids, jackknife
 from kit.scoring.kid import kid
-from kit.scoring.manifold import NEIGHBOURS_DC, manifold
 from kit.scoring.mifid import mifid
+from kit.scoring.prdc import NEIGHBOURS_DC, manifold
 from kit.scoring.record import Details, Interval
 
 MANIFOLD_COUNT = 5000

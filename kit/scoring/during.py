@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from kit.clock import parse_duration, show_duration
+from kit.core.clock import parse_duration, show_duration
+from kit.core.errors import KitError
+from kit.core.seeds import derive
 from kit.data.dataset import PreparedSet
-from kit.errors import KitError
-from kit.generation.standing import draw
+from kit.generation.batch_norm_statistics import draw
 from kit.models.recipe import Recipe
 from kit.scoring import features as feature_sets
 from kit.scoring.cache import Cache, default_cache
+from kit.scoring.compute_score import Score, judge
 from kit.scoring.reference import References
-from kit.scoring.score import Score, judge
-from kit.seeds import derive
 from kit.training.device import Device
 
 SHARE = 0.05

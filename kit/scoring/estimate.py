@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.clock import show_duration
+from kit.core.clock import show_duration
 
 SIDE = 768
 """Of the matrices whose product is timed: large enough for all cores, small enough not to be noticed."""

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from kit.errors import KitError
+from kit.core.errors import KitError
+from kit.core.machine import cores
 from kit.generation.ordered import map_ordered
-from kit.machine import cores
 from kit.scoring.resize import RESIZES, Pixels
 from kit.scoring.weights import weights_digest
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from kit.core.errors import KitError, unknown
 from kit.data.dataset import PreparedSet
-from kit.errors import KitError, unknown
 from kit.scoring.cache import default_cache
 from kit.scoring.extract import DTYPES, FeatureSet, Progress, no_progress
 from kit.scoring.pretrained import MissingWeightsError

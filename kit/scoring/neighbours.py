@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kit.data.contact import mosaic
 from kit.data.dataset import PreparedSet, Split
+from kit.data.grid import mosaic
 from kit.generation.pictures import read_pictures
 from kit.scoring.cache import Cache
 from kit.scoring.extract import FeatureSet, Progress, no_progress

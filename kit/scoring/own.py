@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kit.data.packed import Batches, PreparedSet
+from kit.core.seeds import derive
+from kit.data.prepared_set import Batches, PreparedSet
 from kit.scoring.cache import Cache
 from kit.scoring.extract import FeatureSet, Progress, feature_set, no_progress
 from kit.scoring.timm_features import RESIZE, untrained
-from kit.seeds import derive
 from kit.training.device import Device, choose
 from kit.training.ema import PictureEma
 

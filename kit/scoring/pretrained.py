@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.scoring.weights import read_weights
 
 KAGGLE_INPUT = Path("/kaggle/input")

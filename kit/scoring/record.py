@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kit.core.errors import KitError
+from kit.core.files import read_json, write_json
 from kit.data.dataset import Split
-from kit.errors import KitError
-from kit.files import read_json, write_json
 
 Kind = Literal["whole", "crops"]
 """Whole pictures squashed to the size, as the public scorer has them, or the crops that the generator learns."""

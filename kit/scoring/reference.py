@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.core.errors import KitError
 from kit.data.dataset import PreparedSet, Split
-from kit.errors import KitError
 from kit.scoring.cache import Cache
 from kit.scoring.extract import Features, FeatureSet, Progress, no_progress
 from kit.scoring.frechet import Gaussian, gaussian

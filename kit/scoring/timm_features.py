@@ -11,8 +11,8 @@ import timm
 import torch
 from torch import nn
 
-from kit.errors import KitError, unknown
-from kit.files import read_json
+from kit.core.errors import KitError, unknown
+from kit.core.files import read_json
 from kit.scoring.extract import FeatureSet, Triple, feature_set
 from kit.scoring.pretrained import pretrained_weights
 from kit.scoring.weights import load_exactly, read_weights

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 COUNTER = "num_batches_tracked"
 """Batch norm's count of training steps: older files lack it, and it changes no feature."""

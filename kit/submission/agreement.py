@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.scoring.record import Score, comparable
 from kit.submission.ledger import Submission
 

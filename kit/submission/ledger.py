@@ -7,9 +7,9 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from kit.errors import KitError
-from kit.files import read_json, write_json
-from kit.runs import newest_finished, read_run
+from kit.core.errors import KitError
+from kit.core.files import read_json, write_json
+from kit.training.run_folder import newest_finished, read_run
 
 VERSION = 1
 

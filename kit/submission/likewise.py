@@ -7,11 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from kit.clock import show_duration
+from kit.core.clock import show_duration
+from kit.core.errors import KitError
 from kit.data.dataset import load
-from kit.errors import KitError
 from kit.kaggle.spec import SLUG_LEAST, KernelSpec
-from kit.models import zoo
+from kit.models import registry
 from kit.models.recipe import Recipe
 from kit.submission.ledger import Submission
 
@@ -42,7 +42,7 @@ def likewise(submission: Submission) -> KernelSpec:
         size=run["data"].get("size"),
         settings=_settings(recipe),
     )
-    if zoo.get(spec.model).override(list(spec.settings)) != recipe:
+    if registry.get(spec.model).override(list(spec.settings)) != recipe:
         raise KitError(
             f"{submission.name}: this kit's {recipe.model} cannot be set to what the run's was",
             "write a kernels/SLUG/kernel.toml by hand, then `kit kernel run SLUG`",
@@ -52,7 +52,7 @@ def likewise(submission: Submission) -> KernelSpec:
 
 def _settings(recipe: Recipe) -> tuple[str, ...]:
     """What differs from the model's row, as KEY=VALUE."""
-    usual = zoo.get(recipe.model).recipe
+    usual = registry.get(recipe.model).recipe
     different = {
         field.name: getattr(recipe, field.name)
         for field in fields(Recipe)

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from kit import __version__, competition
-from kit.data.contact import mosaic
-from kit.errors import KitError
-from kit.files import atomic, atomic_folder, sha256
-from kit.generation.check import Report, check
+from kit.core.errors import KitError
+from kit.core.files import atomic, atomic_folder, sha256
+from kit.core.provenance import tree_digest
+from kit.data.grid import mosaic
 from kit.generation.pack import no_progress
 from kit.generation.pictures import read_pictures
-from kit.provenance import tree_digest
-from kit.runs import read_run
-from kit.scoring import score
+from kit.generation.validate import Report, check
+from kit.scoring import compute_score
 from kit.submission import ledger
 from kit.submission.ledger import Images, Kernel, Source, Submission
 from kit.submission.source import read_source, write_source
+from kit.training.run_folder import read_run
 
 # The grid of preview.png.
 PREVIEW_COUNT = 64
@@ -185,7 +185,7 @@ def _scores(run: Path, record: dict[str, Any]) -> tuple[list[dict[str, Any]], li
     path = run / "score.json"
     if not path.exists():
         return [], []
-    found = score.load(path)
+    found = compute_score.load(path)
     if found.stale(record.get("result")):
         return [], [f"{path.name} is of another images.zip and was left out"]
     return [found.to_json()], []

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kit.errors import KitError
-from kit.files import read_json, sha256
+from kit.core.errors import KitError
+from kit.core.files import read_json, sha256
 from kit.kaggle.client import Client
 from kit.kaggle.kernel import read_kernel
 from kit.kaggle.output import NEEDED, fetch_output

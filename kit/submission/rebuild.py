@@ -10,12 +10,12 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from kit import provenance
-from kit.errors import KitError
+from kit.core import provenance
+from kit.core.errors import KitError
+from kit.core.provenance import Source
 from kit.kaggle.kernel import METADATA, Built
 from kit.kaggle.spec import parse_spec
-from kit.models import outside
-from kit.provenance import Source
+from kit.models import custom
 from kit.submission import ledger
 from kit.submission.ledger import Submission
 from kit.submission.reproduce import Verdict
@@ -24,10 +24,10 @@ from kit.submission.source import read_source
 BUILD = """
 import json, sys
 from pathlib import Path
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.kernel import build
 from kit.kaggle.spec import parse_spec
-from kit.provenance import Source
+from kit.core.provenance import Source
 asked = json.load(sys.stdin)
 try:
     spec = parse_spec(asked["recipe"], slug=asked["slug"])
@@ -55,7 +55,7 @@ def rebuild(submission: Submission, root: Path, *, trust: bool = False) -> tuple
         raise KitError(f"{submission.name} was not made by a kernel", f"run `kit reproduce {submission.name}`")
     slug = kernel.version.split("/")[1]
     spec = parse_spec(kernel.recipe, slug=slug)
-    outside.require_trust(spec.model, spec.source, trust=trust, where=submission.folder)
+    custom.require_trust(spec.model, spec.source, trust=trust, where=submission.folder)
     files = read_source(submission.folder / ledger.SOURCE)
     tree = provenance.tree_digest(files)
     if tree != submission.source.tree:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit import provenance
+from kit.core import provenance
+from kit.core.errors import KitError
 from kit.data.dataset import load
-from kit.errors import KitError
-from kit.models import outside
+from kit.models import custom
 from kit.submission import ledger
 from kit.submission.ledger import Submission
 from kit.submission.source import read_source
@@ -23,10 +23,10 @@ from kit.submission.source import read_source
 REPLAY = """
 import json, sys
 from pathlib import Path
-from kit.clock import Stopwatch
-from kit.console import TrainingScreen
-from kit.errors import KitError
-from kit.pipeline import replay
+from kit.core.clock import Stopwatch
+from kit.report.panel import TrainingScreen
+from kit.core.errors import KitError
+from kit.run import replay
 record, data, out = (Path(argument) for argument in sys.argv[1:])
 clock = Stopwatch()
 try:
@@ -70,7 +70,7 @@ def reproduce(
         KitError: the set is missing or another one, the stored code is damaged, or it does not run.
     """
     record = submission.run
-    outside.trusted(record["recipe"], trust=trust, where=submission.folder)
+    custom.trusted(record["recipe"], trust=trust, where=submission.folder)
     prepared = load(data or Path(record["data"]["path"]))
     if prepared.digest != record["data"]["digest"]:
         links = [("data", record["data"].get("sources"), prepared.sources_digest)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle import watch
 from kit.kaggle.client import Client
 from kit.kaggle.kernel import Built

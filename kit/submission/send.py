@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from filelock import FileLock, Timeout
 
 from kit.competition import Competition
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle import entries
 from kit.kaggle.client import Client
 from kit.kaggle.entries import Entry

@@ -6,9 +6,9 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from kit import provenance
-from kit.errors import KitError
-from kit.files import atomic, sha256
+from kit.core import provenance
+from kit.core.errors import KitError
+from kit.core.files import atomic, sha256
 from kit.generation.pack import PERMISSIONS, TIMESTAMP, UNIX
 from kit.generation.pictures import ENTRY_ERRORS, open_zip, read_entry
 from kit.submission.ledger import Source

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from kit import competition
 from kit.competition import Competition
-from kit.errors import KitError
-from kit.files import sha256
-from kit.generation.check import Report, check
+from kit.core.errors import KitError
+from kit.core.files import sha256
 from kit.generation.pack import no_progress
+from kit.generation.validate import Report, check
 from kit.submission import ledger
 from kit.submission.ledger import Submission
 

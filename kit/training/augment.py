@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kit.models.recipe import AugmentName
-from kit.training.streams import Stream
+from kit.training.random import SlicedGenerator
 
 SHIFT = 0.125
 """Furthest translation, as a share of the side."""
@@ -21,7 +21,7 @@ CUT = 0.5
 """Side of the cut-out square, as a share of the side."""
 
 
-def augment(x: Tensor, names: Iterable[AugmentName], random: Stream) -> Tensor:
+def augment(x: Tensor, names: Iterable[AugmentName], random: SlicedGenerator) -> Tensor:
     """Pictures with the named changes, each drawn anew for each picture; differentiable in `x`.
 
     Args:
@@ -34,7 +34,7 @@ def augment(x: Tensor, names: Iterable[AugmentName], random: Stream) -> Tensor:
     return x
 
 
-def color(x: Tensor, random: Stream) -> Tensor:
+def color(x: Tensor, random: SlicedGenerator) -> Tensor:
     """Brightness ± 0.5, then saturation × 0 to 2, then contrast × 0.5 to 1.5."""
     brightness, saturation, contrast = (_uniform(x, random) for _ in range(3))
     x = x + (brightness - 0.5)
@@ -43,7 +43,7 @@ def color(x: Tensor, random: Stream) -> Tensor:
     return torch.lerp(x.mean(dim=(1, 2, 3), keepdim=True), x, contrast + 0.5)
 
 
-def translation(x: Tensor, random: Stream) -> Tensor:
+def translation(x: Tensor, random: SlicedGenerator) -> Tensor:
     """Moved by up to an eighth of the side each way; what comes in is 0, a middle grey."""
     rows, rows_inside = _shifted(x, x.shape[2], random)
     columns, columns_inside = _shifted(x, x.shape[3], random)
@@ -53,18 +53,18 @@ def translation(x: Tensor, random: Stream) -> Tensor:
     return moved * (rows_inside[:, :, None] & columns_inside[:, None, :])[:, None]
 
 
-def cutout(x: Tensor, random: Stream) -> Tensor:
+def cutout(x: Tensor, random: SlicedGenerator) -> Tensor:
     """A square of half the side set to 0; its centre may lie anywhere, so that part of it may be outside."""
     rows, columns = (_cut(x, side, random) for side in x.shape[2:])
     return x * ~(rows[:, :, None] & columns[:, None, :])[:, None]
 
 
-def _uniform(x: Tensor, random: Stream) -> Tensor:
+def _uniform(x: Tensor, random: SlicedGenerator) -> Tensor:
     """A number in [0, 1) for each picture, (B, 1, 1, 1)."""
     return random.uniform(len(x), 1, 1, 1, dtype=x.dtype)
 
 
-def _shifted(x: Tensor, side: int, random: Stream) -> tuple[Tensor, Tensor]:
+def _shifted(x: Tensor, side: int, random: SlicedGenerator) -> tuple[Tensor, Tensor]:
     """Which line of each picture moves to which place, (B, side), and whether there is one."""
     most = int(side * SHIFT + 0.5)
     shift = random.integers(-most, most + 1, len(x), 1)
@@ -72,7 +72,7 @@ def _shifted(x: Tensor, side: int, random: Stream) -> tuple[Tensor, Tensor]:
     return source.clamp(0, side - 1), (source >= 0) & (source < side)
 
 
-def _cut(x: Tensor, side: int, random: Stream) -> Tensor:
+def _cut(x: Tensor, side: int, random: SlicedGenerator) -> Tensor:
     """Which lines of each picture the square covers, (B, side)."""
     cut = int(side * CUT + 0.5)
     centre = random.integers(0, side + 1 - cut % 2, len(x), 1)
@@ -81,7 +81,7 @@ def _cut(x: Tensor, side: int, random: Stream) -> Tensor:
     return (line >= first) & (line < first + cut)
 
 
-AUGMENTATIONS: dict[AugmentName, Callable[[Tensor, Stream], Tensor]] = {
+AUGMENTATIONS: dict[AugmentName, Callable[[Tensor, SlicedGenerator], Tensor]] = {
     "none": lambda x, random: x,
     "color": color,
     "translation": translation,

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from kit.errors import KitError
-from kit.files import atomic
-from kit.models import outside, zoo
+from kit.core.errors import KitError
+from kit.core.files import atomic
+from kit.models import custom, registry
 from kit.models.recipe import Recipe
-from kit.training.players import Players
+from kit.training.train_state import TrainState
 
 VERSION = 1
 
@@ -33,7 +33,7 @@ class Shape:
     counts: tuple[int, ...] = ()  # pictures of each class that are trained on, to sample in their proportions
 
 
-def save(path: Path, players: Players, recipe: Recipe, shape: Shape) -> None:
+def save(path: Path, players: TrainState, recipe: Recipe, shape: Shape) -> None:
     """Writes `checkpoint.pt`, whole or not at all.
 
     Raises:
@@ -72,7 +72,7 @@ def save_generator(checkpoint: Path, out: Path) -> None:
         torch.save(kept, file)
 
 
-def save_average(path: Path, players: Players, recipe: Recipe, shape: Shape) -> None:
+def save_average(path: Path, players: TrainState, recipe: Recipe, shape: Shape) -> None:
     """Writes the averaged G of players in the middle of their training, as `save_generator` does of a checkpoint.
 
     Raises:
@@ -112,7 +112,7 @@ def load_generator(path: Path, *, trust: bool = False) -> tuple[nn.Module, Recip
 
     Args:
         path: the file.
-        trust: whether the code of a model file that made it may be run (`kit.models.outside`).
+        trust: whether the code of a model file that made it may be run (`kit.models.custom`).
 
     Returns:
         (generator, recipe, shape, pictures it had seen).
@@ -122,9 +122,9 @@ def load_generator(path: Path, *, trust: bool = False) -> tuple[nn.Module, Recip
     """
     record = _read(path)
     try:
-        recipe = outside.trusted(record["recipe"], trust=trust, where=path)
+        recipe = custom.trusted(record["recipe"], trust=trust, where=path)
         shape = Shape(**{**record["shape"], "classes": tuple(record["shape"]["classes"])})
-        generator, _ = zoo.build(recipe, size=shape.size, channels=shape.channels, classes=len(shape.classes))
+        generator, _ = registry.build(recipe, size=shape.size, channels=shape.channels, classes=len(shape.classes))
         generator.load_state_dict(record["ema"])
         # As in training: batch norm sums another memory layout in another order, and the last bits would differ.
         generator = generator.to(memory_format=torch.channels_last)
@@ -133,7 +133,7 @@ def load_generator(path: Path, *, trust: bool = False) -> tuple[nn.Module, Recip
         raise KitError(f"{path}: damaged checkpoint ({error})", "train again, or take another run") from error
 
 
-def load_players(path: Path, players: Players, recipe: Recipe, shape: Shape) -> None:
+def load_players(path: Path, players: TrainState, recipe: Recipe, shape: Shape) -> None:
     """Puts a checkpoint's state into players that were built from the same recipe, to go on training.
 
     Nothing random needs to be restored: what a step draws depends on the seed and the pictures seen alone.

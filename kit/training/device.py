@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 NATIVE_BF16, NATIVE_FP16 = (8, 0), (7, 0)
 """Compute capabilities from which on GPUs have units for these: Ampere (A100, L4), and Volta (V100; T4 is 7.5)."""

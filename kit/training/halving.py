@@ -18,7 +18,7 @@ from kit.models.subpixel import FEW, spread
 
 Network = TypeVar("Network", bound=nn.Module)
 
-NETWORKS = (dcgan.Generator, dcgan.Discriminator, sndcgan.Generator)
+ARCHITECTURES = (dcgan.Generator, dcgan.Discriminator, sndcgan.Generator)
 """They have such layers, for maps whose sides are even, and nothing else looks at these."""
 
 SMALL = 8
@@ -147,6 +147,6 @@ def quicken(network: Network) -> Network:
     For training without a penalty: where D's gradient is differentiated itself, autograd would ask these layers for
     gradients of weights that nobody wants.
     """
-    if type(network) in NETWORKS:
+    if type(network) in ARCHITECTURES:
         network.layers = nn.Sequential(*map(quick, cast(nn.Sequential, network.layers)))
     return network

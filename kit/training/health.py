@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kit.training.players import Players
+from kit.training.train_state import TrainState
 
 if TYPE_CHECKING:
     from kit.training.loop import Tick
@@ -39,7 +39,7 @@ def diversity(pictures: NDArray[np.uint8]) -> float:
     return float(pictures.astype(np.float32).std(axis=0).mean())
 
 
-def finite(players: Players) -> bool:
+def finite(players: TrainState) -> bool:
     """Whether every weight is a finite number: a last step can spoil them after its loss was taken."""
     weights = [
         weight.detach() for network in (players.G, players.D, players.ema.module) for weight in network.parameters()

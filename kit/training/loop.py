@@ -13,17 +13,17 @@ from torch.amp import GradScaler
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from kit.data.packed import Batches
+from kit.data.prepared_set import Batches
 from kit.models.recipe import Recipe
 from kit.training.augment import augment
 from kit.training.device import Device
+from kit.training.distributed import SINGLE_PROCESS, Distributed
 from kit.training.losses import LOSSES
-from kit.training.memory import PLENTY, Thrift
-from kit.training.parallel import ALONE, Crew
-from kit.training.penalties import PENALTIES, Judged
-from kit.training.players import Players
+from kit.training.memory import PLENTY, MemoryPolicy
+from kit.training.penalties import PENALTIES, DOutputs
+from kit.training.random import BatchSlice, SlicedGenerator, latents, randomness
 from kit.training.schedule import behind, scale
-from kit.training.streams import Share, Stream, latents, randomness
+from kit.training.train_state import TrainState
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Tick:
         return bool(torch.isfinite(torch.tensor([self.loss_d, self.loss_g])).all())
 
 
-class Seen(NamedTuple):
+class DStepOutputs(NamedTuple):
     """What D's step leaves to G's, of a part of the batch."""
 
-    part: Share
-    own: Share
+    part: BatchSlice
+    own: BatchSlice
     z: Tensor
     y: Tensor
     real_seen: Tensor
@@ -61,7 +61,7 @@ class Seen(NamedTuple):
 
 
 def train(
-    players: Players,
+    players: TrainState,
     batches: Batches,
     recipe: Recipe,
     *,
@@ -70,8 +70,8 @@ def train(
     tick_due: Callable[[int], bool],
     done: Callable[[int], bool],
     plan: int | None = None,
-    crew: Crew = ALONE,
-    thrift: Thrift = PLENTY,
+    crew: Distributed = SINGLE_PROCESS,
+    thrift: MemoryPolicy = PLENTY,
 ) -> Iterator[Tick]:
     """Trains the players in place, and hands over to the caller at every tick.
 
@@ -96,8 +96,8 @@ def train(
     G, D, opt_G, opt_D = players.G.train(), players.D.train(), players.opt_G, players.opt_D
     loss, penalty = LOSSES[recipe.loss], PENALTIES[recipe.penalty]
     weights_D = list(D.parameters())
-    parts = Share(0, recipe.batch, recipe.batch).split(thrift.parts)
-    meter = Meter()
+    parts = BatchSlice(0, recipe.batch, recipe.batch).split(thrift.parts)
+    meter = RunningMean()
 
     while not crew.agree(done(players.pictures)):
         share = behind(players.pictures, plan)
@@ -112,7 +112,7 @@ def train(
             position = players.pictures + step * recipe.batch
             keep_graph = step == recipe.critic_steps - 1 and len(parts) == 1
             opt_D.zero_grad(set_to_none=True)
-            seen: list[Seen] = []
+            seen: list[DStepOutputs] = []
             for part in parts:  # one, unless memory is short
                 own = crew.own(part)
                 random = randomness(seed, "critic", position, device.kind, own)
@@ -127,13 +127,13 @@ def train(
                     with device.autocast_twice() if penalty.of_logits else device.autocast():
                         logits = [exact(D(shown, y)) for shown in (real_seen, fake_seen)]
                     with device.autocast_twice():
-                        steepness = penalty.cost(Judged(D, real_seen, fake_seen, y, *logits), random)
+                        steepness = penalty.cost(DOutputs(D, real_seen, fake_seen, y, *logits), random)
                     real_logits, fake_logits = (crew.gather(own_logits, own, part) for own_logits in logits)
                     loss_D = part.weight * loss.critic(real_logits, fake_logits, recipe.real_label)
                     loss_D = loss_D + penalty_weight * own.weight * steepness
                 players.scaler_D.scale(loss_D).backward(inputs=weights_D)
                 said = (t.detach() for t in (real_logits, fake_logits, loss_D))
-                seen.append(Seen(part, own, z, y, real_seen.detach(), fake, *said))
+                seen.append(DStepOutputs(part, own, z, y, real_seen.detach(), fake, *said))
             norm_D = descend(D, opt_D, players.scaler_D, recipe.grad_clip, crew)
             if recipe.weight_clip:
                 clip_weights(D, recipe.weight_clip)
@@ -171,7 +171,7 @@ def exact(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def disguise(x: Tensor, recipe: Recipe, noise: float, random: Stream) -> Tensor:
+def disguise(x: Tensor, recipe: Recipe, noise: float, random: SlicedGenerator) -> Tensor:
     """Pictures (B, C, H, W) as D gets to see them: with instance noise (Sønderby et al. 2017) and augmented."""
     if noise:
         x = x + noise * random.normal(*x.shape)
@@ -191,7 +191,7 @@ def rates(*optimizers: Optimizer) -> list[float]:
 
 
 @contextlib.contextmanager
-def once_a_step(part: Share, *networks: nn.Module) -> Iterator[None]:
+def once_a_step(part: BatchSlice, *networks: nn.Module) -> Iterator[None]:
     """In here spectral norm makes one power iteration, in the step's first part, however often a network is called."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(parametrize.cached())
@@ -214,7 +214,9 @@ def still(network: nn.Module) -> Iterator[None]:
             norm.train()
 
 
-def descend(network: nn.Module, optimizer: Optimizer, scaler: GradScaler, grad_clip: float, crew: Crew) -> Tensor:
+def descend(
+    network: nn.Module, optimizer: Optimizer, scaler: GradScaler, grad_clip: float, crew: Distributed
+) -> Tensor:
     """One step down the gradient, shortened to `grad_clip` if it is longer (0: never).
 
     In fp16 the scaler leaves a step out whose gradient is too large for it; in other precisions it does nothing.
@@ -240,7 +242,7 @@ def clip_weights(critic: nn.Module, limit: float) -> None:
         weight.clamp_(-limit, limit)
 
 
-class Meter:
+class RunningMean:
     """Running sums that stay on the device: reading them is the only synchronisation of a tick."""
 
     def __init__(self) -> None:

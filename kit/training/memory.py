@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 SMALLEST_PART = 2
 """Pictures a part of a batch has at least, in each process: batch norm has nothing to compare with one."""
@@ -22,7 +22,7 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MI
 
 
 @dataclass(frozen=True)
-class Thrift:
+class MemoryPolicy:
     """How a step saves memory.
 
     On the host, activations are the same to the bit: it is slower, and changes nothing. In parts, gradients add up to
@@ -38,7 +38,7 @@ class Thrift:
         words += ["activations on the host"] if self.on_host else []
         return ", ".join(words) or "with what nothing used given back"
 
-    def next(self, *, batch: int, processes: int, device: torch.device) -> Thrift | None:
+    def next(self, *, batch: int, processes: int, device: torch.device) -> MemoryPolicy | None:
         """The next way to need less, or None if there is none left.
 
         Args:
@@ -47,10 +47,10 @@ class Thrift:
             device: where they are computed; a CPU's activations are in the machine's memory anyway.
         """
         if device.type != "cpu" and not self.on_host:
-            return Thrift(self.parts, on_host=True)
+            return MemoryPolicy(self.parts, on_host=True)
         if batch // (2 * self.parts * processes) < SMALLEST_PART:
             return None
-        return Thrift(2 * self.parts, self.on_host)
+        return MemoryPolicy(2 * self.parts, self.on_host)
 
     def activations(self) -> contextlib.AbstractContextManager[object]:
         """Forward passes in here leave what the backward pass needs on the host, if that is wanted."""
@@ -59,7 +59,7 @@ class Thrift:
         return torch.autograd.graph.saved_tensors_hooks(_to_host, _from_host)
 
 
-PLENTY = Thrift()
+PLENTY = MemoryPolicy()
 """There is enough: a batch at once, everything where it is computed."""
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from kit.models.recipe import PenaltyName
-from kit.training.streams import Stream
+from kit.training.random import SlicedGenerator
 
 
-class Judged(NamedTuple):
+class DOutputs(NamedTuple):
     """What D has said of real and of generated pictures in its own step."""
 
     D: nn.Module  # called as D(x, y)
@@ -31,19 +31,19 @@ class Judged(NamedTuple):
 class Penalty(NamedTuple):
     """A penalty on D's gradient with respect to the pictures it sees."""
 
-    cost: Callable[[Judged, Stream], Tensor]
+    cost: Callable[[DOutputs, SlicedGenerator], Tensor]
     """The penalty, a scalar to be weighted by λ (or γ), given where its own random numbers come from."""
 
     of_logits: bool = False
     """It reads the slopes of the logits: they are to be differentiable twice, and the pictures to ask for gradients."""
 
 
-def none(judged: Judged, random: Stream) -> Tensor:
+def none(judged: DOutputs, random: SlicedGenerator) -> Tensor:
     """Costs nothing."""
     return judged.real.new_zeros(())
 
 
-def gradient(judged: Judged, random: Stream) -> Tensor:
+def gradient(judged: DOutputs, random: SlicedGenerator) -> Tensor:
     """E (‖∇D(x̂)‖ − 1)², x̂ uniform between a real and a generated picture (Gulrajani et al. 2017, eq. 3)."""
     share = random.uniform(len(judged.real), 1, 1, 1, dtype=judged.real.dtype)
     between = judged.fake.lerp(judged.real, share).requires_grad_(True)
@@ -53,12 +53,12 @@ def gradient(judged: Judged, random: Stream) -> Tensor:
     return (norms - 1).square().mean()
 
 
-def r1(judged: Judged, random: Stream) -> Tensor:
+def r1(judged: DOutputs, random: SlicedGenerator) -> Tensor:
     """½ E ‖∇D(x)‖² on real pictures (Mescheder et al. 2018, eq. 9)."""
     return _squared_slopes(judged.real_logits, judged.real).mean() / 2
 
 
-def r1_r2(judged: Judged, random: Stream) -> Tensor:
+def r1_r2(judged: DOutputs, random: SlicedGenerator) -> Tensor:
     """R1, and the same on generated pictures (Mescheder et al. 2018, eqs. 9 and 10; Huang et al. 2024, section 2)."""
     return r1(judged, random) + _squared_slopes(judged.fake_logits, judged.fake).mean() / 2
 

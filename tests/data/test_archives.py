@@ -10,9 +10,9 @@ from dog_files import LAYOUTS, below, clean_dogs, make_folder, make_zip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit.core.errors import KitError
 from kit.data import archives
 from kit.data.archives import BadFile, open_tree
-from kit.errors import KitError
 
 FILES = {"a/one.jpg": b"1" * 50, "a/two.jpg": bytes(range(256)) * 9, "three": b""}
 

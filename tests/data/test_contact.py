@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kit.data.contact import mosaic
+from kit.data.grid import mosaic
 
 
 @pytest.mark.parametrize("channels", [1, 3])

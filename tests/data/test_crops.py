@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kit.competition import COMPETITIONS
+from kit.core.errors import KitError
 from kit.data import crops
 from kit.data.archives import open_tree
 from kit.data.crops import CROPS, FILTER, Box, CropSettings, cut, import_albumentations, plan, squash, to_canvas
-from kit.data.pictures import open_picture
-from kit.errors import KitError
+from kit.data.decoding import open_picture
 
 BOXED = [name for name, policy in CROPS.items() if policy.region]
 SIDES = st.integers(1, 300)

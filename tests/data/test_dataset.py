@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kit.core.errors import KitError
+from kit.core.files import sha256
 from kit.data.dataset import PreparedSet, latest, load, remember, set_digest
-from kit.errors import KitError
-from kit.files import sha256
 
 MakeSet = Callable[..., PreparedSet]
 

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.data import packed
+from kit.core.errors import KitError
+from kit.data import prepared_set
 from kit.data.dataset import PreparedSet
-from kit.data.packed import Batches
-from kit.errors import KitError
+from kit.data.prepared_set import Batches
 
 MakeSet = Callable[..., PreparedSet]
 
@@ -47,7 +47,7 @@ def row_of(image: np.ndarray, prepared: PreparedSet) -> int:
 
 @pytest.mark.parametrize("split", ["all", "train", "holdout"])
 @pytest.mark.parametrize("count", [1, 7, 1000])
-def test_an_epoch_visits_every_row_of_its_split_once(plain: PreparedSet, split: packed.Split, count: int) -> None:
+def test_an_epoch_visits_every_row_of_its_split_once(plain: PreparedSet, split: prepared_set.Split, count: int) -> None:
     batches = Batches(plain, seed=1, device=CPU, flip=False, split=split)
     assert len(batches) == len(plain.rows(split))
     orders = []
@@ -94,7 +94,7 @@ def test_pixels_go_to_minus_one_and_one(make_set: MakeSet, tmp_path: Path) -> No
     made = make_set(tmp_path / "set", n=1, size=16, channels=1, classes=0)
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     np.save(made.path / "images.npy", ramp)
-    images, labels = Batches(packed.load(made.path, verify=False), seed=0, device=CPU, flip=False).draw(0, 1)
+    images, labels = Batches(prepared_set.load(made.path, verify=False), seed=0, device=CPU, flip=False).draw(0, 1)
     assert images.shape == (1, 1, 16, 16)
     np.testing.assert_allclose(images.flatten(), np.arange(256) / 127.5 - 1, atol=1e-7)
     assert (images.min(), images.max()) == (-1, 1)
@@ -190,7 +190,7 @@ def test_every_device_draws_the_same(
     mixed: PreparedSet, monkeypatch: pytest.MonkeyPatch, device: str, fits: bool
 ) -> None:
     expected = Batches(mixed, seed=5, device=CPU, flip=True).draw(30, 64)
-    monkeypatch.setattr(packed, "_fits", lambda stored, device: fits)
+    monkeypatch.setattr(prepared_set, "_fits", lambda stored, device: fits)
     batches = Batches(mixed, seed=5, device=torch.device(device), flip=True)
     assert batches._images.device.type == (device if fits else "cpu")
     for one, other in zip(expected, batches.draw(30, 64), strict=True):

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from kit.data import pictures
+from kit.data import decoding
 from kit.data.archives import BadFile, open_tree
 from kit.data.crops import FILTER, squash
-from kit.data.pictures import KEEP, MAX_PIXELS, open_picture
+from kit.data.decoding import KEEP, MAX_PIXELS, open_picture
 
 BLUE, SEE_THROUGH_RED = (0, 0, 255), (255, 0, 0, 0)
 
@@ -210,4 +210,4 @@ def test_reduced_decoding_keeps_48_db_on_photographs(shared: Path, tmp_path: Pat
 
 def test_pictures_know_only_formats_that_pillow_has() -> None:
     Image.init()
-    assert set(pictures.FORMATS) <= set(Image.OPEN)
+    assert set(decoding.FORMATS) <= set(Image.OPEN)

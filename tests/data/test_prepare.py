@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kit.competition import COMPETITIONS, DEFAULT, Competition, get
-from kit.data import cutting
+from kit.core.errors import KitError
+from kit.data import crop_worker
 from kit.data.crops import CROPS, CropSettings, cut
 from kit.data.dataset import PreparedSet, load
 from kit.data.prepare import SIZES, describe, prepare
-from kit.errors import KitError
 
 DOGS = get(DEFAULT)
 MONET = get("gan-getting-started")
@@ -139,13 +139,13 @@ def test_each_competition_has_its_own_size_and_crop(competition: Competition, tm
 
 
 def test_workers_change_nothing_but_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cutting, "POOL_FROM", 1)
-    monkeypatch.setattr(cutting, "CHUNK", 2)
+    monkeypatch.setattr(crop_worker, "POOL_FROM", 1)
+    monkeypatch.setattr(crop_worker, "CHUNK", 2)
     dogs = clean_dogs(20)
     dogs.pictures["n01_0.jpg"] = dogs.pictures["n01_0.jpg"][:500]
     source = dogs_at(tmp_path / "source", dogs)
     sets = [make(source, tmp_path / str(n), workers=n) for n in (1, 2, 3)]
-    monkeypatch.setattr(cutting, "START_METHOD", "spawn")  # as on macOS and Windows
+    monkeypatch.setattr(crop_worker, "START_METHOD", "spawn")  # as on macOS and Windows
     sets.append(make(source, tmp_path / "spawned", workers=2))
     assert len({prepared.digest for prepared in sets}) == 1
     assert all(prepared.info["counts"]["rejected"] == 1 for prepared in sets)
@@ -153,8 +153,8 @@ def test_workers_change_nothing_but_the_time(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only forked processes see the change made to them here")
 def test_a_process_that_is_killed_is_an_error_and_not_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cutting, "POOL_FROM", 1)
-    monkeypatch.setattr(cutting._Worker, "prepare", lambda self, number: os._exit(9))
+    monkeypatch.setattr(crop_worker, "POOL_FROM", 1)
+    monkeypatch.setattr(crop_worker._Worker, "prepare", lambda self, number: os._exit(9))
     with pytest.raises(KitError, match="--workers 1"):
         make(dogs_at(tmp_path / "source"), tmp_path / "set", workers=2)
     assert not (tmp_path / "set").exists()

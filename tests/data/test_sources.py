@@ -12,9 +12,9 @@ from dog_files import LAYOUTS, DogFiles, below, clean_dogs, make_folder, make_zi
 from PIL import Image
 
 from kit.competition import COMPETITIONS, DEFAULT, get
+from kit.core.errors import KitError
 from kit.data.archives import open_tree
 from kit.data.sources import Collection, collect, fetch_mnist, kaggle_mount
-from kit.errors import KitError
 
 DOGS = get(DEFAULT)
 MONET = get("gan-getting-started")

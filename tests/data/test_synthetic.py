@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kit import demo
 from kit.competition import COMPETITIONS
-from kit.data import synthetic
+from kit.core.errors import KitError
 from kit.data.prepare import prepare
-from kit.data.synthetic import archive
-from kit.data.synthetic.breeds import BREEDS
-from kit.data.synthetic.scene import photograph
-from kit.errors import KitError
+from kit.demo import archive
+from kit.demo.breeds import BREEDS
+from kit.demo.scene import photograph
 
 COUNT = 60
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    return synthetic.draw(tmp_path_factory.mktemp("demo"), seed=5, pictures=COUNT, workers=2)
+    return demo.draw(tmp_path_factory.mktemp("demo"), seed=5, pictures=COUNT, workers=2)
 
 
 @pytest.fixture(scope="module")
@@ -107,19 +107,19 @@ def test_preparing_it_finds_the_dirt(drawn, tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_seed_decides_every_byte_and_the_workers_none(drawn, tmp_path, workers):
-    again = synthetic.draw(tmp_path / "again", seed=5, pictures=COUNT, workers=workers)
+    again = demo.draw(tmp_path / "again", seed=5, pictures=COUNT, workers=workers)
     for name in archive.ZIPS:
         assert (again / name).read_bytes() == (drawn / name).read_bytes()
 
 
 def test_another_seed_draws_other_dogs(drawn, tmp_path):
-    other = synthetic.draw(tmp_path, seed=6, pictures=COUNT, workers=1)
+    other = demo.draw(tmp_path, seed=6, pictures=COUNT, workers=1)
     assert (other / "all-dogs.zip").read_bytes() != (drawn / "all-dogs.zip").read_bytes()
 
 
 def test_what_stands_is_not_drawn_again_and_what_is_damaged_is(tmp_path):
     def draw():
-        return synthetic.draw(tmp_path, seed=1, pictures=40, workers=1)
+        return demo.draw(tmp_path, seed=1, pictures=40, workers=1)
 
     draw()
     images = tmp_path / "all-dogs.zip"
@@ -133,7 +133,7 @@ def test_what_stands_is_not_drawn_again_and_what_is_damaged_is(tmp_path):
 
 def test_too_small_a_set_is_refused(tmp_path):
     with pytest.raises(KitError, match="take 40 or more"):
-        synthetic.draw(tmp_path / "none", pictures=39)
+        demo.draw(tmp_path / "none", pictures=39)
     assert not (tmp_path / "none").exists()
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 
-from kit import pipeline, processes
-from kit.clock import Stopwatch, parse_duration
-from kit.console import TrainingScreen
-from kit.errors import KitError
-from kit.models.zoo import ZOO
-from kit.training import budget, loop
+import kit.run
+from kit.core.clock import Stopwatch, parse_duration
+from kit.core.errors import KitError
+from kit.models.registry import MODELS
+from kit.report.panel import TrainingScreen
+from kit.run import budget, processes
+from kit.training import loop
 
 BATCH = 8
 
@@ -50,8 +51,8 @@ def main() -> None:
     asked = parser.parse_args()
     clock = Stopwatch(asked.started_at)
     run_short(asked.pictures, asked.since)
-    job = pipeline.Job(
-        recipe=ZOO["dcgan"].recipe.override(["width=4", "latent=8", f"batch={BATCH}"]),
+    job = kit.run.RunConfig(
+        recipe=MODELS["dcgan"].recipe.override(["width=4", "latent=8", f"batch={BATCH}"]),
         data=Path("data/tiny"),
         out=asked.out,
         images=asked.images,

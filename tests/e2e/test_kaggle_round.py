@@ -24,10 +24,10 @@ from typer.testing import CliRunner, Result
 
 from kit.cli import app
 from kit.competition import COMPETITIONS, DEFAULT
-from kit.errors import KitError
-from kit.files import read_json
+from kit.core.errors import KitError
+from kit.core.files import read_json
 from kit.kaggle import patience as patience_module
-from kit.kaggle.patience import Patience
+from kit.kaggle.patience import RetryPolicy
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -36,7 +36,7 @@ RECIPE = 'model = "dcgan"\nbudget = "1h"\ncount = 12\n'
 
 @pytest.fixture
 def place(
-    server: KaggleServer, clock: Patience, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: KaggleServer, clock: RetryPolicy, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """A user's folder with one recipe, for a competition that takes 12 pictures, and a Kaggle that would run it."""
     rules = dataclasses.replace(COMPETITIONS[DEFAULT], count=12, count_min=12, count_max=12)
@@ -117,9 +117,9 @@ def test_step_by_step(kit: Callable[..., Result], server: KaggleServer) -> None:
 def test_a_local_run_is_trained_again_in_a_kernel(
     kit: Callable[..., Result], server: KaggleServer, place: Path, make_run: Callable[..., Path]
 ) -> None:
-    from kit.models import zoo
+    from kit.models import registry
 
-    recipe = zoo.get("dcgan").override(["width=8", "flip=false"])
+    recipe = registry.get("dcgan").override(["width=8", "flip=false"])
     made = make_run("dcgan-dogs-1", recipe=dataclasses.asdict(recipe), budget_s=5400.0, seed=3)
     (place / "runs").mkdir()
     made.rename(place / "runs" / made.name)
@@ -165,8 +165,8 @@ def test_scores_that_came_later_are_read(kit: Callable[..., Result], server: Kag
 
 MODEL_FILE = """\
 from kit.models.recipe import Recipe
-from kit.models.zoo import Row
-ROW = Row(recipe=Recipe(model="mine", networks="dcgan", loss="hinge"), about="dcgan with a hinge", paper="none")
+from kit.models.registry import ModelEntry
+ENTRY = ModelEntry(recipe=Recipe(model="mine", networks="dcgan", loss="hinge"), about="dcgan, hinge", paper="none")
 """
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kaggle_server import KEY, Answer, Cut, kaggle_server
 
-from kit.data import synthetic
+from kit import demo
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKE = ["make", "-f", str(ROOT / "Makefile"), "-o", "venv", f"BIN={Path(sys.executable).parent}"]  # set up already
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is n
 @pytest.fixture(scope="module")
 def zips(tmp_path_factory):
     """The embedded set, as Kaggle would serve it."""
-    folder = synthetic.draw(tmp_path_factory.mktemp("zips"), seed=1, pictures=PICTURES)
+    folder = demo.draw(tmp_path_factory.mktemp("zips"), seed=1, pictures=PICTURES)
     return {name: (folder / name).read_bytes() for name in ("all-dogs.zip", "Annotation.zip")}
 
 

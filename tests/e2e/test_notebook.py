@@ -22,8 +22,8 @@ SHELL = f"!{sys.executable} -m kit train --model dcgan --images 64 --count 12 --
 
 PYTHON = f"""
 from pathlib import Path
-from kit.commands.training import train
-from kit.training import budget
+from kit.commands.train import train
+from kit.run import budget
 budget.tick_seconds = lambda budget_s: 0.0  # a tick a step
 train("dcgan", images=48, count=12, data=Path("set"), out=Path("python"), settings={list(TINY)})
 """

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kit.competition import COMPETITIONS
-from kit.generation.check import check
+from kit.generation.validate import check
 from kit.training import checkpoint
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")

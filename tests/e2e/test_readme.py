@@ -11,9 +11,9 @@ import time
 import zipfile
 from pathlib import Path
 
+from kit import demo
 from kit.competition import COMPETITIONS
-from kit.data import synthetic
-from kit.generation.check import check
+from kit.generation.validate import check
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN_JOB = re.search(r"## The main job\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
@@ -36,7 +36,7 @@ def test_the_main_job_as_the_readme_tells_it(tmp_path):
     """Each command does what its line says; only set, budget and counts are smaller."""
     folder = tmp_path / "reader"
     folder.mkdir()
-    synthetic.draw(tmp_path / "demo", seed=0, pictures=120)
+    demo.draw(tmp_path / "demo", seed=0, pictures=120)
     smaller = {"demo": str(tmp_path / "demo")}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for command in commands():

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kit.competition import COMPETITIONS, Competition
-from kit.errors import KitError
-from kit.files import sha256
-from kit.generation.check import Finding, check
+from kit.core.errors import KitError
+from kit.core.files import sha256
 from kit.generation.pack import pack
+from kit.generation.validate import Issue, check
 
 DOGS = COMPETITIONS["generative-dog-images"]
 every_competition = pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
@@ -67,10 +67,10 @@ def test_the_number_of_pictures(tmp_path: Path, competition: Competition) -> Non
         assert report.ok == right
         if not right:
             problem = f"{count} pictures, and {competition.slug} asks for 3 to 4"
-            assert report.errors == [Finding("images.zip", problem)]
+            assert report.errors == [Issue("images.zip", problem)]
         assert check(tmp_path / "images.zip", competition=small, count=count).ok
         (error,) = check(tmp_path / "images.zip", competition=small, count=count + 1).errors
-        assert error == Finding("images.zip", f"{count} pictures, and {count + 1} were asked for")
+        assert error == Issue("images.zip", f"{count} pictures, and {count + 1} were asked for")
 
 
 def test_the_real_number_is_the_default(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_blank_pictures(tmp_path: Path, competition: Competition) -> None:
     packed = pack([np.stack([noise(1, competition.size)[0], flat])], tmp_path / "images.zip", competition=competition)
     report = check(packed.path, competition=competition, count=2)
     assert report.ok
-    assert report.warnings == [Finding(f"00001{competition.suffix}", "blank, all of one colour")]
+    assert report.warnings == [Issue(f"00001{competition.suffix}", "blank, all of one colour")]
 
 
 def test_a_picture_of_a_billion_pixels_is_not_decoded(tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.generation.classes import find, in_proportion, labels
-from kit.models.zoo import ZOO
+from kit.models.registry import MODELS
 from kit.training.checkpoint import Shape
 
 SHARES = st.lists(st.integers(0, 300), min_size=1, max_size=20).filter(any)
 DOGS = Shape(size=64, channels=3, classes=("Maltese_dog", "pug", "Norwegian_elkhound"), counts=(3, 1, 0))
-CDCGAN, DCGAN = ZOO["cdcgan"].recipe, ZOO["dcgan"].recipe
+CDCGAN, DCGAN = MODELS["cdcgan"].recipe, MODELS["dcgan"].recipe
 
 
 @given(shares=SHARES, count=st.integers(1, 400), more=st.integers(0, 200))

@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.generation import export
 from kit.generation.export import sample_run, truncation_strip, walk_run
-from kit.models.zoo import ZOO
-from kit.training import checkpoint, players
+from kit.models.registry import MODELS
+from kit.training import checkpoint, train_state
 from kit.training.device import Device
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
@@ -25,8 +25,8 @@ CLASSES = ("Maltese_dog", "pug", "beagle")
 
 def save(folder: Path, model: str) -> Path:
     """A run of 16 px with random weights."""
-    recipe = ZOO[model].recipe.override(["width=4", "latent=8"])
-    state = players.build(recipe, size=16, channels=3, classes=3, seed=0, device=CPU)
+    recipe = MODELS[model].recipe.override(["width=4", "latent=8"])
+    state = train_state.build(recipe, size=16, channels=3, classes=3, seed=0, device=CPU)
     random = torch.Generator().manual_seed(0)
     for weight in state.ema.module.parameters():
         if weight.ndim > 1:  # as drawn for training they give but shades of grey

@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from kit.generation.folded import Doubling, fold
-from kit.models import dcgan, zoo
+from kit.models import dcgan, registry
 
 
 def generator(model: str, *, size: int, channels: int, settings: tuple[str, ...] = ()) -> nn.Module:
     """With batch norms that have seen something, in evaluation mode."""
-    recipe = zoo.get(model).override(["width=8", *settings])
+    recipe = registry.get(model).override(["width=8", *settings])
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        G, _ = zoo.build(recipe, size=size, channels=channels, classes=3)
+        G, _ = registry.build(recipe, size=size, channels=channels, classes=3)
         with torch.no_grad():
             for _ in range(5):
                 G(torch.randn(16, G.latent), torch.arange(16) % 3)

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from kit.competition import COMPETITIONS, Competition
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.generation.pack import Packed, encode, most_bytes, pack
 
 DOGS = COMPETITIONS["generative-dog-images"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.generation import pictures as room
 from kit.generation.pictures import picture_digest, picture_names, pixels_digest, read_pictures
 

@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from kit.competition import COMPETITIONS, Competition
-from kit.errors import KitError
-from kit.generation.check import check
+from kit.core.errors import KitError
+from kit.generation.generate import latents, resize, sample, to_uint8
 from kit.generation.pack import pack
-from kit.generation.sampling import latents, resize, sample, to_uint8
+from kit.generation.validate import check
 
 CPU = torch.device("cpu")
 
@@ -226,7 +226,7 @@ def test_it_draws_as_it_goes() -> None:
 
 
 def test_bfloat16_moves_a_pixel_by_little():
-    from kit.models.zoo import build, get
+    from kit.models.registry import build, get
 
     torch.manual_seed(0)
     generator, _ = build(get("dcgan").recipe.override(["width=16"]), size=32, channels=3, classes=0)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from kit.errors import KitError
-from kit.generation.sampling import sample
+from kit.core.errors import KitError
+from kit.generation.generate import sample
 from kit.generation.side_by_side import AT_ONCE, side_by_side
-from kit.models.zoo import build, get
+from kit.models.registry import build, get
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ def test_pictures_are_those_of_one_pass_after_the_other(row, precision, monkeypa
         )
 
     ahead = draw()
-    monkeypatch.setattr("kit.generation.sampling.side_by_side", map)
+    monkeypatch.setattr("kit.generation.generate.side_by_side", map)
     assert np.array_equal(ahead, draw())
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from kit.generation.standing import standing_statistics
-from kit.models import zoo
+from kit.generation.batch_norm_statistics import standing_statistics
+from kit.models import registry
 
 CPU = torch.device("cpu")
 
@@ -29,8 +29,8 @@ class Shifted(nn.Module):
 
 def build(name):
     torch.manual_seed(0)
-    recipe = zoo.get(name).recipe.override(["width=4", "latent=8"])
-    return zoo.build(recipe, size=16, channels=3, classes=3)[0]
+    recipe = registry.get(name).recipe.override(["width=4", "latent=8"])
+    return registry.build(recipe, size=16, channels=3, classes=3)[0]
 
 
 def same(a, b):
@@ -46,7 +46,7 @@ def test_the_statistics_are_those_of_the_samples():
     torch.testing.assert_close(cut.norm.running_var, torch.full((4,), 9 * 0.2911), atol=0.2, rtol=0)
 
 
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", registry.MODELS)
 def test_it_is_a_pure_function_on_a_copy(name):
     generator = build(name).train()
     before, state = copy.deepcopy(generator), torch.get_rng_state()

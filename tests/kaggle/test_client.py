@@ -16,21 +16,21 @@ import requests
 from kaggle_server import KEY, RULES, SIGNATURE, TOKEN, USER, Answer, Fault, Hang, KaggleServer, kaggle_server
 
 from kit.competition import COMPETITIONS, DEFAULT, get
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.client import Client, connect
 from kit.kaggle.credentials import look
 from kit.kaggle.download import fetch
 from kit.kaggle.failures import Subject, explain
-from kit.kaggle.patience import PATIENCE, Patience
+from kit.kaggle.patience import PATIENCE, RetryPolicy
 
 DOGS = get(DEFAULT)
 
 
-def first_page(patience: Patience) -> list[str]:
+def first_page(patience: RetryPolicy) -> list[str]:
     return [file.name for file in next(connect(patience=patience).competition_files(DOGS))]
 
 
-def test_a_listing_comes_in_pages_each_when_it_is_wanted(server: KaggleServer, patience: Patience) -> None:
+def test_a_listing_comes_in_pages_each_when_it_is_wanted(server: KaggleServer, patience: RetryPolicy) -> None:
     server.files = {f"{number}.csv": b"x" * number for number in range(45)}
     pages = connect(patience=patience).competition_files(DOGS)
     assert server.calls == []
@@ -52,7 +52,7 @@ def test_the_unmodified_client_gets_on_with_the_server(server: KaggleServer, hom
 @pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=lambda competition: competition.slug)
 @pytest.mark.parametrize("call", ["ListDataFiles", "DownloadDataFiles"])
 def test_rules_not_accepted(
-    shape: str, competition, call: str, server: KaggleServer, patience: Patience, home: Path
+    shape: str, competition, call: str, server: KaggleServer, patience: RetryPolicy, home: Path
 ) -> None:
     server.files = {"elsewhere/1.jpg": b"x"}
     server.page = 1
@@ -82,7 +82,7 @@ def test_rules_not_accepted(
     ],
 )
 def test_a_refusal_is_told_at_once(
-    answer: Answer, problem: str, remedy: str, server: KaggleServer, patience: Patience, waits: list[float]
+    answer: Answer, problem: str, remedy: str, server: KaggleServer, patience: RetryPolicy, waits: list[float]
 ) -> None:
     server.fail_always("ListDataFiles", answer)
     with pytest.raises(KitError) as caught:
@@ -95,7 +95,7 @@ def test_a_refusal_is_told_at_once(
 
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_failing_server_is_tried_again(
-    status: int, server: KaggleServer, patience: Patience, waits: list[float]
+    status: int, server: KaggleServer, patience: RetryPolicy, waits: list[float]
 ) -> None:
     server.fail("ListDataFiles", Answer(status, "Oops"), Answer(status, "Oops", shape="html"))
     said: list[str] = []
@@ -106,14 +106,14 @@ def test_a_failing_server_is_tried_again(
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_the_tries_are_bounded(status: int, server: KaggleServer, patience: Patience, waits: list[float]) -> None:
+def test_the_tries_are_bounded(status: int, server: KaggleServer, patience: RetryPolicy, waits: list[float]) -> None:
     server.fail_always("ListDataFiles", Answer(status, "Oops"))
     with pytest.raises(KitError, match="Oops"):
         first_page(patience)
     assert len(server.calls) == patience.tries == len(waits) + 1
 
 
-def test_429_waits_as_told(server: KaggleServer, patience: Patience, waits: list[float]) -> None:
+def test_429_waits_as_told(server: KaggleServer, patience: RetryPolicy, waits: list[float]) -> None:
     soon = email.utils.formatdate(time.time() + 100, usegmt=True)
     server.fail("ListDataFiles", *(Answer(429, "Slow", {"Retry-After": after}) for after in ("7", soon, "rubbish")))
     assert first_page(patience)
@@ -124,7 +124,7 @@ def test_429_waits_as_told(server: KaggleServer, patience: Patience, waits: list
 
 @pytest.mark.parametrize("call", ["ListDataFiles", "DownloadDataFile", "DownloadDataFiles", "IntrospectToken"])
 def test_a_server_that_hangs_is_left(
-    call: str, server: KaggleServer, patience: Patience, home: Path, monkeypatch: pytest.MonkeyPatch
+    call: str, server: KaggleServer, patience: RetryPolicy, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     server.fail_always(call, Hang())
@@ -142,7 +142,7 @@ def test_importing_the_client_does_not_hang_on_a_token(
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     server.fail_always("IntrospectToken", Hang())
     code = """
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.client import connect
 from kit.kaggle.patience import Patience
 try:
@@ -155,7 +155,7 @@ except KitError as error:
     assert server.calls == ["IntrospectToken"]
 
 
-def test_no_network(server: KaggleServer, patience: Patience, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network(server: KaggleServer, patience: RetryPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # a port on which nobody listens
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -190,7 +190,7 @@ def test_other_ways_of_having_no_network(server: KaggleServer) -> None:
 
 
 def test_credentials_set_after_the_client_was_imported_count(
-    server: KaggleServer, patience: Patience, home: Path, monkeypatch: pytest.MonkeyPatch
+    server: KaggleServer, patience: RetryPolicy, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first_page(patience)  # the class of the client has read the environment by now
     monkeypatch.delenv("KAGGLE_USERNAME")
@@ -201,14 +201,14 @@ def test_credentials_set_after_the_client_was_imported_count(
     assert first_page(patience)
 
 
-def test_the_environment_is_left_as_it_was(server: KaggleServer, patience: Patience) -> None:
+def test_the_environment_is_left_as_it_was(server: KaggleServer, patience: RetryPolicy) -> None:
     before = dict(os.environ)
     first_page(patience)
     assert dict(os.environ) == before
 
 
 def test_the_client_prints_nothing(
-    server: KaggleServer, patience: Patience, home: Path, capfd: pytest.CaptureFixture[str]
+    server: KaggleServer, patience: RetryPolicy, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (home / "kaggle-config").mkdir()
     (home / "kaggle-config" / "kaggle.json").write_text("{}")
@@ -222,7 +222,7 @@ EVERYTHING_GOES_WRONG = f"""
 import os, traceback
 from pathlib import Path
 from kit.competition import DEFAULT, get
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.download import fetch
 from kit.kaggle.patience import Patience
 patience = Patience(read=0.3, tries=2, sleep=lambda seconds: None)
@@ -272,7 +272,7 @@ def test_patience_by_default_is_bounded() -> None:
 
 
 def test_several_servers_one_after_the_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: Patience
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: RetryPolicy
 ) -> None:
     """Nothing of a client stays behind in the process."""
     for number in range(2):

@@ -14,11 +14,11 @@ import pytest
 from kaggle_server import TOKEN, USER, Answer, KaggleServer
 
 from kit.competition import DEFAULT, get
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.api import kaggle_api
 from kit.kaggle.client import connect
 from kit.kaggle.credentials import config_file, look
-from kit.kaggle.patience import Patience
+from kit.kaggle.patience import RetryPolicy
 
 Give = Callable[[Path, pytest.MonkeyPatch], None]
 
@@ -99,7 +99,7 @@ def test_the_way_that_look_names_is_the_one_that_the_client_sends(
     home: Path,
     nobody: KaggleServer,
     monkeypatch: pytest.MonkeyPatch,
-    patience: Patience,
+    patience: RetryPolicy,
 ) -> None:
     nobody.accepted = set(SENT)
     for give in (VARIABLES[variable], *itertools.compress(REST, given)):
@@ -119,7 +119,7 @@ def test_without_any_every_way_is_named_and_the_client_is_not_even_imported(home
 import sys
 from pathlib import Path
 from kit.competition import DEFAULT, get
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.download import fetch
 try:
     fetch("kaggle", get(DEFAULT), Path("data"))
@@ -191,7 +191,7 @@ def test_kaggle_json_is_where_the_client_looks(
 
 
 def test_a_token_of_any_length_is_no_path_and_is_not_shown(
-    home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, patience: Patience
+    home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, patience: RetryPolicy
 ) -> None:
     token = "a" * 5_000  # the client asks the system for a file of this name, which fails
     monkeypatch.setenv("KAGGLE_API_TOKEN", token)
@@ -210,7 +210,7 @@ def test_a_stale_token_that_hides_a_valid_key(
     home: Path,
     nobody: KaggleServer,
     monkeypatch: pytest.MonkeyPatch,
-    patience: Patience,
+    patience: RetryPolicy,
 ) -> None:
     give(home, monkeypatch)
     nobody.accepted = {f"Bearer {TOKEN}"}
@@ -234,7 +234,7 @@ def test_a_stale_token_that_hides_a_valid_key(
 
 
 def test_a_sign_in_that_has_ended(
-    home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, patience: Patience
+    home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, patience: RetryPolicy
 ) -> None:
     values = {"refresh_token": "refresh-token-0", "username": USER}
     _write(home / ".kaggle" / "credentials.json", json.dumps(values))

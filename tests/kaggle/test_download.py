@@ -15,9 +15,9 @@ import pytest
 from kaggle_server import KaggleServer, make_zip, noise
 
 from kit.competition import COMPETITIONS, DEFAULT, Competition, get
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.download import RECORD, fetch, folder_name
-from kit.kaggle.patience import Patience
+from kit.kaggle.patience import RetryPolicy
 
 DOGS = get(DEFAULT)
 EVERY_COMPETITION = pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=lambda record: record.slug)
@@ -39,7 +39,7 @@ def extracted(competition: Competition) -> dict[str, bytes]:
 
 @EVERY_COMPETITION
 def test_zips_that_are_listed_are_fetched_one_by_one(
-    competition: Competition, server: KaggleServer, patience: Patience, tmp_path: Path
+    competition: Competition, server: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     server.files = as_zips(competition) | {"sample_submission.csv": b"id"}
     paths = fetch("kaggle", competition, tmp_path / "out", patience=patience)
@@ -51,7 +51,7 @@ def test_zips_that_are_listed_are_fetched_one_by_one(
 
 @EVERY_COMPETITION
 def test_extracted_files_come_as_the_one_bundle(
-    competition: Competition, server: KaggleServer, patience: Patience, tmp_path: Path
+    competition: Competition, server: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     server.files = extracted(competition)
     paths = fetch("kaggle", competition, tmp_path, patience=patience)
@@ -80,7 +80,7 @@ def test_the_listing_is_read_as_far_as_needed(
     names: list[str] | None,
     listings: int,
     server: KaggleServer,
-    patience: Patience,
+    patience: RetryPolicy,
     tmp_path: Path,
 ) -> None:
     server.files = files
@@ -90,7 +90,7 @@ def test_the_listing_is_read_as_far_as_needed(
     assert len(server.calls) == listings + 2 * len(paths)
 
 
-def test_a_dataset(server: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_a_dataset(server: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
     paths = fetch("kaggle:someone/anime-faces", DOGS, tmp_path, patience=patience)
     assert contents(paths) == {"anime-faces.zip": server.datasets["someone/anime-faces"]}
     assert server.calls == ["DownloadDataset", "storage"]
@@ -102,7 +102,7 @@ def test_a_dataset(server: KaggleServer, patience: Patience, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "source", ["kaggle:", "kaggle:name", "kaggle:a/b/c", "kaggle:a/../b", "kaggle:a/b c", "Kaggle"]
 )
-def test_what_is_no_dataset(source: str, server: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_what_is_no_dataset(source: str, server: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
     with pytest.raises(KitError, match="OWNER/DATASET"):
         folder_name(source, DOGS)
     with pytest.raises(KitError, match="OWNER/DATASET"):
@@ -116,7 +116,7 @@ def test_each_source_has_a_folder_of_its_own() -> None:
     assert names == {*COMPETITIONS, "a-b", "a-c"}
 
 
-def test_the_record_states_bytes_and_sha256(server: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_the_record_states_bytes_and_sha256(server: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
     fetch("kaggle", DOGS, tmp_path, patience=patience)
     record = json.loads((tmp_path / RECORD).read_text())
     assert record["source"] == DEFAULT
@@ -126,7 +126,7 @@ def test_the_record_states_bytes_and_sha256(server: KaggleServer, patience: Pati
 
 
 def test_a_second_call_changes_nothing_and_asks_nothing(
-    server: KaggleServer, patience: Patience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: KaggleServer, patience: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = fetch("kaggle", DOGS, tmp_path, patience=patience)
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.iterdir() if path.is_file()}
@@ -154,7 +154,7 @@ def _flip(path: Path) -> None:
     ids=["gone", "shorter", "one bit", "same bytes"],
 )
 def test_only_what_is_damaged_is_fetched_again(
-    harm: Callable[[Path], object], again: bool, server: KaggleServer, patience: Patience, tmp_path: Path
+    harm: Callable[[Path], object], again: bool, server: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     fetch("kaggle", DOGS, tmp_path, patience=patience)
     server.seen.clear()
@@ -164,7 +164,9 @@ def test_only_what_is_damaged_is_fetched_again(
 
 
 @pytest.mark.parametrize("record", ["", "[]", '{"source": "generative-dog-images", "files": [], "complete": true}'])
-def test_a_damaged_record_counts_as_none(record: str, server: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_a_damaged_record_counts_as_none(
+    record: str, server: KaggleServer, patience: RetryPolicy, tmp_path: Path
+) -> None:
     fetch("kaggle", DOGS, tmp_path, patience=patience)
     (tmp_path / RECORD).write_text(record)
     assert contents(fetch("kaggle", DOGS, tmp_path, patience=patience)) == server.files
@@ -172,7 +174,7 @@ def test_a_damaged_record_counts_as_none(record: str, server: KaggleServer, pati
 
 
 def test_two_commands_do_not_fetch_into_one_folder(
-    server: KaggleServer, patience: Patience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: KaggleServer, patience: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[str] = []
 
@@ -188,14 +190,14 @@ def test_two_commands_do_not_fetch_into_one_folder(
 
 
 def test_another_source_in_the_same_folder_is_not_taken_for_this_one(
-    server: KaggleServer, patience: Patience, tmp_path: Path
+    server: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     fetch("kaggle", DOGS, tmp_path, patience=patience)
     paths = fetch("kaggle:someone/anime-faces", DOGS, tmp_path, patience=patience)
     assert [path.name for path in paths] == ["anime-faces.zip"]
 
 
-def test_progress_counts_the_bytes_of_all_files(server: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_progress_counts_the_bytes_of_all_files(server: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     said: list[str] = []
     fetch("kaggle", DOGS, tmp_path, patience=patience, progress=lambda *at: seen.append(at), say=said.append)
@@ -212,7 +214,7 @@ def _disk_with(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("bundle", [False, True])
 def test_a_disk_too_small_is_seen_before_a_byte_is_written(
-    bundle: bool, server: KaggleServer, patience: Patience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: bool, server: KaggleServer, patience: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if bundle:
         server.files = extracted(DOGS)
@@ -227,14 +229,14 @@ def test_a_disk_too_small_is_seen_before_a_byte_is_written(
 
 
 def test_a_disk_that_fills_up_leaves_what_came_and_no_more_is_needed(
-    server: KaggleServer, patience: Patience, tmp_path: Path
+    server: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     """The system refuses to let a file grow past a limit, as it does on a full disk."""
     code = f"""
 import resource, signal
 from pathlib import Path
 from kit.competition import get
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.download import fetch
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -253,7 +255,7 @@ except KitError as error:
 
 
 def test_a_second_call_does_not_read_the_files_to_know_them(
-    server: KaggleServer, patience: Patience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: KaggleServer, patience: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = fetch("kaggle", DOGS, tmp_path, patience=patience)
     monkeypatch.setattr("kit.kaggle.download.sha256", lambda path: pytest.fail(f"read {path}"))

@@ -14,20 +14,22 @@ import pytest
 from dog_files import LAYOUTS, clean_dogs
 from typer.testing import CliRunner
 
-from kit import pipeline, provenance
+import kit.run
+from kit import kernel_main
 from kit.cli import app
 from kit.competition import COMPETITIONS, DEFAULT
-from kit.errors import KitError
-from kit.generation.check import check
+from kit.core import provenance
+from kit.core.errors import KitError
 from kit.generation.pack import pack
-from kit.kaggle import inside, kernel, patience
+from kit.generation.validate import check
+from kit.kaggle import kernel, patience
 from kit.kaggle.spec import KERNELS, KernelSpec, find_spec, spec_text, write_spec
-from kit.runs import Run
+from kit.scoring import compute_score as scoring
 from kit.scoring import record as scores
-from kit.scoring import score as scoring
 from kit.scoring.estimate import Estimate
 from kit.submission.make import make_submission
 from kit.training import checkpoint
+from kit.training.run_folder import Run
 
 ROOT = Path(__file__).parents[2]
 DOGS = COMPETITIONS[DEFAULT]
@@ -192,9 +194,9 @@ class BrokenError(Exception):
 @pytest.fixture
 def session(mounts, tmp_path, monkeypatch):
     """One in this process, with time enough, and with features that nobody has to teach first."""
-    monkeypatch.setattr(inside, "FEATURES", "random")
+    monkeypatch.setattr(kernel_main, "FEATURES", "random")
     source = provenance.source_tree()
-    return inside.Session(
+    return kernel_main.Session(
         recipe=spec_text(tiny("dcgan", budget="8h")),
         slug="dcgan",
         tree=source.digest,
@@ -220,7 +222,7 @@ def training(monkeypatch, *, count=COUNT, error=None, zipped=True):
             raise error
         return run
 
-    monkeypatch.setattr(pipeline, "train", train)
+    monkeypatch.setattr(kit.run, "train", train)
 
 
 @pytest.mark.parametrize("error", [BrokenError("cosmic ray"), KitError("the disk is full"), MemoryError()])
@@ -301,7 +303,7 @@ def test_it_chooses_its_generator_without_foreign_weights(mounts, tmp_path):
     told = {"recipe": spec_text(tiny("biggan")), "slug": "biggan", "receipt": RECEIPT}
     about = {"tree": source.digest, "commit": source.commit, "dirty": source.dirty}
     folders = {"input": str(mounts), "working": str(tmp_path), "scratch": str(tmp_path / "scratch")}
-    job = inside.Session(**told, **about, **folders)._job(resume=False)
+    job = kernel_main.Session(**told, **about, **folders)._job(resume=False)
     assert job.scores
     assert (job.scores.features, job.scores.weights, job.scores.optional) == ("own", None, True)
 
@@ -337,7 +339,7 @@ def test_a_rescue_is_in_the_output_before_training_ends(session, monkeypatch):
         seen.append(report.ok and report.sha256 == record["result"]["sha256"] == made.sha256)
         return run
 
-    monkeypatch.setattr(pipeline, "train", train)
+    monkeypatch.setattr(kit.run, "train", train)
     assert session.main() == 0
     assert seen == [False, True, True, True]
     # Told to end: nothing but what there is.
@@ -346,7 +348,7 @@ def test_a_rescue_is_in_the_output_before_training_ends(session, monkeypatch):
 
 def test_a_kernel_of_another_kit_is_refused(mounts, tmp_path):
     with pytest.raises(KitError, match="is not the one this kernel carries"):
-        inside.Session(
+        kernel_main.Session(
             recipe=spec_text(KernelSpec(slug="dcgan", model="dcgan")),
             slug="dcgan",
             tree="0" * 64,

@@ -11,7 +11,7 @@ import pytest
 from dog_files import LAYOUTS, clean_dogs
 
 from kit.competition import COMPETITIONS, DEFAULT
-from kit.generation.check import check
+from kit.generation.validate import check
 from kit.kaggle import kernel
 from kit.kaggle.spec import KernelSpec
 

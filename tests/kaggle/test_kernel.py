@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from kit import provenance
 from kit.competition import COMPETITIONS
-from kit.errors import KitError
+from kit.core import provenance
+from kit.core.errors import KitError
 from kit.kaggle import bundle, kernel
 from kit.kaggle.kernel import OWNER_PLACEHOLDER, RECEIPT_PLACEHOLDER
 from kit.kaggle.spec import GPUS, KernelSpec, find_spec, parse_spec, read_spec, spec_text, write_spec
@@ -236,8 +236,8 @@ from kit.cli import app
 app({words}, standalone_mode=False)
 from kit.kaggle import kernel
 from kit.kaggle.spec import KernelSpec
-from kit.models.zoo import ZOO
-for name in ZOO:
+from kit.models.registry import MODELS
+for name in MODELS:
     kernel.require_known(KernelSpec(slug="any-of-them", model=name))
 print([module for module in {heavy} if module in sys.modules])
 """
@@ -285,8 +285,9 @@ def test_the_kit_itself_is_carried_whole_and_small(tmp_path):
 
 def test_a_kernel_carries_a_model_file(tmp_path):
     text = (
-        '"""It\'s a \\"model\\" of my own."""\nfrom kit.models.recipe import Recipe\nfrom kit.models.zoo import Row\n'
-        "ROW = Row(recipe=Recipe(model='mine', networks='dcgan', loss='hinge'), about='', paper='')\n"
+        '"""It\'s a \\"model\\" of my own."""\nfrom kit.models.recipe import Recipe\n'
+        "from kit.models.registry import ModelEntry\n"
+        "ENTRY = ModelEntry(recipe=Recipe(model='mine', networks='dcgan', loss='hinge'), about='', paper='')\n"
     )
     for notebook in (False, True):
         built = make(tmp_path, model="mine", source=text, notebook=notebook)
@@ -295,5 +296,5 @@ def test_a_kernel_carries_a_model_file(tmp_path):
         assert read.spec.source == text
     with pytest.raises(KitError, match="unknown setting 'widht'"):
         make(tmp_path, model="mine", source=text, settings=("widht=8",))
-    with pytest.raises(KitError, match="mine: sets no ROW"):
+    with pytest.raises(KitError, match="mine: sets no ENTRY"):
         make(tmp_path, model="mine", source="x = 1\n")

@@ -11,11 +11,11 @@ from kaggle_answers import Answer
 from kaggle_server import KEY, USER, Fault, Hang, KaggleServer, Lost
 from kernel_tools import SLUG, build_little
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle import pushes
 from kit.kaggle.client import connect
 from kit.kaggle.kernel import RECEIPT_PLACEHOLDER, Built, read_kernel
-from kit.kaggle.patience import Patience
+from kit.kaggle.patience import RetryPolicy
 from kit.kaggle.push import push
 from kit.kaggle.pushes import Push
 
@@ -25,12 +25,12 @@ def built(tmp_path: Path) -> Built:
     return build_little(tmp_path)
 
 
-def push_it(built: Built, patience: Patience, said: list[str] | None = None, *, again: bool = False) -> Push:
+def push_it(built: Built, patience: RetryPolicy, said: list[str] | None = None, *, again: bool = False) -> Push:
     say = [].append if said is None else said.append
     return push(connect(patience=patience), built, again=again, say=say)
 
 
-def test_what_is_pushed(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_what_is_pushed(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     pushed = push_it(built, clock)
     assert str(pushed.version) == f"{USER}/{SLUG}/1"
     sent = server.kernels.versions[SLUG][0].request
@@ -47,7 +47,7 @@ def test_what_is_pushed(server: KaggleServer, built: Built, clock: Patience) -> 
 
 
 def test_the_receipt_is_on_the_disk_before_anything_is_sent(
-    server: KaggleServer, built: Built, clock: Patience, monkeypatch: pytest.MonkeyPatch
+    server: KaggleServer, built: Built, clock: RetryPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Push] = []
 
@@ -60,7 +60,7 @@ def test_the_receipt_is_on_the_disk_before_anything_is_sent(
     assert [push.open for push in seen] == [True]
 
 
-def test_the_same_kernel_is_pushed_once(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_the_same_kernel_is_pushed_once(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     first = push_it(built, clock)
     said: list[str] = []
     assert push_it(built, clock, said) == first
@@ -74,13 +74,13 @@ def test_the_same_kernel_is_pushed_once(server: KaggleServer, built: Built, cloc
 
 @pytest.mark.parametrize(("status", "number"), [("RUNNING", 1), ("ERROR", 2), ("CANCEL_ACKNOWLEDGED", 2)])
 def test_a_failed_version_is_no_hindrance_and_a_running_one_goes_on(
-    status: str, number: int, server: KaggleServer, built: Built, clock: Patience
+    status: str, number: int, server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
     push_it(built, clock).update(status=status)
     assert push_it(built, clock).version.number == number
 
 
-def test_a_changed_kernel(server: KaggleServer, built: Built, clock: Patience, tmp_path: Path) -> None:
+def test_a_changed_kernel(server: KaggleServer, built: Built, clock: RetryPolicy, tmp_path: Path) -> None:
     first = push_it(built, clock)
     changed = build_little(tmp_path, seed=1)
     said: list[str] = []
@@ -92,7 +92,7 @@ def test_a_changed_kernel(server: KaggleServer, built: Built, clock: Patience, t
 
 @pytest.mark.parametrize("instead", [Hang(), Answer(500, "Oops"), Answer(502, "Bad gateway", shape="html")])
 def test_an_answer_that_gets_lost_is_read_back(
-    instead: Answer | Hang, server: KaggleServer, built: Built, clock: Patience
+    instead: Answer | Hang, server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
     server.fail("SaveKernel", Lost(instead))
     said: list[str] = []
@@ -103,7 +103,7 @@ def test_an_answer_that_gets_lost_is_read_back(
 
 
 def test_a_push_that_did_not_arrive_is_not_repeated_in_the_same_command(
-    server: KaggleServer, built: Built, clock: Patience
+    server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
     server.fail("SaveKernel", Answer(503, "Backend is sleeping"))
     with pytest.raises(KitError, match=r"503.*Backend is sleeping.*nothing was pushed"):
@@ -114,7 +114,7 @@ def test_a_push_that_did_not_arrive_is_not_repeated_in_the_same_command(
 
 
 def test_when_nothing_can_be_found_out_the_next_command_does(
-    server: KaggleServer, built: Built, clock: Patience
+    server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
     server.fail("SaveKernel", Lost(Answer(500, "Oops")))
     server.fail("GetKernel", *[Answer(500, "Oops")] * clock.tries)
@@ -125,7 +125,7 @@ def test_when_nothing_can_be_found_out_the_next_command_does(
 
 
 def test_a_busy_kaggle_has_done_nothing_and_is_asked_again(
-    server: KaggleServer, built: Built, clock: Patience, waits: list[float]
+    server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float]
 ) -> None:
     server.fail("SaveKernel", Answer(429, "Slow down", {"Retry-After": "7"}))
     assert push_it(built, clock).version.number == 1
@@ -134,7 +134,7 @@ def test_a_busy_kaggle_has_done_nothing_and_is_asked_again(
 
 
 def test_the_session_limit_is_waited_out(
-    server: KaggleServer, built: Built, clock: Patience, waits: list[float]
+    server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float]
 ) -> None:
     server.kernels.full = 3
     said: list[str] = []
@@ -146,7 +146,7 @@ def test_the_session_limit_is_waited_out(
 
 
 def test_an_answer_that_gets_lost_after_a_long_wait_is_given_its_time_too(
-    server: KaggleServer, built: Built, clock: Patience
+    server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
     server.kernels.full = 1
     server.fail("SaveKernel", None, Lost(Answer(500, "Oops")))
@@ -164,7 +164,7 @@ def test_an_answer_that_gets_lost_after_a_long_wait_is_given_its_time_too(
     ],
 )
 def test_an_error_in_band_is_told_in_kaggles_words(
-    words: str, step: str, server: KaggleServer, built: Built, clock: Patience
+    words: str, step: str, server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
     server.kernels.error = words
     with pytest.raises(KitError) as caught:
@@ -175,7 +175,7 @@ def test_an_error_in_band_is_told_in_kaggles_words(
     assert push_it(built, clock).version.number == 1
 
 
-def test_an_input_that_kaggle_does_not_know(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_an_input_that_kaggle_does_not_know(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     server.kernels.known = set()
     with pytest.raises(KitError) as caught:
         push_it(built, clock)
@@ -196,7 +196,7 @@ def test_an_input_that_kaggle_does_not_know(server: KaggleServer, built: Built, 
     ],
 )
 def test_a_refusal_is_told_and_is_no_push(
-    fault: Fault, words: str, server: KaggleServer, built: Built, clock: Patience
+    fault: Fault, words: str, server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
     server.fail("SaveKernel", fault)
     with pytest.raises(KitError, match=words):
@@ -206,7 +206,7 @@ def test_a_refusal_is_told_and_is_no_push(
     assert push_it(built, clock).version.number == 1
 
 
-def test_two_commands_at_once(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_two_commands_at_once(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     said: list[str] = []
 
     def meanwhile(seconds: float) -> None:
@@ -220,7 +220,7 @@ def test_two_commands_at_once(server: KaggleServer, built: Built, clock: Patienc
     assert len(server.kernels.versions[SLUG]) == 1
 
 
-def test_a_damaged_record_is_not_guessed_over(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_a_damaged_record_is_not_guessed_over(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     pushed = push_it(built, clock)
     (pushed.folder / "push.json").write_text("{")
     with pytest.raises(KitError, match="damaged"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kit.clock import Stopwatch
+from kit.core.clock import Stopwatch
 from kit.kaggle.log import Log
 from kit.kaggle.screen import TICK, KernelScreen
 

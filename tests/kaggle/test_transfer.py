@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from kaggle_server import Answer, Cut, Endless, Hang, Helping, KaggleServer, Slow, make_zip, noise
 
 from kit.competition import DEFAULT, get
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.download import fetch
-from kit.kaggle.patience import Patience
+from kit.kaggle.patience import RetryPolicy
 
 DATASET = "someone/faces"
 CHUNK = 65_536
@@ -31,7 +31,7 @@ def faces(server: KaggleServer) -> KaggleServer:
     return server
 
 
-def fetch_faces(folder: Path, patience: Patience, **options) -> bytes:
+def fetch_faces(folder: Path, patience: RetryPolicy, **options) -> bytes:
     (path,) = fetch(f"kaggle:{DATASET}", get(DEFAULT), folder, patience=patience, **options)
     return path.read_bytes()
 
@@ -45,7 +45,7 @@ UNFINISHED = {"faces.zip.part", "faces.zip.part.json"}
 
 
 def test_a_cut_is_resumed_in_the_same_call(
-    faces: KaggleServer, patience: Patience, waits: list[float], tmp_path: Path
+    faces: KaggleServer, patience: RetryPolicy, waits: list[float], tmp_path: Path
 ) -> None:
     faces.fail(
         "storage", Cut(200_000), None, Cut(100_000)
@@ -63,7 +63,7 @@ def test_a_cut_is_resumed_in_the_same_call(
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, len(CONTENT)), max_size=6), ranges=st.booleans(), validators=st.booleans())
 def test_wherever_it_is_cut_what_arrives_is_the_file(
-    cuts: list[int], ranges: bool, validators: bool, faces: KaggleServer, patience: Patience, tmp_path_factory
+    cuts: list[int], ranges: bool, validators: bool, faces: KaggleServer, patience: RetryPolicy, tmp_path_factory
 ) -> None:
     folder = tmp_path_factory.mktemp("cuts")
     faces.ranges, faces.validators = ranges, validators
@@ -73,7 +73,7 @@ def test_wherever_it_is_cut_what_arrives_is_the_file(
 
 
 def test_a_body_shorter_than_announced_is_noticed_and_kept_for_a_later_call(
-    faces: KaggleServer, patience: Patience, tmp_path: Path
+    faces: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     faces.ranges = False
     faces.fail_always("storage", Cut(300_000))
@@ -95,7 +95,7 @@ def test_a_body_shorter_than_announced_is_noticed_and_kept_for_a_later_call(
 
 @pytest.mark.parametrize("change", ["content", "length"])
 def test_what_came_of_another_version_is_dropped(
-    change: str, faces: KaggleServer, patience: Patience, tmp_path: Path
+    change: str, faces: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     faces.fail_always("storage", Cut(300_000))
     with pytest.raises(KitError):
@@ -109,7 +109,7 @@ def test_what_came_of_another_version_is_dropped(
 
 
 def test_a_version_that_changes_between_the_question_and_the_rest(
-    faces: KaggleServer, patience: Patience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    faces: KaggleServer, patience: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faces.fail("storage", Cut(300_000))
     newer = make_zip({"1.jpg": noise(2, 500_000)})
@@ -125,7 +125,7 @@ def test_a_version_that_changes_between_the_question_and_the_rest(
     assert [asked is None for asked in faces.ranges_asked()] == [True, True, False]
 
 
-def test_a_part_whose_label_is_lost_is_not_trusted(faces: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_a_part_whose_label_is_lost_is_not_trusted(faces: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
     (tmp_path / "faces.zip.part").write_bytes(b"something else")
     assert fetch_faces(tmp_path, patience) == CONTENT
     assert faces.ranges_asked() == [None]
@@ -133,7 +133,7 @@ def test_a_part_whose_label_is_lost_is_not_trusted(faces: KaggleServer, patience
 
 
 def test_a_part_that_is_longer_than_the_file_is_not_trusted(
-    faces: KaggleServer, patience: Patience, tmp_path: Path
+    faces: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     faces.fail_always("storage", Cut(300_000))
     with pytest.raises(KitError):
@@ -144,14 +144,14 @@ def test_a_part_that_is_longer_than_the_file_is_not_trusted(
     assert fetch_faces(tmp_path, patience) == CONTENT
 
 
-def test_a_rest_that_comes_in_helpings(faces: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_a_rest_that_comes_in_helpings(faces: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
     faces.fail("storage", Cut(200_000), *[None, Helping(150_000)] * 5)
     assert fetch_faces(tmp_path, patience) == CONTENT
     assert faces.calls.count("DownloadDataset") == 4
 
 
 def test_sizes_count_the_file_and_not_a_compressed_transfer(
-    faces: KaggleServer, patience: Patience, tmp_path: Path
+    faces: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     faces.compresses = True
     faces.datasets[DATASET] = make_zip({"1.jpg": b"dog" * 200_000})
@@ -160,7 +160,7 @@ def test_sizes_count_the_file_and_not_a_compressed_transfer(
 
 
 def test_a_part_that_is_complete_only_takes_its_name(
-    faces: KaggleServer, patience: Patience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    faces: KaggleServer, patience: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a power cut between the last byte and the rename."""
     with monkeypatch.context() as power:
@@ -178,7 +178,7 @@ def test_a_part_that_is_complete_only_takes_its_name(
     "fault", [Answer(416, "Range"), Answer(403, "Expired"), Answer(500, "Oops"), Answer(429, "Slow"), Hang(), Cut(0)]
 )
 def test_a_rest_that_is_refused_is_asked_for_again(
-    fault, faces: KaggleServer, patience: Patience, tmp_path: Path
+    fault, faces: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     faces.fail("storage", Cut(200_000), None, fault, None, fault)
     assert fetch_faces(tmp_path, replace(patience, read=0.8)) == CONTENT
@@ -186,7 +186,7 @@ def test_a_rest_that_is_refused_is_asked_for_again(
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_a_refusal_of_storage_is_told(status: int, faces: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_a_refusal_of_storage_is_told(status: int, faces: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
     faces.fail_always("storage", Answer(status, "Expired", shape="html"))
     with pytest.raises(KitError, match=rf"storage answers {status} for someone/faces \(Expired\)"):
         fetch_faces(tmp_path, patience)
@@ -206,7 +206,7 @@ def test_a_refusal_of_storage_is_told(status: int, faces: KaggleServer, patience
     ids=["no length, cut", "a page", "cut before it was stored", "its head is missing", "no entries", "nothing"],
 )
 def test_what_is_no_whole_zip_is_refused_and_removed(
-    content: bytes, fault, problem: str, faces: KaggleServer, patience: Patience, tmp_path: Path
+    content: bytes, fault, problem: str, faces: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     faces.datasets[DATASET] = content
     if fault:
@@ -216,14 +216,14 @@ def test_what_is_no_whole_zip_is_refused_and_removed(
     assert names(tmp_path) == set()
 
 
-def test_a_body_without_a_length(faces: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_a_body_without_a_length(faces: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
     faces.fail("storage", Endless())
     seen: list[tuple[int, int]] = []
     assert fetch_faces(tmp_path, patience, progress=lambda *at: seen.append(at)) == CONTENT
     assert seen[-1] == (len(CONTENT), 0)
 
 
-def test_a_slow_server_is_no_hanging_one(faces: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_a_slow_server_is_no_hanging_one(faces: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
     faces.fail("storage", Slow(piece=80_000, pause=0.2))
     start = time.monotonic()
     assert fetch_faces(tmp_path, replace(patience, read=1.0)) == CONTENT
@@ -231,7 +231,7 @@ def test_a_slow_server_is_no_hanging_one(faces: KaggleServer, patience: Patience
     assert faces.ranges_asked() == [None]
 
 
-def test_a_server_that_stops_in_the_middle(faces: KaggleServer, patience: Patience, tmp_path: Path) -> None:
+def test_a_server_that_stops_in_the_middle(faces: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
     faces.fail("storage", Slow(piece=200_000, pause=2.0))
     said: list[str] = []
     assert fetch_faces(tmp_path, replace(patience, read=0.5), say=said.append) == CONTENT
@@ -241,7 +241,7 @@ def test_a_server_that_stops_in_the_middle(faces: KaggleServer, patience: Patien
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("stop", ["SIGINT", "SIGKILL"])
 def test_an_interrupted_command_leaves_what_the_next_one_goes_on_with(
-    stop: str, faces: KaggleServer, patience: Patience, tmp_path: Path
+    stop: str, faces: KaggleServer, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     faces.fail("storage", Slow(piece=20_000, pause=0.2))
     code = (

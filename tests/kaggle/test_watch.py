@@ -14,11 +14,11 @@ from kaggle_desk import Run
 from kaggle_server import USER, Cut, Hang, KaggleServer
 from kernel_tools import SLUG, build_little
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.client import connect
 from kit.kaggle.kernel import Built
 from kit.kaggle.logs import Follower, kept_lines, lines
-from kit.kaggle.patience import Patience
+from kit.kaggle.patience import RetryPolicy
 from kit.kaggle.push import push
 from kit.kaggle.versions import Status, Version
 from kit.kaggle.watch import GRACE_S, End, watch
@@ -50,7 +50,7 @@ def screen() -> Screen:
     return Screen()
 
 
-def watch_it(built: Built, patience: Patience, screen: Screen, changes: list[Status] | None = None) -> End:
+def watch_it(built: Built, patience: RetryPolicy, screen: Screen, changes: list[Status] | None = None) -> End:
     client = connect(patience=patience)
     pushed = push(client, built, say=screen.said)
     tell = (lambda status: None) if changes is None else changes.append
@@ -58,7 +58,7 @@ def watch_it(built: Built, patience: Patience, screen: Screen, changes: list[Sta
 
 
 def test_from_the_queue_to_the_end(
-    server: KaggleServer, built: Built, clock: Patience, screen: Screen, waits: list[float]
+    server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen, waits: list[float]
 ) -> None:
     server.kernels.next_run = Run(states=["QUEUED"] * 3 + ["RUNNING"] * 12 + ["COMPLETE"])
     changes: list[Status] = []
@@ -74,7 +74,7 @@ def test_from_the_queue_to_the_end(
 
 
 def test_the_log_is_shown_once_and_in_order(
-    server: KaggleServer, built: Built, clock: Patience, screen: Screen
+    server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen
 ) -> None:
     log = ["it begins\n", "[10s] 64 pict", "ures  6/s  D 1.0\n", "40%\r80%\r100%\n", "the end"]
     shown = ["it begins", "[10s] 64 pictures  6/s  D 1.0", "40%", "80%", "100%", "the end"]
@@ -100,7 +100,7 @@ def test_a_log_in_either_form() -> None:
 
 
 def test_a_log_that_cannot_be_had_is_no_failure(
-    server: KaggleServer, built: Built, clock: Patience, screen: Screen
+    server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen
 ) -> None:
     server.fail_always("log", Answer(500, "Oops"))
     server.fail_always("ListKernelSessionOutput", Answer(500, "Oops"))
@@ -108,7 +108,7 @@ def test_a_log_that_cannot_be_had_is_no_failure(
     assert "no log: Kaggle answers 500" in screen.saids[-1]
 
 
-def test_a_follower_stops_when_it_is_closed(server: KaggleServer, built: Built, patience: Patience) -> None:
+def test_a_follower_stops_when_it_is_closed(server: KaggleServer, built: Built, patience: RetryPolicy) -> None:
     server.fail_always("log", Hang())
     shown: list[str] = []
     before = threading.active_count()
@@ -123,7 +123,7 @@ def test_a_follower_stops_when_it_is_closed(server: KaggleServer, built: Built, 
 
 
 def test_a_version_may_be_unknown_for_a_moment(
-    server: KaggleServer, built: Built, clock: Patience, screen: Screen
+    server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen
 ) -> None:
     server.kernels.hidden = 4  # each question about a number is followed by one without
     assert watch_it(built, clock, screen).ok
@@ -132,7 +132,7 @@ def test_a_version_may_be_unknown_for_a_moment(
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_but_not_for_long(
-    status: int, server: KaggleServer, built: Built, clock: Patience, screen: Screen, waits: list[float]
+    status: int, server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen, waits: list[float]
 ) -> None:
     server.fail_always("GetKernelSessionStatus", Answer(status, "Not found"))
     with pytest.raises(KitError, match="Not found"):
@@ -141,14 +141,14 @@ def test_but_not_for_long(
 
 
 def test_where_kaggle_takes_no_numbers_the_newest_is_asked_for(
-    server: KaggleServer, built: Built, clock: Patience, screen: Screen
+    server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen
 ) -> None:
     server.kernels.labels = False
     assert watch_it(built, clock, screen).ok
 
 
 def test_and_another_version_is_never_taken_for_it(
-    server: KaggleServer, built: Built, clock: Patience, screen: Screen
+    server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen
 ) -> None:
     server.kernels.labels = False
     client = connect(patience=clock)
@@ -159,7 +159,7 @@ def test_and_another_version_is_never_taken_for_it(
 
 
 def test_an_outage_is_waited_out(
-    server: KaggleServer, built: Built, clock: Patience, screen: Screen, waits: list[float]
+    server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen, waits: list[float]
 ) -> None:
     server.fail("GetKernelSessionStatus", None, None, *[Answer(502, "Bad gateway")] * 40)
     assert watch_it(built, clock, screen).ok
@@ -168,7 +168,7 @@ def test_an_outage_is_waited_out(
 
 
 def test_but_not_for_ever(
-    server: KaggleServer, built: Built, clock: Patience, screen: Screen, waits: list[float]
+    server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen, waits: list[float]
 ) -> None:
     server.fail_always("GetKernelSessionStatus", Answer(502, "Bad gateway"))
     with pytest.raises(KitError, match="Bad gateway"):
@@ -176,13 +176,13 @@ def test_but_not_for_ever(
     assert clock.outage <= sum(waits) < clock.outage + 120
 
 
-def test_a_server_that_hangs(server: KaggleServer, built: Built, clock: Patience, screen: Screen) -> None:
+def test_a_server_that_hangs(server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen) -> None:
     server.fail("GetKernelSessionStatus", *[Hang()] * 3)
     assert watch_it(built, dataclasses.replace(clock, read=0.3), screen).ok
 
 
 def test_credentials_that_end_meanwhile_are_told_at_once(
-    server: KaggleServer, built: Built, clock: Patience, screen: Screen, waits: list[float]
+    server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen, waits: list[float]
 ) -> None:
     server.fail("GetKernelSessionStatus", None, Answer(401, "Unauthenticated"))
     with pytest.raises(KitError, match="does not accept the key"):
@@ -191,7 +191,7 @@ def test_credentials_that_end_meanwhile_are_told_at_once(
 
 
 def test_there_is_a_deadline(
-    server: KaggleServer, built: Built, clock: Patience, screen: Screen, waits: list[float]
+    server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen, waits: list[float]
 ) -> None:
     server.kernels.next_run = Run(states=["RUNNING"])
     with pytest.raises(KitError, match=r"has not come to its end in 15h10m.*kit kernel run little-dogs. watches on"):
@@ -203,7 +203,7 @@ def test_there_is_a_deadline(
     ("state", "words"), [("ERROR", "failed: Kaggle says ERROR"), ("CANCEL_ACKNOWLEDGED", "ran out of its time")]
 )
 def test_a_bad_end_is_told_with_the_log(
-    state: str, words: str, server: KaggleServer, built: Built, clock: Patience, screen: Screen
+    state: str, words: str, server: KaggleServer, built: Built, clock: RetryPolicy, screen: Screen
 ) -> None:
     log = [f"line {number}\n" for number in range(100)]
     server.kernels.next_run = Run(states=[state], failure="Out of memory", log=log)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.models.recipe import settings
-from kit.models.zoo import ZOO, get
+from kit.models.registry import MODELS, get
 
 DCGAN = get("dcgan").recipe
 
@@ -72,7 +72,7 @@ def test_every_setting_says_what_it_is(name):
     assert 10 < len(about) < 90
 
 
-@pytest.mark.parametrize("row", ZOO.values(), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", MODELS.values(), ids=lambda row: row.name)
 def test_a_row_refuses_what_its_networks_do_not_have(row):
     for name in settings():
         text = [f"{name}={getattr(row.recipe, name)}"]

@@ -7,27 +7,27 @@ from itertools import pairwise
 import pytest
 import torch
 
-from kit.errors import KitError
-from kit.models import describe, zoo
+from kit.core.errors import KitError
+from kit.models import describe, registry
 from kit.models.layers import SelfAttention
 from kit.models.sizes import split_size
 
 SIZES = [16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256]
 
 
-DENSE = [name for name, row in zoo.ZOO.items() if row.recipe.networks == "mlp"]
+DENSE = [name for name, row in registry.MODELS.items() if row.recipe.networks == "mlp"]
 
 
 def parameters(network):
     return sum(p.numel() for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", registry.MODELS)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", SIZES)
 def test_networks_take_and_give_pictures_of_every_size(name, size, channels):
-    recipe = zoo.get(name).recipe.override(["width=2", "latent=8"])
-    G, D = zoo.build(recipe, size=size, channels=channels, classes=2)
+    recipe = registry.get(name).recipe.override(["width=2", "latent=8"])
+    G, D = registry.build(recipe, size=size, channels=channels, classes=2)
     y = torch.tensor([0, 1])
     pictures = G(torch.randn(2, recipe.latent), y)
     assert pictures.shape == (2, channels, size, size)
@@ -39,15 +39,15 @@ def test_networks_take_and_give_pictures_of_every_size(name, size, channels):
 @pytest.mark.parametrize("name", DENSE)
 @pytest.mark.parametrize("size", [1, 17, 30])
 def test_dense_networks_take_any_size(name, size):
-    G, D = zoo.build(zoo.get(name).recipe.override(["width=2"]), size=size, channels=3, classes=2)
+    G, D = registry.build(registry.get(name).recipe.override(["width=2"]), size=size, channels=3, classes=2)
     y = torch.tensor([0, 1])
     assert D(G(torch.randn(2, 100), y), y).shape == (2,)
 
 
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", registry.MODELS)
 def test_labels_matter_to_both_networks_of_a_conditional_row_alone(name):
-    recipe = zoo.get(name).recipe.override(["width=4"])
-    G, D = (network.eval() for network in zoo.build(recipe, size=16, channels=1, classes=3))
+    recipe = registry.get(name).recipe.override(["width=4"])
+    G, D = (network.eval() for network in registry.build(recipe, size=16, channels=1, classes=3))
     with torch.no_grad():
         for parameter in (*G.parameters(), *D.parameters()):
             parameter += 0.1 * torch.randn_like(parameter)  # some are 0 at first
@@ -57,32 +57,32 @@ def test_labels_matter_to_both_networks_of_a_conditional_row_alone(name):
     assert torch.equal(D(x, zero), D(x, two)) != recipe.conditional
 
 
-@pytest.mark.parametrize("name", [name for name, row in zoo.ZOO.items() if row.recipe.conditional])
+@pytest.mark.parametrize("name", [name for name, row in registry.MODELS.items() if row.recipe.conditional])
 def test_a_set_without_classes_gets_the_row_to_take(name):
-    row = zoo.get(name)
+    row = registry.get(name)
     with pytest.raises(KitError, match=f"{name} .*--model {row.plain}$"):
-        zoo.build(row.recipe, size=16, channels=3, classes=0)
-    assert not zoo.get(row.plain).recipe.conditional
-    G, _ = zoo.build(row.recipe.override(["conditional=no", "width=4"]), size=16, channels=3, classes=0)
+        registry.build(row.recipe, size=16, channels=3, classes=0)
+    assert not registry.get(row.plain).recipe.conditional
+    G, _ = registry.build(row.recipe.override(["conditional=no", "width=4"]), size=16, channels=3, classes=0)
     assert G.classes == 0
 
 
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", registry.MODELS)
 def test_a_row_is_one_that_the_command_line_could_have_set(name):
-    row = zoo.get(name)
+    row = registry.get(name)
     assert row.override([f"{key}={getattr(row.recipe, key)}" for key in row.settings()]) == row.recipe
 
 
 def test_dcgan_has_the_parameters_of_pytorchs_tutorial():
     # The tutorial's networks (nz=100, ngf=ndf=64, nc=3) print 3,576,704 and 2,765,568.
-    G, D = zoo.build(zoo.get("dcgan").recipe, size=64, channels=3, classes=0)
+    G, D = registry.build(registry.get("dcgan").recipe, size=64, channels=3, classes=0)
     assert parameters(G) == 3_576_704
     assert parameters(D) == 2_765_568
 
 
 def test_dcgan_of_width_128_has_the_papers_channels():
     # Radford et al. 2016, figure 1: 1024, 512, 256, 128 channels from 4×4 to 32×32.
-    G, _ = zoo.build(zoo.get("dcgan").recipe.override(["width=128"]), size=64, channels=3, classes=0)
+    G, _ = registry.build(registry.get("dcgan").recipe.override(["width=128"]), size=64, channels=3, classes=0)
     shapes = [layer.out_channels for layer in G.modules() if isinstance(layer, torch.nn.ConvTranspose2d)]
     assert shapes == [1024, 512, 256, 128, 3]
 
@@ -90,7 +90,7 @@ def test_dcgan_of_width_128_has_the_papers_channels():
 def test_sn_dcgan_has_the_layers_of_the_papers_table_3():
     # Miyato et al. 2018, table 3, for 32×32: kernel side, channels in, channels out.
     convolutions = [(3, 3, 64), (4, 64, 64), (3, 64, 128), (4, 128, 128), (3, 128, 256), (4, 256, 256), (3, 256, 512)]
-    G, D = zoo.build(zoo.get("sn-dcgan").recipe, size=32, channels=3, classes=0)
+    G, D = registry.build(registry.get("sn-dcgan").recipe, size=32, channels=3, classes=0)
     critic = sum(side**2 * i * o + o for side, i, o in convolutions) + 4 * 4 * 512 + 1
     assert parameters(D) == critic
     deconvolutions = sum(4**2 * i * o + 2 * o for i, o in [(512, 256), (256, 128), (128, 64)])  # with batch norm
@@ -99,7 +99,7 @@ def test_sn_dcgan_has_the_layers_of_the_papers_table_3():
 
 def test_gan_has_the_parameters_of_its_stated_layers():
     # Three hidden layers of 256, 512, 1024 units, batch norm in G; this variant is the kit's own.
-    G, D = zoo.build(zoo.get("gan").recipe, size=28, channels=1, classes=0)
+    G, D = registry.build(registry.get("gan").recipe, size=28, channels=1, classes=0)
     units = [100, 256, 512, 1024]
     hidden = sum((i + 1) * o + 2 * o for i, o in pairwise(units))
     assert parameters(G) == hidden + (1024 + 1) * 784
@@ -117,9 +117,9 @@ def test_gan_has_the_parameters_of_its_stated_layers():
 )
 def test_residual_networks_have_the_parameters_of_biggans_table_1(name, width, latent, millions):
     # Brock et al. 2019, table 1: both networks for ImageNet at 128×128, attention at 64; the shared vectors left out.
-    recipe = zoo.get(name).recipe.override([f"width={width}", f"latent={latent}", "attention=64"])
+    recipe = registry.get(name).recipe.override([f"width={width}", f"latent={latent}", "attention=64"])
     with torch.device("meta"):
-        G, D = zoo.build(recipe, size=128, channels=3, classes=1000)
+        G, D = registry.build(recipe, size=128, channels=3, classes=1000)
     shared = 1000 * 128 if name == "biggan" else 0
     assert f"{(parameters(G) + parameters(D) - shared) / 1e6:.1f}" == millions
 
@@ -127,7 +127,7 @@ def test_residual_networks_have_the_parameters_of_biggans_table_1(name, width, l
 def test_r3gan_of_width_96_has_the_parameters_of_its_authors_networks():
     # Counted in the authors' code with the settings they publish for FFHQ at 256×256.
     with torch.device("meta"):
-        G, D = zoo.build(zoo.get("r3gan").recipe.override(["width=96"]), size=256, channels=3, classes=0)
+        G, D = registry.build(registry.get("r3gan").recipe.override(["width=96"]), size=256, channels=3, classes=0)
     assert (parameters(G), parameters(D)) == (23_057_952, 23_009_568)
 
 
@@ -136,8 +136,8 @@ def test_r3gan_of_width_96_has_the_parameters_of_its_authors_networks():
     ("size", "limit", "side"), [(64, 32, 32), (64, 16, 16), (128, 64, 64), (16, 32, 8), (96, 32, 24), (64, 0, 0)]
 )
 def test_attention_stands_where_it_is_asked_for(name, size, limit, side):
-    recipe = zoo.get(name).recipe.override(["width=2", "latent=8", f"attention={limit}"])
-    G, D = zoo.build(recipe, size=size, channels=3, classes=2)
+    recipe = registry.get(name).recipe.override(["width=2", "latent=8", f"attention={limit}"])
+    G, D = registry.build(recipe, size=size, channels=3, classes=2)
     seen = []
     for network in (G, D):
         for module in network.modules():
@@ -150,7 +150,7 @@ def test_attention_stands_where_it_is_asked_for(name, size, limit, side):
 
 def test_a_latent_too_short_to_be_shared_is_named():
     with pytest.raises(KitError, match="latent=4 is too short to be shared by 5 layers"):
-        zoo.build(zoo.get("biggan").recipe.override(["latent=4"]), size=64, channels=3, classes=2)
+        registry.build(registry.get("biggan").recipe.override(["latent=4"]), size=64, channels=3, classes=2)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -168,15 +168,15 @@ def test_other_sizes_are_refused_with_the_ones_there_are(size):
 
 def test_a_mistyped_model_gets_its_match():
     with pytest.raises(KitError, match=r"'dcgn'.*'dcgan'"):
-        zoo.get("dcgn")
+        registry.get("dcgn")
 
 
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", registry.MODELS)
 def test_every_row_is_described_with_all_its_settings(name):
     facts, settings = describe.model(name)
     assert facts["paper"]
-    recipe = zoo.get(name).recipe
+    recipe = registry.get(name).recipe
     assert facts["conditional"] == recipe.conditional
-    assert {row["setting"] for row in settings} == set(zoo.get(name).settings())
+    assert {row["setting"] for row in settings} == set(registry.get(name).settings())
     assert all(row["range"] for row in settings)
     assert {row["setting"]: row["default"] for row in settings}.items() <= vars(recipe).items()

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit.data.contact import mosaic
-from kit.files import write_json
-from kit.models.zoo import ZOO
+from kit.core.files import write_json
+from kit.data.grid import mosaic
+from kit.models.registry import MODELS
 from kit.scoring.record import Against, Score, save
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
@@ -71,7 +71,7 @@ def write_run(
         "state": state,
         "why": why,
         "signal": None,
-        "recipe": {**ZOO[model].recipe.__dict__, **(recipe or {})},
+        "recipe": {**MODELS[model].recipe.__dict__, **(recipe or {})},
         "seed": seed,
         "images": None if budget_s else 100 * ticks,
         "count": 256,

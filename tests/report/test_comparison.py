@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.report.comparison import differences, write_comparison
-from kit.report.facts import read
+from kit.report.run_data import read
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.report.curves import PLOTS, POINTS, Line, Plot, chart, compact, nice, thinned, time_labels
-from kit.report.facts import Ticks
+from kit.report.charts import PLOTS, POINTS, Line, Plot, chart, compact, nice, thinned, time_labels
+from kit.report.run_data import Ticks
 
 PLOT = Plot(key="loss", title="Loss", unit="mean", lines=(Line("a", "A", "d"),), digits=3)
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.models.recipe import Recipe
-from kit.models.zoo import ZOO
+from kit.models.registry import MODELS
 from kit.report.command import recipe, replay_commands, train_command
-from kit.report.facts import read
+from kit.report.run_data import read
 from kit.report.timeline import rate, timeline
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
@@ -152,9 +152,9 @@ def test_no_run_is_a_one_line_error(tmp_path):
         read(tmp_path, now=NOW)
 
 
-@pytest.mark.parametrize("model", sorted(ZOO))
+@pytest.mark.parametrize("model", sorted(MODELS))
 def test_the_command_rebuilds_the_recipe(make_run, tmp_path, model):
-    row = ZOO[model]
+    row = MODELS[model]
     changed = {"batch": 48, "lr_g": 1e-5, "flip": not row.recipe.flip, "schedule": "cosine"}
     words = shlex.split(train_command(read(make_run(tmp_path / "run", ticks=1, model=model, recipe=changed), now=NOW)))
     settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
@@ -171,7 +171,7 @@ def test_the_command_quotes_what_a_shell_would_take_apart(make_run, tmp_path):
 def test_settings_beside_their_defaults(make_run, tmp_path):
     facts = read(make_run(tmp_path / "run", ticks=1, recipe={"width": 16}), now=NOW)
     changed = [(s.key, s.value, s.default) for s in recipe(facts) if s.changed]
-    assert changed == [("width", "16", str(ZOO["dcgan"].recipe.width))]
+    assert changed == [("width", "16", str(MODELS["dcgan"].recipe.width))]
 
 
 def test_a_model_from_elsewhere_has_settings_and_no_defaults(make_run, tmp_path):
@@ -182,7 +182,7 @@ def test_a_model_from_elsewhere_has_settings_and_no_defaults(make_run, tmp_path)
 
 
 def test_a_model_file_is_named_and_shown_by_its_digest(make_run, tmp_path):
-    text = "ROW = ...\n# the rest of the file\n"
+    text = "ENTRY = ...\n# the rest of the file\n"
     facts = read(make_run(tmp_path / "run", ticks=1, recipe={"source": text}), now=NOW)
     (source,) = (s.value for s in recipe(facts) if s.key == "source")
     assert source == f"a file with digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"

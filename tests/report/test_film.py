@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.report import pictures
 from kit.report.pictures import FRAMES, evenly, film, grids
 
@@ -61,7 +61,7 @@ def test_a_long_run_has_no_longer_film(make_run, tmp_path):
 
 
 def test_the_gif_of_many_large_grids_is_reduced(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("kit.generation.film.GIF_PIXELS", 2_000)
+    monkeypatch.setattr("kit.generation.video.GIF_PIXELS", 2_000)
     run = make_run(tmp_path / "run", ticks=4)
     frames = gif_frames(film(run).gif)
     assert 1_500 < sum(frame.shape[0] * frame.shape[1] for frame in frames) <= 2_300

@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kit import pipeline
-from kit.clock import Stopwatch
 from kit.competition import COMPETITIONS
-from kit.data.contact import mosaic
-from kit.data.packed import load
-from kit.errors import KitError
+from kit.core.clock import Stopwatch
+from kit.core.errors import KitError
+from kit.data.grid import mosaic
+from kit.data.prepared_set import load
 from kit.generation.export import sample_run
 from kit.generation.pack import pack
-from kit.models import zoo
+from kit.models import registry
 from kit.report import gallery, nearest
-from kit.report.facts import read
 from kit.report.page import write_report
+from kit.report.run_data import read
 
 
 class Silent:
@@ -39,9 +38,9 @@ def runs(make_set, tmp_path_factory):
     prepared = make_set(folder / "set", n=16, size=64)
 
     def run(model):
-        recipe = zoo.get(model).override(["width=4", "batch=4", "latent=8"])
-        job = pipeline.Job(recipe=recipe, data=prepared.path, out=folder / model, images=4, count=8)
-        return pipeline.train(job, clock=Stopwatch(), listener=Silent()).path
+        recipe = registry.get(model).override(["width=4", "batch=4", "latent=8"])
+        job = run.RunConfig(recipe=recipe, data=prepared.path, out=folder / model, images=4, count=8)
+        return run.train(job, clock=Stopwatch(), listener=Silent()).path
 
     return {model: run(model) for model in ("cdcgan", "dcgan")}
 

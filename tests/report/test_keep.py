@@ -6,19 +6,19 @@ import json
 
 import pytest
 
-from kit.report import keep
-from kit.report.keep import PAGE_S, SPARE_S
+from kit.report import artifacts
+from kit.report.artifacts import PAGE_S, SPARE_S
 
 
 @pytest.fixture
 def slow(monkeypatch):
     """A machine on which a frame of the GIF takes a tenth of a second, so that times can be reckoned."""
-    monkeypatch.setattr(keep, "_frame_seconds", lambda grid: 0.1)
+    monkeypatch.setattr(artifacts, "_frame_seconds", lambda grid: 0.1)
 
 
 def kept(run, *, left_s=None, stop=lambda: False):
     said = []
-    keep.keep(run, left_s=left_s, told_to_stop=stop, tell=said.append)
+    artifacts.keep(run, left_s=left_s, told_to_stop=stop, tell=said.append)
     return {path.name for path in run.iterdir()} & {"film.gif", "film.mp4", "report.html"}, said
 
 
@@ -37,7 +37,7 @@ def test_with_all_the_time_there_are_films_and_a_page(make_run, tmp_path):
 
 
 def test_without_an_encoder_there_is_a_gif_and_a_word_about_it(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(keep, "has_encoder", lambda: False)
+    monkeypatch.setattr(artifacts, "has_encoder", lambda: False)
     monkeypatch.setattr("kit.report.pictures.has_encoder", lambda: False)
     files, said = kept(make_run(tmp_path / "run", ticks=4))
     assert files == {"film.gif", "report.html"}
@@ -48,7 +48,7 @@ def test_without_an_encoder_there_is_a_gif_and_a_word_about_it(make_run, tmp_pat
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize(("film_s", "expected"), [(4.3, 6), (15.0, 13), (0.9, None)])
 def test_the_film_is_as_long_as_there_is_time_for(make_run, tmp_path, monkeypatch, film_s, expected):
-    monkeypatch.setattr(keep, "has_encoder", lambda: True)
+    monkeypatch.setattr(artifacts, "has_encoder", lambda: True)
     run = make_run(tmp_path / "run", ticks=12)
     page_s = PAGE_S + 13 * 1.5 * 0.1
     files, said = kept(run, left_s=SPARE_S + page_s + film_s)
@@ -93,17 +93,17 @@ def test_a_run_without_grids_has_a_page_alone(make_run, tmp_path):
 @pytest.mark.parametrize(("frames", "filmed", "shown"), [(80, 80, 80), (200, 200, 120), (900, 300, 120)])
 @pytest.mark.parametrize("encoder", [True, False])
 def test_what_is_needed_is_what_a_whole_film_and_page_get(monkeypatch, frames, filmed, shown, encoder):
-    monkeypatch.setattr(keep, "has_encoder", lambda: encoder)
+    monkeypatch.setattr(artifacts, "has_encoder", lambda: encoder)
     each = 1.5 * 0.1  # a frame, and the margin
     expected = PAGE_S + shown * each + filmed * each * (4.5 if encoder else 1)
-    assert keep.needed((526, 526), frames=frames) == pytest.approx(expected)
+    assert artifacts.needed((526, 526), frames=frames) == pytest.approx(expected)
 
 
 @pytest.mark.usefixtures("slow")
 def test_with_what_is_needed_the_film_is_whole(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(keep, "has_encoder", lambda: True)
+    monkeypatch.setattr(artifacts, "has_encoder", lambda: True)
     run = make_run(tmp_path / "run", ticks=12)
-    files, said = kept(run, left_s=SPARE_S + keep.needed((34, 34), frames=13) + 0.5)
+    files, said = kept(run, left_s=SPARE_S + artifacts.needed((34, 34), frames=13) + 0.5)
     assert "report.html" in files
     assert said in ([], ['film.gif alone: for film.mp4, `pip install "kit[video]"`'])
     assert frames(run) == 13
@@ -112,7 +112,7 @@ def test_with_what_is_needed_the_film_is_whole(make_run, tmp_path, monkeypatch):
 def test_the_page_knows_what_the_end_was_spent_on(make_run, tmp_path):
     from datetime import UTC, datetime
 
-    from kit.report.facts import read
+    from kit.report.run_data import read
     from kit.report.timeline import timeline
 
     run = make_run(tmp_path / "run", ticks=12)

@@ -291,8 +291,8 @@ def test_scores_taken_on_the_way_are_curves_with_their_threshold(make_run, make_
 
 
 def test_what_training_writes_is_what_the_page_reads(make_set, tmp_path):
-    from kit import pipeline
-    from kit.clock import Stopwatch
+    import kit.run
+    from kit.core.clock import Stopwatch
     from kit.report.pictures import film
 
     class Silent:
@@ -301,12 +301,12 @@ def test_what_training_writes_is_what_the_page_reads(make_set, tmp_path):
         def happened(self, text): ...
         def finishing(self, stage, done, total): ...
 
-    from kit.models import zoo
+    from kit.models import registry
 
     prepared = make_set(tmp_path / "set", n=16, size=16)
-    small = zoo.get("dcgan").override(["width=4", "batch=4"])
-    job = pipeline.Job(recipe=small, data=prepared.path, out=tmp_path / "run", images=16, count=4)
-    run = pipeline.train(job, clock=Stopwatch(), listener=Silent()).path
+    small = registry.get("dcgan").override(["width=4", "batch=4"])
+    job = kit.run.RunConfig(recipe=small, data=prepared.path, out=tmp_path / "run", images=16, count=4)
+    run = kit.run.train(job, clock=Stopwatch(), listener=Silent()).path
     assert film(run).frames == len(grids(run)) >= 2
     page = read_page(write_report(run))
     assert "All pictures were seen. It ended after 16 pictures." in page.text

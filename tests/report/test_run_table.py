@@ -12,9 +12,9 @@ import pytest
 
 from kit.commands.looking import report as kit_report
 from kit.commands.looking import runs as kit_runs
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.report.comparison import write_comparison
-from kit.report.facts import read
+from kit.report.run_data import read
 from kit.report.table import COLUMNS, STALE, rankings, sections
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)

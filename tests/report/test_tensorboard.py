@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from kit import pipeline
-from kit.clock import Stopwatch
-from kit.errors import KitError
-from kit.models import zoo
+import kit.run
+from kit.core.clock import Stopwatch
+from kit.core.errors import KitError
+from kit.models import registry
 from kit.report import tensorboard
 from kit.report.pictures import grids
 from kit.report.tensorboard import EventFiles
@@ -17,7 +17,7 @@ from kit.report.tensorboard import EventFiles
 pytest.importorskip("tensorboard", reason="TensorBoard is not installed: pip install kit[tensorboard]")
 
 
-class Listener:
+class Callback:
     def __init__(self):
         self.heard = []
 
@@ -38,16 +38,16 @@ def test_every_number_and_every_grid_of_a_run_is_there(make_set, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     prepared = make_set(tmp_path / "set", n=16, size=16)
-    job = pipeline.Job(
-        recipe=zoo.get("dcgan").override(["width=4", "batch=4"]),
+    job = kit.run.RunConfig(
+        recipe=registry.get("dcgan").override(["width=4", "batch=4"]),
         data=prepared.path,
         out=tmp_path / "run",
         images=16,
         count=4,
     )
-    listener = Listener()
+    listener = Callback()
     with EventFiles(job.out, listener) as files:
-        run = pipeline.train(job, clock=Stopwatch(), listener=files)
+        run = kit.run.train(job, clock=Stopwatch(), listener=files)
     assert {"planned", "ticked", "finishing"} <= set(listener.heard)
     found = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"images": 0})
     found.Reload()
@@ -63,7 +63,7 @@ def test_a_number_that_is_none_is_no_event(make_run, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = make_run(tmp_path / "run", ticks=1)
-    with EventFiles(run, Listener()) as files:
+    with EventFiles(run, Callback()) as files:
         files.planned(json.loads((run / "run.json").read_text()) | {"pictures": 0})
         files.ticked({"pictures": 100, "loss_d": float("nan"), "loss_g": 1.0, "alarms": ["all alike"]})
     found = EventAccumulator(str(run / "tensorboard"))

@@ -11,8 +11,8 @@ import scipy.linalg
 from scoring_helpers import draw, small_features
 
 from kit.data.dataset import PreparedSet
-from kit.scoring import by_the_scorer, frechet
-from kit.scoring.score import comparable, score
+from kit.scoring import frechet, sqrtm_reference
+from kit.scoring.compute_score import comparable, score
 
 
 def gaussians(count: int, dim: int) -> list[np.ndarray]:
@@ -23,7 +23,7 @@ def gaussians(count: int, dim: int) -> list[np.ndarray]:
 
 def test_at_full_rank_both_ways_agree() -> None:
     given = gaussians(400, 12)
-    assert by_the_scorer.frechet_distance(*given) == pytest.approx(frechet.frechet_distance(*given), rel=1e-9)
+    assert sqrtm_reference.frechet_distance(*given) == pytest.approx(frechet.frechet_distance(*given), rel=1e-9)
 
 
 def test_a_root_that_is_not_finite_is_taken_again_with_larger_diagonals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,7 @@ def test_a_root_that_is_not_finite_is_taken_again_with_larger_diagonals(monkeypa
 
     root = scipy.linalg.sqrtm
     monkeypatch.setattr(scipy.linalg, "sqrtm", fails_once)
-    found = by_the_scorer.frechet_distance(*given)
+    found = sqrtm_reference.frechet_distance(*given)
     wider = given[1] + 1e-6 * np.eye(4), given[3] + 1e-6 * np.eye(4)
     np.testing.assert_allclose(asked[1], wider[0] @ wider[1])
     apart = given[0] - given[2]
@@ -51,15 +51,15 @@ def test_a_small_imaginary_part_is_dropped_and_a_large_one_refused(
     given = [np.zeros(2), np.eye(2), np.zeros(2), np.eye(2)]
     monkeypatch.setattr(scipy.linalg, "sqrtm", lambda matrix: np.eye(2) * (1 + 1j * imaginary))
     if fine:
-        assert by_the_scorer.frechet_distance(*given) == 0
+        assert sqrtm_reference.frechet_distance(*given) == 0
     else:
         with pytest.raises(ValueError, match="imaginary part"):
-            by_the_scorer.frechet_distance(*given)
+            sqrtm_reference.frechet_distance(*given)
 
 
 def test_shapes() -> None:
     with pytest.raises(ValueError, match="do not belong together"):
-        by_the_scorer.frechet_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3))
+        sqrtm_reference.frechet_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3))
 
 
 def test_a_score_says_which_way_it_went(make_set: Callable[..., PreparedSet], make_zip: Callable[..., Path]) -> None:

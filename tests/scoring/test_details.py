@@ -12,15 +12,15 @@ import pytest
 import scipy.linalg
 from scoring_helpers import draw, small_features
 
+from kit.core.errors import KitError
 from kit.data.dataset import PreparedSet
-from kit.errors import KitError
+from kit.scoring.compute_score import Score, score
 from kit.scoring.details import details
 from kit.scoring.frechet import Gaussian, frechet_distance, gaussian
 from kit.scoring.interval import Jackknife, _without, fid_infinity, fid_interval
 from kit.scoring.kid import kid
-from kit.scoring.manifold import manifold
 from kit.scoring.memorization import memorization_distance, nearest_distances
-from kit.scoring.score import Score, score
+from kit.scoring.prdc import manifold
 
 Features = np.ndarray
 
@@ -79,7 +79,7 @@ def by_hand(fake: Features, real: Features) -> tuple[float, float, float, float]
 
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.8, 1.0), (0.0, 0.3), (0.0, 3.0), (9.0, 1.0)])
 def test_shares_are_as_defined(shift: float, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kit.scoring.manifold.CHUNK", 16)
+    monkeypatch.setattr("kit.scoring.prdc.CHUNK", 16)
     fake, real = cloud(45, 3, seed=1, shift=shift, scale=scale), cloud(60, 3, seed=2)
     found = manifold(fake, real)
     assert dataclasses.astuple(found) == pytest.approx(by_hand(fake.astype(float), real.astype(float)))

@@ -16,7 +16,7 @@ from timm.data import create_transform
 from torch import nn
 
 from kit.competition import COMPETITIONS
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.scoring.extract import CPU_BATCH as BATCH
 from kit.scoring.extract import feature_set
 from kit.scoring.features import FEATURES, FeatureSet, build

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.scoring.weights import load_exactly, read_weights, weights_digest
 
 

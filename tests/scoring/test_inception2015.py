@@ -13,7 +13,7 @@ import torchvision.models.inception as torchvision_inception
 from scoring_helpers import draw
 from torch import Tensor, nn
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.scoring.features import build
 from kit.scoring.inception2015 import FILE, OUTPUTS, Inception2015
 from kit.scoring.pretrained import hub_checkpoint

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scoring_helpers import draw
 
+from kit.core.errors import KitError
+from kit.core.files import read_json
 from kit.data.dataset import PreparedSet
-from kit.errors import KitError
-from kit.files import read_json
 from kit.scoring import features as feature_sets
 from kit.scoring import own
 from kit.scoring.cache import default_cache

@@ -17,14 +17,14 @@ import torchvision.models.inception as torchvision_inception
 from PIL import Image
 from torch import nn
 
-from kit.scoring.by_the_scorer import frechet_distance as by_the_scorer
 from kit.scoring.features import build
 from kit.scoring.frechet import frechet_distance, gaussian
 from kit.scoring.inception2015 import OUTPUTS
 from kit.scoring.kid import kid
-from kit.scoring.manifold import manifold
 from kit.scoring.memorization import memorization_distance
 from kit.scoring.mifid import mifid
+from kit.scoring.prdc import manifold
+from kit.scoring.sqrtm_reference import frechet_distance as by_the_scorer
 
 COUNT, DIM = 300, 48
 

@@ -19,13 +19,13 @@ from PIL import Image
 from scoring_helpers import Pixels, draw, small_features
 
 from kit.competition import COMPETITIONS, DEFAULT
+from kit.core.errors import KitError
 from kit.data.dataset import PreparedSet, Split
-from kit.errors import KitError
-from kit.scoring import score as scoring
+from kit.scoring import compute_score as scoring
+from kit.scoring.compute_score import Score, comparable, default_cache, score
 from kit.scoring.estimate import Estimate
 from kit.scoring.extract import FeatureSet
 from kit.scoring.record import FLAGS, KINDS, Kind
-from kit.scoring.score import Score, comparable, default_cache, score
 
 MakeSet = Callable[..., PreparedSet]
 MakeZip = Callable[..., Path]

@@ -12,7 +12,7 @@ import torch
 from scoring_helpers import draw
 from torch import nn
 
-from kit.scoring import frechet, manifold, memorization
+from kit.scoring import frechet, memorization, prdc
 from kit.scoring.extract import CPU_BATCH, feature_set
 from kit.scoring.frechet import gaussian
 from kit.scoring.interval import GROUPS, Jackknife, fids
@@ -37,13 +37,13 @@ def peak(work: Callable[[], object]) -> int:
 WORK: dict[str, Callable[[Features, Features], object]] = {
     "mean and covariance": lambda generated, real: gaussian(generated),
     "memorization distance": memorization.memorization_distance,
-    "precision and recall": manifold.manifold,
+    "precision and recall": prdc.manifold,
 }
 
 
 @pytest.mark.parametrize("what", WORK)
 def test_no_set_is_brought_to_float64_as_a_whole(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (frechet, memorization, manifold):
+    for module in (frechet, memorization, prdc):
         monkeypatch.setattr(module, "CHUNK", 32)
     generated, real = cloud(1000, 256, 0), cloud(1500, 256, 1)
     WORK[what](generated[:50], real[:50])  # imports and caches

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kit.errors import KitError
-from kit.files import read_json, write_json
+from kit.core.errors import KitError
+from kit.core.files import read_json, write_json
 from kit.submission import ledger
 from kit.submission.ledger import Answer, Receipt, Submission
 from kit.submission.make import make_submission

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kit import __version__, provenance
+from kit import __version__
 from kit.competition import COMPETITIONS
-from kit.data.contact import mosaic
-from kit.errors import KitError
-from kit.files import read_json, sha256, write_json
+from kit.core import provenance
+from kit.core.errors import KitError
+from kit.core.files import read_json, sha256, write_json
+from kit.data.grid import mosaic
 from kit.generation.pictures import read_pictures
-from kit.scoring import score
-from kit.scoring.score import Against, Score
+from kit.scoring import compute_score
+from kit.scoring.compute_score import Against, Score
 from kit.submission import ledger, table
 from kit.submission.ledger import Answer, Receipt
 from kit.submission.make import make_submission
@@ -115,7 +116,7 @@ def test_packing_again_brings_scores_up_to_date_and_keeps_receipts(make_run: Mak
     receipt = Receipt(id="r1", when="2026-01-01T00:00:00+00:00", message="m", kernel=None)
     answer = Answer(ref=7, status="COMPLETE", public=61.5, private=None, error=None)
     dataclasses.replace(first, receipts=[receipt], answer=answer, packed="2026-01-01T00:00:00+00:00").save()
-    score.save(SCORE, run / "score.json")
+    compute_score.save(SCORE, run / "score.json")
     again = make_submission(run, root=root)
     assert again.scores == [read_json(run / "score.json")]
     assert table.row(again).cells()[4:7] == ["80.50", "81.25", "random, uncalibrated"]
@@ -124,7 +125,7 @@ def test_packing_again_brings_scores_up_to_date_and_keeps_receipts(make_run: Mak
 
 def test_a_score_of_older_pictures_is_left_out_and_said(make_run: MakeRun, root: Path) -> None:
     run = make_run()
-    score.save(dataclasses.replace(SCORE, archive="ab" * 32), run / "score.json")
+    compute_score.save(dataclasses.replace(SCORE, archive="ab" * 32), run / "score.json")
     made = make_submission(run, root=root)
     assert made.scores == []
     assert made.warnings == ["score.json is of another images.zip and was left out"]

@@ -13,13 +13,13 @@ from kaggle_desk import Run
 from kaggle_server import KEY, SIGNATURE, USER, Cut, Hang, KaggleServer, Slow
 from kernel_tools import SLUG, build_little, output_of
 
-from kit.errors import KitError
+from kit.core.errors import KitError
+from kit.core.provenance import tree_digest
 from kit.kaggle import pushes
 from kit.kaggle.client import connect
 from kit.kaggle.kernel import Built, build
-from kit.kaggle.patience import Patience
+from kit.kaggle.patience import RetryPolicy
 from kit.kaggle.spec import parse_spec
-from kit.provenance import tree_digest
 from kit.submission import ledger
 from kit.submission.ledger import Submission
 from kit.submission.rebuild import rebuild
@@ -54,7 +54,7 @@ def built(tmp_path: Path, server: KaggleServer) -> Built:
     return build_little(tmp_path)
 
 
-def run_it(built: Built, patience: Patience, screen: Screen | None = None, *, again: bool = False) -> Submission:
+def run_it(built: Built, patience: RetryPolicy, screen: Screen | None = None, *, again: bool = False) -> Submission:
     screen = screen or Screen()
     return run(
         connect(patience=patience, say=screen.said),
@@ -73,7 +73,7 @@ def output(built: Built) -> Path:
     return push.output
 
 
-def test_from_a_recipe_to_a_submission(server: KaggleServer, built: Built, clock: Patience, tmp_path: Path) -> None:
+def test_from_a_recipe_to_a_submission(server: KaggleServer, built: Built, clock: RetryPolicy, tmp_path: Path) -> None:
     submission = run_it(built, clock)
     assert submission.name == "little-dogs-v1"
     assert ledger.load(submission.folder) == submission
@@ -97,7 +97,7 @@ def test_from_a_recipe_to_a_submission(server: KaggleServer, built: Built, clock
     assert SIGNATURE.encode() not in written
 
 
-def test_a_second_time_it_is_the_one_that_was_made(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_a_second_time_it_is_the_one_that_was_made(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     first = run_it(built, clock)
     seen = len(server.seen)
     screen = Screen()
@@ -109,18 +109,18 @@ def test_a_second_time_it_is_the_one_that_was_made(server: KaggleServer, built: 
 
 
 @pytest.mark.parametrize("page", [1, 2, 50])
-def test_an_output_in_pages(page: int, server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_an_output_in_pages(page: int, server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     server.kernels.page = page
     assert run_it(built, clock).images.count == 12
 
 
-def test_a_cut_download_goes_on_where_it_was(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_a_cut_download_goes_on_where_it_was(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     server.fail("storage", None, Cut(70_000))
     assert run_it(built, clock).images.count == 12
     assert server.ranges_asked() == [None, None, None, "bytes=65536-", *[None] * 4]
 
 
-def test_and_in_the_next_command_too(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_and_in_the_next_command_too(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     server.fail("storage", None, Cut(70_000), *[Cut(0)] * 6)
     with pytest.raises(KitError, match=r"images\.zip.*run the command again: it goes on from there"):
         run_it(built, clock)
@@ -131,7 +131,7 @@ def test_and_in_the_next_command_too(server: KaggleServer, built: Built, clock: 
 
 
 @pytest.mark.parametrize("call", ["SaveKernel", "GetKernelSessionStatus", "ListKernelSessionOutput", "storage"])
-def test_a_server_that_hangs_is_left(call: str, server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_a_server_that_hangs_is_left(call: str, server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     server.fail_always(call, Hang())
     with pytest.raises(KitError, match="does not answer in time"):
         run_it(built, dataclasses.replace(clock, read=0.3, tries=2, outage=30.0, arrival=1.0))
@@ -140,12 +140,12 @@ def test_a_server_that_hangs_is_left(call: str, server: KaggleServer, built: Bui
     assert server.kernels.newest(SLUG) is server.kernels.versions[SLUG][0]
 
 
-def test_a_storage_that_stops_sending(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_a_storage_that_stops_sending(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     server.fail("storage", None, Slow(piece=80_000, pause=2.0))
     assert run_it(built, dataclasses.replace(clock, read=0.4)).images.count == 12
 
 
-def test_an_address_that_has_expired_is_asked_for_again(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_an_address_that_has_expired_is_asked_for_again(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     server.fail("storage", Answer(403, "Expired"))
     with pytest.raises(KitError, match=r"Kaggle's storage answers 403.*run the command again"):
         run_it(built, clock)
@@ -154,7 +154,7 @@ def test_an_address_that_has_expired_is_asked_for_again(server: KaggleServer, bu
 
 @pytest.mark.parametrize("state", ["ERROR", "CANCEL_ACKNOWLEDGED"])
 def test_what_a_failed_kernel_left_is_kept_and_is_no_submission(
-    state: str, server: KaggleServer, built: Built, clock: Patience
+    state: str, server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
     server.kernels.next_run = dataclasses.replace(
         server.kernels.next_run, states=["RUNNING", state], log=["Traceback\n", "MemoryError\n"]
@@ -170,7 +170,7 @@ def test_what_a_failed_kernel_left_is_kept_and_is_no_submission(
     assert run_it(built, clock).name == "little-dogs-v2"
 
 
-def test_a_cancelled_kernel_that_left_only_a_part(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_a_cancelled_kernel_that_left_only_a_part(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     left = server.kernels.next_run.leaves
     server.kernels.next_run = Run(
         states=["RUNNING", "CANCEL_ACKNOWLEDGED"], leaves=lambda version: {"run.json": left(version)["run.json"]}
@@ -180,7 +180,7 @@ def test_a_cancelled_kernel_that_left_only_a_part(server: KaggleServer, built: B
     assert [path.name for path in output(built).iterdir()] == ["run.json"]
 
 
-def test_a_kernel_that_left_nothing(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_a_kernel_that_left_nothing(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     server.kernels.next_run = Run(leaves=lambda version: {"notes.txt": b"x"})
     with pytest.raises(KitError, match=r"little-dogs/1 .COMPLETE. left no run\.json and no images\.zip"):
         run_it(built, clock)
@@ -197,7 +197,7 @@ def test_a_kernel_that_left_nothing(server: KaggleServer, built: Built, clock: P
     ],
 )
 def test_an_output_that_is_not_what_it_should_be(
-    changes: dict[str, object], words: str, server: KaggleServer, built: Built, clock: Patience, tmp_path: Path
+    changes: dict[str, object], words: str, server: KaggleServer, built: Built, clock: RetryPolicy, tmp_path: Path
 ) -> None:
     server.kernels.next_run = Run(leaves=lambda version: output_of(version, tmp_path / "on-kaggle", **changes))
     with pytest.raises(KitError, match=words):
@@ -209,7 +209,7 @@ def test_an_output_that_is_not_what_it_should_be(
     ("name", "words"), [("run.json", "no JSON"), ("images.zip", "no whole zip"), ("checkpoint.pt", "no whole zip")]
 )
 def test_a_page_in_place_of_a_file(
-    name: str, words: str, server: KaggleServer, built: Built, clock: Patience, tmp_path: Path
+    name: str, words: str, server: KaggleServer, built: Built, clock: RetryPolicy, tmp_path: Path
 ) -> None:
     """A log-in page of the network, say: it does not take the file's name, and the next call has the file."""
     leaves = server.kernels.next_run.leaves
@@ -222,7 +222,7 @@ def test_a_page_in_place_of_a_file(
 
 
 def test_the_code_of_a_submission_is_written_again(
-    server: KaggleServer, built: Built, clock: Patience, tmp_path: Path
+    server: KaggleServer, built: Built, clock: RetryPolicy, tmp_path: Path
 ) -> None:
     """With the whole kit: it is the stored one that runs."""
     submission = run_it(build(parse_spec(RECIPE, slug=SLUG), tmp_path / "kernels"), clock)
@@ -234,7 +234,9 @@ def test_the_code_of_a_submission_is_written_again(
 
 
 @pytest.mark.slow
-def test_another_recipe_is_another_kernel(server: KaggleServer, built: Built, clock: Patience, tmp_path: Path) -> None:
+def test_another_recipe_is_another_kernel(
+    server: KaggleServer, built: Built, clock: RetryPolicy, tmp_path: Path
+) -> None:
     submission = run_it(build(parse_spec(RECIPE, slug=SLUG), tmp_path / "kernels"), clock)
     assert submission.kernel
     other = dataclasses.replace(submission.kernel, recipe=RECIPE.replace("1h", "2h"))
@@ -243,7 +245,7 @@ def test_another_recipe_is_another_kernel(server: KaggleServer, built: Built, cl
     assert "kernel   differs" in verdict.lines[1]
 
 
-def test_the_record_of_a_push_holds_no_secret(server: KaggleServer, built: Built, clock: Patience) -> None:
+def test_the_record_of_a_push_holds_no_secret(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     run_it(built, clock)
     [push] = pushes.pushes(built.folder)
     text = (push.folder / "push.json").read_text()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kit import __version__, provenance
-from kit.errors import KitError
-from kit.files import sha256
+from kit import __version__
+from kit.core import provenance
+from kit.core.errors import KitError
+from kit.core.files import sha256
 from kit.kaggle import kernel
 from kit.kaggle.spec import KernelSpec, spec_text
 from kit.submission.ledger import Images, Kernel, Source, Submission
@@ -20,8 +21,8 @@ SLUG = "my-gan"
 
 MODEL_FILE = """\
 from kit.models.recipe import Recipe
-from kit.models.zoo import Row
-ROW = Row(recipe=Recipe(model="mine", networks="dcgan", loss="hinge"), about="dcgan with a hinge", paper="none")
+from kit.models.registry import ModelEntry
+ENTRY = ModelEntry(recipe=Recipe(model="mine", networks="dcgan", loss="hinge"), about="dcgan, hinge", paper="none")
 """
 
 

@@ -9,10 +9,10 @@ import zipfile
 
 import pytest
 
-from kit import pipeline
-from kit.clock import Stopwatch
-from kit.errors import KitError
-from kit.models.zoo import ZOO
+import kit.run
+from kit.core.clock import Stopwatch
+from kit.core.errors import KitError
+from kit.models.registry import MODELS
 from kit.submission import ledger
 from kit.submission.make import make_submission
 from kit.submission.reproduce import reproduce
@@ -32,11 +32,11 @@ def quiet(_):
 @pytest.fixture
 def made(make_set, tmp_path):
     data = make_set(tmp_path / "set", n=32, size=16).path
-    recipe = ZOO["dcgan"].recipe.override(["width=4", "latent=8", "batch=8"])
+    recipe = MODELS["dcgan"].recipe.override(["width=4", "latent=8", "batch=8"])
     clock = Stopwatch()
     clock._origin = time.monotonic()
-    job = pipeline.Job(recipe=recipe, data=data, out=tmp_path / "run", images=40, count=12, seed=7)
-    run = pipeline.train(job, clock=clock, listener=Silent())
+    job = kit.run.RunConfig(recipe=recipe, data=data, out=tmp_path / "run", images=40, count=12, seed=7)
+    run = kit.run.train(job, clock=clock, listener=Silent())
     return make_submission(run.path, out=tmp_path / "submissions" / "one")
 
 
@@ -52,14 +52,14 @@ def test_the_stored_code_runs_not_the_one_at_hand(made, tmp_path):
     path = made.folder / "source.zip"
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
-    files["kit/training/players.py"] = files["kit/training/players.py"].replace(b'"weights"', b'"other weights"')
+    files["kit/training/state.py"] = files["kit/training/state.py"].replace(b'"weights"', b'"other weights"')
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     with pytest.raises(KitError, match=r"source\.zip: damaged"):
         reproduce(made, say=quiet)
 
-    from kit.provenance import tree_digest
+    from kit.core.provenance import tree_digest
 
     trusted = dataclasses.replace(made, source=dataclasses.replace(made.source, tree=tree_digest(files)))
     verdict = reproduce(trusted, say=quiet)

@@ -13,9 +13,9 @@ from kaggle_desk import Run, Version
 from kaggle_server import KEY, USER, Cut, Fault, Hang, KaggleServer, Lost
 
 from kit.competition import COMPETITIONS, DEFAULT
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.kaggle.client import connect
-from kit.kaggle.patience import Patience
+from kit.kaggle.patience import RetryPolicy
 from kit.submission import ledger
 from kit.submission.ledger import Kernel, Submission
 from kit.submission.make import make_submission
@@ -64,17 +64,17 @@ def the_call(submission: Submission) -> str:
     return "CreateCodeSubmission" if submission.kernel else "CreateSubmission"
 
 
-def send_it(submission: Submission, patience: Patience, said: list[str] | None = None) -> Submission:
+def send_it(submission: Submission, patience: RetryPolicy, said: list[str] | None = None) -> Submission:
     say = [].append if said is None else said.append
     return send(connect(patience=patience), dry_run(submission), say=say, progress=lambda done, total: None)
 
 
-def score_it(submission: Submission, patience: Patience, said: list[str] | None = None) -> Submission:
+def score_it(submission: Submission, patience: RetryPolicy, said: list[str] | None = None) -> Submission:
     say = [].append if said is None else said.append
     return follow(connect(patience=patience), submission, COMPETITIONS[submission.competition], say=say)
 
 
-def test_from_the_receipt_to_the_score(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+def test_from_the_receipt_to_the_score(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     sent = send_it(submission, clock)
     assert sent.state == "sent"
     [taken] = server.submissions.taken
@@ -99,7 +99,7 @@ def test_from_the_receipt_to_the_score(submission: Submission, server: KaggleSer
 
 
 def test_the_receipt_is_on_the_disk_before_anything_is_sent(
-    submission: Submission, server: KaggleServer, clock: Patience, monkeypatch: pytest.MonkeyPatch
+    submission: Submission, server: KaggleServer, clock: RetryPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
 
@@ -114,7 +114,7 @@ def test_the_receipt_is_on_the_disk_before_anything_is_sent(
     assert seen == [1]
 
 
-def test_nothing_is_sent_twice(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+def test_nothing_is_sent_twice(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     send_it(submission, clock)
     said: list[str] = []
     again = send_it(submission, clock, said)  # with the record of before the first time
@@ -125,7 +125,7 @@ def test_nothing_is_sent_twice(submission: Submission, server: KaggleServer, clo
     assert creates(server) == 1
 
 
-def test_the_receipt_is_found_among_many(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+def test_the_receipt_is_found_among_many(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     sent = send_it(submission, clock)
     [ours] = server.submissions.taken
     for number in range(7):
@@ -138,7 +138,7 @@ def test_the_receipt_is_found_among_many(submission: Submission, server: KaggleS
 
 @pytest.mark.parametrize("instead", [Hang(), Answer(500, "Oops"), Answer(502, "Bad gateway", shape="html")])
 def test_an_answer_that_gets_lost_is_read_back(
-    instead: Answer | Hang, submission: Submission, server: KaggleServer, clock: Patience
+    instead: Answer | Hang, submission: Submission, server: KaggleServer, clock: RetryPolicy
 ) -> None:
     server.fail(the_call(submission), Lost(instead))
     said: list[str] = []
@@ -150,7 +150,7 @@ def test_an_answer_that_gets_lost_is_read_back(
 
 
 def test_one_that_did_not_arrive_is_not_repeated_in_the_same_command(
-    submission: Submission, server: KaggleServer, clock: Patience
+    submission: Submission, server: KaggleServer, clock: RetryPolicy
 ) -> None:
     server.fail(the_call(submission), Answer(503, "Backend is sleeping"))
     with pytest.raises(KitError, match=r"503.*Backend is sleeping.*nothing was submitted"):
@@ -162,7 +162,7 @@ def test_one_that_did_not_arrive_is_not_repeated_in_the_same_command(
 
 
 def test_when_nothing_can_be_found_out_the_next_command_does(
-    submission: Submission, server: KaggleServer, clock: Patience
+    submission: Submission, server: KaggleServer, clock: RetryPolicy
 ) -> None:
     server.fail(the_call(submission), Lost(Answer(500, "Oops")))
     server.fail("ListSubmissions", *[Answer(500, "Oops")] * clock.tries)
@@ -173,7 +173,7 @@ def test_when_nothing_can_be_found_out_the_next_command_does(
 
 
 def test_a_busy_kaggle_has_done_nothing_and_is_asked_again(
-    submission: Submission, server: KaggleServer, clock: Patience, waits: list[float]
+    submission: Submission, server: KaggleServer, clock: RetryPolicy, waits: list[float]
 ) -> None:
     server.fail(the_call(submission), Answer(429, "Slow down", {"Retry-After": "7"}))
     assert send_it(submission, clock).state == "sent"
@@ -190,7 +190,7 @@ def test_a_busy_kaggle_has_done_nothing_and_is_asked_again(
     ],
 )
 def test_a_refusal_is_told_and_is_no_submission(
-    fault: Fault, words: str, submission: Submission, server: KaggleServer, clock: Patience
+    fault: Fault, words: str, submission: Submission, server: KaggleServer, clock: RetryPolicy
 ) -> None:
     server.fail(the_call(submission), fault)
     with pytest.raises(KitError, match=words):
@@ -202,7 +202,7 @@ def test_a_refusal_is_told_and_is_no_submission(
     assert len(server.submissions.taken) == 1
 
 
-def test_a_refusal_in_band(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+def test_a_refusal_in_band(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     server.submissions.refusal = "Could not submit to competition"
     with pytest.raises(KitError, match=r"did not take the submission .Could not submit to competition."):
         send_it(submission, clock)
@@ -217,7 +217,7 @@ def test_an_upload_that_is_cut_is_made_again_and_a_refused_one_told(
     uploads: int | None,
     packed: Callable[..., Submission],
     server: KaggleServer,
-    clock: Patience,
+    clock: RetryPolicy,
 ) -> None:
     submission = packed(kernels_only=False)
     server.fail("upload", *faults)
@@ -233,7 +233,7 @@ def test_an_upload_that_is_cut_is_made_again_and_a_refused_one_told(
 
 @pytest.mark.parametrize("call", ["GetCompetition", "GetSubmissionLimits", "StartSubmissionUpload", "upload"])
 def test_a_server_that_hangs_is_left(
-    call: str, packed: Callable[..., Submission], server: KaggleServer, clock: Patience
+    call: str, packed: Callable[..., Submission], server: KaggleServer, clock: RetryPolicy
 ) -> None:
     submission = packed(kernels_only=False)
     server.fail_always(call, Hang())
@@ -242,14 +242,14 @@ def test_a_server_that_hangs_is_left(
     assert ledger.load(submission.folder).state == "packed"
 
 
-def test_the_rules_come_first(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+def test_the_rules_come_first(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     server.submissions.entered = False
     with pytest.raises(KitError, match=f"not accepted the rules of {DEFAULT}; accept them at https://www.kaggle.com"):
         send_it(submission, clock)
     assert ledger.load(submission.folder).receipts == []
 
 
-def test_the_daily_limit(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+def test_the_daily_limit(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     server.submissions.left = 0
     with pytest.raises(KitError, match=r"5 submissions were sent today, and Kaggle allows none now.*midnight UTC"):
         send_it(submission, clock)
@@ -259,7 +259,7 @@ def test_the_daily_limit(submission: Submission, server: KaggleServer, clock: Pa
 
 @pytest.mark.parametrize(("deadline", "warned"), [("2019-08-12T23:59:00Z", True), ("2099-01-01T00:00:00Z", False)])
 def test_a_passed_deadline_is_a_warning(
-    deadline: str, warned: bool, submission: Submission, server: KaggleServer, clock: Patience
+    deadline: str, warned: bool, submission: Submission, server: KaggleServer, clock: RetryPolicy
 ) -> None:
     server.submissions.deadline = deadline
     said: list[str] = []
@@ -268,7 +268,7 @@ def test_a_passed_deadline_is_a_warning(
 
 
 def test_pictures_that_would_be_rejected_are_not_sent(
-    packed: Callable[..., Submission], server: KaggleServer, clock: Patience
+    packed: Callable[..., Submission], server: KaggleServer, clock: RetryPolicy
 ) -> None:
     with pytest.raises(KitError, match=r"would be rejected: images\.zip: 12 pictures.*kit check"):
         send_it(packed(kernels_only=True, takes=10_000), clock)
@@ -276,7 +276,7 @@ def test_pictures_that_would_be_rejected_are_not_sent(
 
 
 def test_a_local_zip_where_kaggle_takes_only_kernels(
-    packed: Callable[..., Submission], server: KaggleServer, clock: Patience
+    packed: Callable[..., Submission], server: KaggleServer, clock: RetryPolicy
 ) -> None:
     submission = packed(kernels_only=False)
     server.submissions.kernels_only = True  # whatever the kit believes
@@ -285,7 +285,7 @@ def test_a_local_zip_where_kaggle_takes_only_kernels(
     assert server.calls == ["GetCompetition"]
 
 
-def test_a_score_that_is_an_error(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+def test_a_score_that_is_an_error(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     server.submissions.error = "Only PNG images should be submitted."
     sent = send_it(submission, clock)
     with pytest.raises(KitError, match=r"could not score dcgan-demo-1.*Only PNG images should be submitted\."):
@@ -297,7 +297,7 @@ def test_a_score_that_is_an_error(submission: Submission, server: KaggleServer, 
 
 
 def test_a_score_that_does_not_come(
-    submission: Submission, server: KaggleServer, clock: Patience, waits: list[float]
+    submission: Submission, server: KaggleServer, clock: RetryPolicy, waits: list[float]
 ) -> None:
     server.submissions.pending = 10_000
     sent = send_it(submission, clock)
@@ -308,14 +308,14 @@ def test_a_score_that_does_not_come(
     assert refresh(connect(patience=clock), sent, COMPETITIONS[DEFAULT]).state == "scored"
 
 
-def test_an_outage_while_the_score_is_awaited(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+def test_an_outage_while_the_score_is_awaited(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     sent = send_it(submission, clock)
     server.fail("ListSubmissions", *[Answer(502, "Bad gateway")] * 9)
     assert score_it(sent, clock).state == "scored"
 
 
 def test_what_the_server_says_twice_is_written_once(
-    submission: Submission, server: KaggleServer, clock: Patience
+    submission: Submission, server: KaggleServer, clock: RetryPolicy
 ) -> None:
     sent = send_it(submission, clock)
     before = (submission.folder / "submission.json").stat().st_mtime_ns
@@ -326,7 +326,7 @@ def test_what_the_server_says_twice_is_written_once(
     assert (submission.folder / "submission.json").stat().st_mtime_ns == before
 
 
-def test_two_commands_at_once(submission: Submission, server: KaggleServer, clock: Patience) -> None:
+def test_two_commands_at_once(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     tried: list[str] = []
 
     def meanwhile(seconds: float) -> None:
@@ -341,7 +341,7 @@ def test_two_commands_at_once(submission: Submission, server: KaggleServer, cloc
 
 
 def test_no_secret_in_what_is_asked_but_in_its_header(
-    submission: Submission, server: KaggleServer, clock: Patience
+    submission: Submission, server: KaggleServer, clock: RetryPolicy
 ) -> None:
     send_it(submission, clock)
     assert KEY not in json.dumps([request.json for request in server.seen])

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kit import __version__, provenance
-from kit.errors import KitError
-from kit.files import sha256
+from kit import __version__
+from kit.core import provenance
+from kit.core.errors import KitError
+from kit.core.files import sha256
 from kit.submission.source import read_source, write_source
 
 
@@ -41,7 +42,7 @@ def test_it_runs_from_the_zip(tmp_path: Path) -> None:
     write_source(tmp_path / "source.zip")
     with zipfile.ZipFile(tmp_path / "source.zip") as archive:
         archive.extractall(tmp_path / "unpacked")
-    program = "import kit, kit.provenance as p; print(kit.__version__, p.source_tree().digest, p.PACKAGE)"
+    program = "import kit, kit.core.provenance as p; print(kit.__version__, p.source_tree().digest, p.PACKAGE)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path / "unpacked", capture_output=True, text=True, check=True
     )

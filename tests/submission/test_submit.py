@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kit.competition import COMPETITIONS
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.submission.ledger import Submission
 from kit.submission.make import make_submission
 from kit.submission.submit import dry_run

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from kit.data import packed
-from kit.models.zoo import ZOO
-from kit.training import loop, parallel, players
+from kit.data import prepared_set
+from kit.models.registry import MODELS
+from kit.training import distributed, loop, train_state
+from kit.training.batch_norm import synchronise
 from kit.training.device import Device
-from kit.training.memory import PLENTY, Thrift
-from kit.training.shared_norm import synchronise
+from kit.training.memory import PLENTY, MemoryPolicy
 
 PROCESSES = 2
 STEPS = 2
@@ -38,7 +38,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
 """A name, a row of the zoo and what is changed in it."""
 
 
-class Doubled(packed.Batches):
+class Doubled(prepared_set.Batches):
     """Batches in float64."""
 
     def draw(self, position, count):
@@ -46,16 +46,16 @@ class Doubled(packed.Batches):
         return x.double(), y
 
 
-def trained(case: str, data: Path, crew: parallel.Crew) -> dict[str, torch.Tensor]:
+def trained(case: str, data: Path, crew: distributed.Distributed) -> dict[str, torch.Tensor]:
     """Weights, buffers and the last gradients after some steps in float64."""
     torch.set_default_dtype(torch.float64)
     model, settings = CASES[case]
-    recipe = ZOO[model].recipe.override(["width=4", "latent=8", f"batch={BATCH}", "critic_steps=1", *settings])
-    state = players.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
+    recipe = MODELS[model].recipe.override(["width=4", "latent=8", f"batch={BATCH}", "critic_steps=1", *settings])
+    state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
     if crew.size > 1:
         synchronise(state.G)
         synchronise(state.D)
-    batches = Doubled(packed.load(data), seed=0, device=CPU.kind, flip=True)
+    batches = Doubled(prepared_set.load(data), seed=0, device=CPU.kind, flip=True)
     for _ in loop.train(
         state,
         batches,
@@ -66,7 +66,7 @@ def trained(case: str, data: Path, crew: parallel.Crew) -> dict[str, torch.Tenso
         done=lambda n: n >= STEPS * BATCH if crew.leads else False,
         plan=100,
         crew=crew,
-        thrift=Thrift(parts=2) if case == IN_PARTS else PLENTY,
+        thrift=MemoryPolicy(parts=2) if case == IN_PARTS else PLENTY,
     ):
         pass
     found: dict[str, torch.Tensor] = {}
@@ -88,10 +88,10 @@ def work(rank: int, way: str, port: int, data: Path, out: Path) -> None:
     """
     crew = meet(rank, PROCESSES, port) if way == "sockets" else meet_in_a_group(rank, PROCESSES, port)
     torch.save({case: trained(case, data, crew) for case in CASES}, out / f"{rank}.pt")
-    parallel.leave()
+    distributed.leave()
 
 
-def meet(rank: int, size: int, port: int) -> parallel.Crew:
+def meet(rank: int, size: int, port: int) -> distributed.Distributed:
     """Joins a crew as a process does that torchrun has started."""
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
@@ -103,11 +103,11 @@ def meet(rank: int, size: int, port: int) -> parallel.Crew:
         "TORCHELASTIC_RESTART_COUNT": "0",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
-    return parallel.join()
+    return distributed.join()
 
 
-def meet_in_a_group(rank: int, size: int, port: int) -> parallel.Crew:
+def meet_in_a_group(rank: int, size: int, port: int) -> distributed.Distributed:
     """Joins torch's own process group."""
     store = torch.distributed.TCPStore("127.0.0.1", port, is_master=False)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
-    return parallel.Crew(rank, size)
+    return distributed.Distributed(rank, size)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kit.training import parallel
-from kit.training.shared_norm import synchronise
+from kit.training import distributed
+from kit.training.batch_norm import synchronise
 
 PROCESSES = 2
 PICTURES = 7
@@ -84,4 +84,4 @@ def work(rank: int, store: str, out: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=PROCESSES)
     halves = {name: (slice(case.first), slice(case.first, None)) for name, case in CASES.items()}
     torch.save({name: found(case, halves[name][rank], share=True) for name, case in CASES.items()}, out / f"{rank}.pt")
-    parallel.leave()
+    distributed.leave()

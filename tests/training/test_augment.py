@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from kit.training.augment import AUGMENTATIONS, augment
-from kit.training.streams import Stream
+from kit.training.random import SlicedGenerator
 
 CHANGES = [name for name in AUGMENTATIONS if name != "none"]
 
 
 def random(seed=0):
-    return Stream(torch.Generator().manual_seed(seed))
+    return SlicedGenerator(torch.Generator().manual_seed(seed))
 
 
 def pictures(count=64, channels=3, size=16):

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from kit import clock
-from kit.errors import KitError
-from kit.training import budget
+from kit.core import clock
+from kit.core.errors import KitError
+from kit.run import budget
 
 
 class FakeClock:
@@ -44,7 +44,7 @@ def test_shown_durations_read_back(seconds):
 
 def test_the_process_is_as_old_as_its_interpreter():
     began = time.monotonic()
-    code = "import time; time.sleep(0.3); from kit import clock; print(clock.process_age())"
+    code = "import time; time.sleep(0.3); from kit.core import clock; print(clock.process_age())"
     age = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     elapsed = time.monotonic() - began
     # On Linux imports and the sleep count; the kernel's ticks and uptime are hundredths of a second.

@@ -7,9 +7,9 @@ import pickle
 import pytest
 import torch
 
-from kit.errors import KitError
-from kit.models.zoo import ZOO
-from kit.training import checkpoint, players
+from kit.core.errors import KitError
+from kit.models.registry import MODELS
+from kit.training import checkpoint, train_state
 from kit.training.device import Device
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
@@ -20,8 +20,8 @@ SHAPE = checkpoint.Shape(size=16, channels=3, classes=("beagle", "pug"))
 @pytest.fixture
 def saved(tmp_path):
     def save(name="dcgan"):
-        recipe = ZOO[name].recipe.override(["width=4", "latent=8"])
-        state = players.build(recipe, size=16, channels=3, classes=2, seed=3, device=CPU)
+        recipe = MODELS[name].recipe.override(["width=4", "latent=8"])
+        state = train_state.build(recipe, size=16, channels=3, classes=2, seed=3, device=CPU)
         state.pictures = 1234
         path = tmp_path / "checkpoint.pt"
         checkpoint.save(path, state, recipe, SHAPE)
@@ -30,7 +30,7 @@ def saved(tmp_path):
     return save
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", MODELS)
 def test_the_generator_comes_back_as_it_was(saved, name):
     path, state, recipe = saved(name)
     generator, read_recipe, shape, pictures = checkpoint.load_generator(path)

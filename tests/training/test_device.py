@@ -7,10 +7,10 @@ import copy
 import pytest
 import torch
 
-from kit.data.packed import Batches
-from kit.errors import KitError
-from kit.models.zoo import ZOO
-from kit.training import checkpoint, device, loop, players
+from kit.core.errors import KitError
+from kit.data.prepared_set import Batches
+from kit.models.registry import MODELS
+from kit.training import checkpoint, device, loop, train_state
 from kit.training.device import Device
 
 CPU = torch.device("cpu")
@@ -64,9 +64,9 @@ def prepared(make_set, tmp_path):
 
 
 def trained(prepared, where, *, until, state=None, settings=()):
-    recipe = ZOO["dcgan"].recipe.override(["width=4", "latent=8", f"batch={BATCH}", *settings])
+    recipe = MODELS["dcgan"].recipe.override(["width=4", "latent=8", f"batch={BATCH}", *settings])
     if state is None:
-        state = players.build(recipe, size=16, channels=3, classes=2, seed=0, device=where)
+        state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=where)
     batches = Batches(prepared, seed=0, device=where.kind, flip=True)
     ticks = loop.train(
         state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until
@@ -98,7 +98,7 @@ def test_a_resumed_run_in_fp16_goes_on_with_the_same_scale(prepared, tmp_path):
     first.scaler_D.update(2.0**10)
     shape = checkpoint.Shape(16, 3, ("a", "b"))
     checkpoint.save(tmp_path / "checkpoint.pt", first, recipe, shape)
-    second = players.build(recipe, size=16, channels=3, classes=2, seed=1, device=HALF)
+    second = train_state.build(recipe, size=16, channels=3, classes=2, seed=1, device=HALF)
     checkpoint.load_players(tmp_path / "checkpoint.pt", second, recipe, shape)
     assert (second.scaler_D.get_scale(), second.scaler_G.get_scale()) == (2.0**10, once.scaler_G.get_scale())
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from kit.generation.folded import fold
-from kit.models import dcgan, zoo
-from kit.training import players
+from kit.models import dcgan, registry
+from kit.training import train_state
 from kit.training.device import Device
 from kit.training.halving import SMALL, DoublingConv2d, HalvingConv2d, down, quick, quicken, slope, up
 
@@ -126,8 +126,8 @@ def test_networks_of_a_users_own_stay_as_they_are():
     ],
 )
 def test_players_have_them_where_they_are_faster(model, kind, precision, faster):
-    recipe = zoo.get(model).override(["width=4"])
-    state = players.build(
+    recipe = registry.get(model).override(["width=4"])
+    state = train_state.build(
         recipe, size=16, channels=3, classes=0, seed=0, device=Device(torch.device(kind), kind, precision)
     )
     for network in (state.G, state.D):
@@ -137,7 +137,7 @@ def test_players_have_them_where_they_are_faster(model, kind, precision, faster)
 
 def test_layers_put_together_give_the_same_pictures():
     torch.manual_seed(0)
-    plain, _ = zoo.build(zoo.get("dcgan").recipe.override(["width=4"]), size=32, channels=3, classes=0)
+    plain, _ = registry.build(registry.get("dcgan").recipe.override(["width=4"]), size=32, channels=3, classes=0)
     with torch.no_grad():
         plain(torch.randn(16, plain.latent), torch.zeros(16))
     faster = quicken(copy.deepcopy(plain))

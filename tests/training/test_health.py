@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from kit.models.zoo import ZOO
-from kit.training import health, players
+from kit.models.registry import MODELS
+from kit.training import health, train_state
 from kit.training.device import Device
 from kit.training.loop import Tick
 
@@ -53,8 +53,8 @@ def test_pictures_that_are_alike_are_said_and_are_a_collapse_only_after_they_dif
 @pytest.mark.parametrize("where", ["G", "D", "ema"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_one_weight_that_is_no_number_is_found_wherever_it_is(where, value):
-    recipe = ZOO["dcgan"].recipe.override(["width=4", "latent=8"])
-    made = players.build(recipe, size=16, channels=3, classes=0, seed=0, device=CPU)
+    recipe = MODELS["dcgan"].recipe.override(["width=4", "latent=8"])
+    made = train_state.build(recipe, size=16, channels=3, classes=0, seed=0, device=CPU)
     assert health.finite(made)
     network = {"G": made.G, "D": made.D, "ema": made.ema.module}[where]
     weight = list(network.parameters())[-1].data

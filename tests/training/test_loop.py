@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch.nn.utils import parametrize
 
-from kit.data.packed import Batches
-from kit.models.zoo import ZOO
-from kit.training import loop, players
+from kit.data.prepared_set import Batches
+from kit.models.registry import MODELS
+from kit.training import loop, train_state
 from kit.training.augment import augment
 from kit.training.device import Device
 from kit.training.losses import LOSSES
-from kit.training.penalties import PENALTIES, Judged
-from kit.training.streams import Share
+from kit.training.penalties import PENALTIES, DOutputs
+from kit.training.random import BatchSlice
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 BATCH = 8
@@ -28,8 +28,8 @@ def prepared(make_set, tmp_path):
 
 
 def start(name, prepared, *, seed=0, settings=()):
-    recipe = ZOO[name].recipe.override(["width=4", "latent=8", f"batch={BATCH}", *settings])
-    state = players.build(recipe, size=16, channels=3, classes=2, seed=seed, device=CPU)
+    recipe = MODELS[name].recipe.override(["width=4", "latent=8", f"batch={BATCH}", *settings])
+    state = train_state.build(recipe, size=16, channels=3, classes=2, seed=seed, device=CPU)
     batches = Batches(prepared, seed=seed, device=CPU.kind, flip=recipe.flip)
     return recipe, state, batches
 
@@ -57,11 +57,11 @@ def same(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_moves_within_five_steps(name, prepared):
     # While all logits are within hinge's margin, as many real pictures pull D's last bias up as generated ones pull it
     # down, exactly: large steps leave the margin.
-    hinge = ZOO[name].recipe.loss == "hinge"
+    hinge = MODELS[name].recipe.loss == "hinge"
     recipe, state, batches = start(name, prepared, settings=["lr_d=0.1"] if hinge else [])
     before = [weights(network) for network in (state.G, state.D)]
     run(recipe, state, batches, until=5 * recipe.pictures_per_iteration)
@@ -70,7 +70,7 @@ def test_every_parameter_moves_within_five_steps(name, prepared):
             assert not torch.equal(value, old[parameter]), parameter
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("frozen", "moving"), [("G", "D"), ("D", "G")])
 def test_each_players_step_moves_only_that_player(name, prepared, frozen, moving):
     # With one learning rate at 0, whatever moved its weights would be the other player's step.
@@ -88,8 +88,8 @@ def textbook(recipe, state, batches, *, iterations, plan):
     Channels come first in memory.
     """
     G, D = (copy.deepcopy(net).to(memory_format=torch.contiguous_format) for net in (state.G, state.D))
-    opt_G = players.OPTIMIZERS[recipe.optimizer](G.parameters(), recipe.lr_g, recipe)
-    opt_D = players.OPTIMIZERS[recipe.optimizer](D.parameters(), recipe.lr_d, recipe)
+    opt_G = train_state.OPTIMIZERS[recipe.optimizer](G.parameters(), recipe.lr_g, recipe)
+    opt_D = train_state.OPTIMIZERS[recipe.optimizer](D.parameters(), recipe.lr_d, recipe)
     loss, penalty = LOSSES[recipe.loss], PENALTIES[recipe.penalty]
     names = [name for name in ("color", "translation", "cutout") if name in recipe.augment]
     position = 0
@@ -109,7 +109,7 @@ def textbook(recipe, state, batches, *, iterations, plan):
         for step in range(recipe.critic_steps):
             random = loop.randomness(0, "critic", position, CPU.kind)
             x, y = batches.draw(position, BATCH)
-            z = loop.latents(0, position, Share(0, BATCH, BATCH), recipe.latent, CPU.kind)
+            z = loop.latents(0, position, BatchSlice(0, BATCH, BATCH), recipe.latent, CPU.kind)
             # G's own forward of this step's last batch comes in its own step, below.
             maker = copy.deepcopy(G) if step == recipe.critic_steps - 1 else G
             real = seen(x, random)
@@ -119,7 +119,7 @@ def textbook(recipe, state, batches, *, iterations, plan):
                 # On passes of its own through D, as papers write it.
                 shown = [pictures.clone().requires_grad_(True) for pictures in (real, fake)]
                 logits = [D(pictures, y) for pictures in shown] if penalty.of_logits else [value, value]
-                value = value + penalty_weight * penalty.cost(Judged(D, *shown, y, *logits), random)
+                value = value + penalty_weight * penalty.cost(DOutputs(D, *shown, y, *logits), random)
             opt_D.zero_grad()
             value.backward()
             if recipe.grad_clip:
@@ -142,10 +142,10 @@ def textbook(recipe, state, batches, *, iterations, plan):
 
 
 def test_the_fused_optimizer_takes_the_papers_steps():
-    recipe = ZOO["dcgan"].recipe
+    recipe = MODELS["dcgan"].recipe
     random = torch.Generator().manual_seed(0)
     weight, other = (torch.nn.Parameter(torch.ones(5, 3)) for _ in range(2))
-    ours = players.OPTIMIZERS["adam"]([weight], recipe.lr_g, recipe)
+    ours = train_state.OPTIMIZERS["adam"]([weight], recipe.lr_g, recipe)
     plain = torch.optim.Adam([other], lr=recipe.lr_g, betas=(recipe.beta1, recipe.beta2), fused=False, foreach=False)
     for _ in range(10):
         weight.grad = other.grad = torch.randn(5, 3, generator=random)
@@ -161,7 +161,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_step_is_the_plain_textbook_step(name, settings, prepared):
     recipe, state, batches = start(name, prepared, settings=["schedule=constant", *SETTINGS[settings]])
     iterations = 3 if recipe.critic_steps == 1 else 2
@@ -173,7 +173,7 @@ def test_a_step_is_the_plain_textbook_step(name, settings, prepared):
             torch.testing.assert_close(value, plain.state_dict()[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_run_is_a_function_of_its_seed(name, prepared):
     results = []
     for seed, noise in ((0, 1), (0, 2), (1, 3)):
@@ -186,7 +186,7 @@ def test_a_run_is_a_function_of_its_seed(name, prepared):
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", MODELS)
 def test_training_in_two_parts_equals_training_at_once(name, settings, prepared):
     recipe, once, batches = start(name, prepared, settings=SETTINGS[settings])
     step = recipe.pictures_per_iteration
@@ -205,7 +205,7 @@ def test_training_in_two_parts_equals_training_at_once(name, settings, prepared)
     assert same(weights(once.ema.module), weights(third.ema.module))
 
 
-@pytest.mark.parametrize("name", [name for name, row in ZOO.items() if row.recipe.weight_clip])
+@pytest.mark.parametrize("name", [name for name, row in MODELS.items() if row.recipe.weight_clip])
 def test_clipping_holds_after_every_step(name, prepared):
     recipe, state, batches = start(name, prepared, settings=["lr_d=0.1"])
     run(recipe, state, batches, until=recipe.pictures_per_iteration)
@@ -284,7 +284,7 @@ def spectral_layers(network):
     return {name: module for name, module in network.named_modules() if parametrize.is_parametrized(module, "weight")}
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", MODELS)
 def test_normalised_weights_have_a_spectral_norm_of_one(name, prepared):
     recipe, state, batches = start(name, prepared)
     if not spectral_layers(state.G) and not spectral_layers(state.D):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kit.data.packed import Batches
-from kit.errors import KitError
-from kit.models.zoo import ZOO
-from kit.training import loop, memory, players
+from kit.core.errors import KitError
+from kit.data.prepared_set import Batches
+from kit.models.registry import MODELS
+from kit.training import loop, memory, train_state
 from kit.training.device import Device
-from kit.training.memory import PLENTY, Thrift
+from kit.training.memory import PLENTY, MemoryPolicy
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 GPU = torch.device("cuda")
@@ -33,8 +33,8 @@ def prepared(make_set, tmp_path):
 
 
 def trained(prepared, model, settings, thrift, *, iterations=2):
-    recipe = ZOO[model].recipe.override([*SETTINGS, *settings])
-    state = players.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
+    recipe = MODELS[model].recipe.override([*SETTINGS, *settings])
+    state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
     batches = Batches(prepared, seed=0, device=CPU.kind, flip=True)
     until = iterations * recipe.pictures_per_iteration
     ticks = loop.train(
@@ -56,7 +56,7 @@ def trained(prepared, model, settings, thrift, *, iterations=2):
 @pytest.mark.parametrize("case", APART)
 def test_parts_add_up_to_the_whole_batch(case, parts, prepared):
     whole_tick, whole, _ = trained(prepared, *APART[case], PLENTY)
-    tick, found, _ = trained(prepared, *APART[case], Thrift(parts=parts))
+    tick, found, _ = trained(prepared, *APART[case], MemoryPolicy(parts=parts))
     for name, gradient in whole.items():
         if gradient is not None:
             assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-7, name
@@ -66,7 +66,7 @@ def test_parts_add_up_to_the_whole_batch(case, parts, prepared):
 
 def test_parts_change_what_batch_norm_sees(prepared):
     _, whole, _ = trained(prepared, "dcgan", [], PLENTY)
-    _, found, _ = trained(prepared, "dcgan", [], Thrift(parts=2))
+    _, found, _ = trained(prepared, "dcgan", [], MemoryPolicy(parts=2))
     assert any((found[name] - whole[name]).norm() > 1e-3 * whole[name].norm() for name in whole)
 
 
@@ -74,7 +74,7 @@ def test_parts_change_what_batch_norm_sees(prepared):
 def test_activations_on_the_host_change_no_bit(case, prepared, monkeypatch):
     monkeypatch.setattr(memory, "KEPT_BYTES", 0)
     *_, whole = trained(prepared, *case, PLENTY)
-    *_, found = trained(prepared, *case, Thrift(on_host=True))
+    *_, found = trained(prepared, *case, MemoryPolicy(on_host=True))
     for network in ("G", "D"):
         ours, theirs = getattr(whole, network).state_dict(), getattr(found, network).state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -85,7 +85,7 @@ def test_weights_stay_where_they_are(monkeypatch):
     monkeypatch.setattr(memory, "KEPT_BYTES", 0)
     monkeypatch.setattr(torch, "empty_like", lambda x, empty=torch.empty_like, **k: (moved.append(x), empty(x, **k))[1])
     layer, x = torch.nn.Linear(3, 3), torch.randn(5, 3)
-    with Thrift(on_host=True).activations():
+    with MemoryPolicy(on_host=True).activations():
         y = layer(x).tanh()
     assert {tuple(tensor.shape) for tensor in moved} == {(5, 3)}
     y.sum().backward()
@@ -98,9 +98,14 @@ def test_the_way_down_on_a_gpu_and_on_a_cpu():
             rungs.append(thrift)
         return rungs
 
-    assert ladder(GPU, 1) == [Thrift(1, True), Thrift(2, True), Thrift(4, True), Thrift(8, True)]
-    assert ladder(GPU, 2) == [Thrift(1, True), Thrift(2, True), Thrift(4, True)]
-    assert ladder(CPU.kind, 1) == [Thrift(2), Thrift(4), Thrift(8)]
+    assert ladder(GPU, 1) == [
+        MemoryPolicy(1, True),
+        MemoryPolicy(2, True),
+        MemoryPolicy(4, True),
+        MemoryPolicy(8, True),
+    ]
+    assert ladder(GPU, 2) == [MemoryPolicy(1, True), MemoryPolicy(2, True), MemoryPolicy(4, True)]
+    assert ladder(CPU.kind, 1) == [MemoryPolicy(2), MemoryPolicy(4), MemoryPolicy(8)]
 
 
 @pytest.mark.parametrize(

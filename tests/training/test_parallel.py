@@ -6,9 +6,10 @@ import pytest
 import torch
 from crew_tools import CASES, PROCESSES, trained, work
 
-from kit.errors import KitError
-from kit.training import launch, parallel
-from kit.training.streams import Share, Stream, randomness
+from kit.core.errors import KitError
+from kit.run import launch
+from kit.training import distributed
+from kit.training.random import BatchSlice, SlicedGenerator, randomness
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def double():
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_equal_one_with_the_whole_batch(case, crews, data, double):
-    alone = trained(case, data, parallel.ALONE)
+    alone = trained(case, data, distributed.SINGLE_PROCESS)
     assert sum(key.endswith("'") for key in alone) > 4
     for found in crews:
         assert found[case].keys() == alone.keys()
@@ -52,7 +53,7 @@ def test_all_processes_end_with_the_same_bits(case, crews):
 
 @pytest.mark.parametrize(("rows", "parts"), [(8, 2), (7, 3), (5, 5), (3, 4), (64, 1)])
 def test_shares_cover_every_row_once(rows, parts):
-    shares = Share(2, 2 + rows, 100).split(parts)
+    shares = BatchSlice(2, 2 + rows, 100).split(parts)
     assert [row for share in shares for row in range(share.first, share.last)] == list(range(2, 2 + rows))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert sum(share.weight for share in shares) == pytest.approx(rows / 100)
@@ -60,20 +61,20 @@ def test_shares_cover_every_row_once(rows, parts):
 
 @pytest.mark.parametrize("method", ["uniform", "normal", "integers"])
 def test_a_share_gets_the_numbers_of_its_rows(method):
-    def draw(stream: Stream, rows: int) -> list[torch.Tensor]:
+    def draw(stream: SlicedGenerator, rows: int) -> list[torch.Tensor]:
         bounds = (0, 100) if method == "integers" else ()
         return [getattr(stream, method)(*bounds, rows, *shape) for shape in ((), (3,), (2, 2))]
 
     device = torch.device("cpu")
     whole = draw(randomness(1, "test", 5, device), 20)
-    for share in Share(0, 20, 20).split(3):
+    for share in BatchSlice(0, 20, 20).split(3):
         for all_rows, own in zip(whole, draw(randomness(1, "test", 5, device, share), len(share)), strict=True):
             assert torch.equal(own, all_rows[share.first : share.last])
 
 
 def test_a_batch_too_small_to_be_shared_is_said():
     with pytest.raises(KitError, match="2 pictures at a time cannot be shared by 3 processes"):
-        parallel.Crew(0, 3).own(Share(0, 2, 2))
+        distributed.Distributed(0, 3).own(BatchSlice(0, 2, 2))
 
 
 @pytest.mark.parametrize("gpus", ["0", "-1", "1.5", "", "every"])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from kit.models import zoo
-from kit.training import players
+from kit.models import registry
+from kit.training import train_state
 from kit.training.device import Device
-from kit.training.penalties import PENALTIES, Judged
-from kit.training.streams import Stream
+from kit.training.penalties import PENALTIES, DOutputs
+from kit.training.random import SlicedGenerator
 
 
 class Curved(nn.Module):
@@ -44,15 +44,15 @@ def setting():
     return Curved(), real, fake, torch.tensor([0, 1, 2])
 
 
-def random(seed: int = 7) -> Stream:
-    return Stream(torch.Generator().manual_seed(seed))
+def random(seed: int = 7) -> SlicedGenerator:
+    return SlicedGenerator(torch.Generator().manual_seed(seed))
 
 
 def cost(name, D, real, fake, y):
     """A penalty as the loop asks for it."""
     penalty = PENALTIES[name]
     real, fake = (x.detach().requires_grad_(penalty.of_logits) for x in (real, fake))
-    return penalty.cost(Judged(D, real, fake, y, D(real, y), D(fake, y)), random())
+    return penalty.cost(DOutputs(D, real, fake, y, D(real, y), D(fake, y)), random())
 
 
 def squared_slopes(D, x, y, step=1e-5):
@@ -115,11 +115,11 @@ def test_a_flat_critic_gets_no_nan():
     assert torch.equal(D.w.grad, torch.zeros_like(D.w))
 
 
-@pytest.mark.parametrize("name", [name for name, row in zoo.ZOO.items() if row.recipe.penalty != "none"])
+@pytest.mark.parametrize("name", [name for name, row in registry.MODELS.items() if row.recipe.penalty != "none"])
 def test_a_penalty_in_bf16_pulls_the_weights_where_it_does_in_fp32(name):
-    recipe = zoo.get(name).override(["width=8", "batch=8"])
+    recipe = registry.get(name).override(["width=8", "batch=8"])
     exact = Device(torch.device("cpu"), "CPU", torch.float32)
-    D = players.build(recipe, size=32, channels=3, classes=0, seed=0, device=exact).D.train()
+    D = train_state.build(recipe, size=32, channels=3, classes=0, seed=0, device=exact).D.train()
     real, fake = torch.rand(2, 8, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
     def pull(precision):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from kit.competition import COMPETITIONS
-from kit.data.packed import Batches
 from kit.data.prepare import prepare
-from kit.models import zoo
-from kit.training import loop, players
+from kit.data.prepared_set import Batches
+from kit.models import registry
+from kit.training import loop, train_state
 from kit.training.device import Device
 
 SEEDS = range(4)
@@ -27,10 +27,10 @@ def digits(shared, tmp_path_factory):
 
 def curves(digits, name: str, seed: int, precision: torch.dtype) -> np.ndarray:
     """Losses and mean probabilities of a short run, (ticks, 4)."""
-    recipe = zoo.ZOO[name].recipe.override(["width=8"])
+    recipe = registry.MODELS[name].recipe.override(["width=8"])
     where = Device(torch.device("cpu"), "CPU", precision)
     batches = Batches(digits, seed=seed, device=where.kind, flip=False)
-    state = players.build(recipe, size=32, channels=1, classes=10, seed=seed, device=where)
+    state = train_state.build(recipe, size=32, channels=1, classes=10, seed=seed, device=where)
     ticks = loop.train(
         state,
         batches,

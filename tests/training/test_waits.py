@@ -8,9 +8,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kit.data.packed import Batches
-from kit.models.zoo import ZOO
-from kit.training import loop, players
+from kit.data.prepared_set import Batches
+from kit.models.registry import MODELS
+from kit.training import loop, train_state
 from kit.training.device import Device
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
@@ -55,8 +55,8 @@ class Copies(TorchFunctionMode):
 
 def waits_between_steps(name, prepared, settings):
     """What the steps after the first waited for: that one also draws the epoch's order."""
-    recipe = ZOO[name].recipe.override(["width=4", "latent=8", "batch=8", *settings])
-    state = players.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
+    recipe = MODELS[name].recipe.override(["width=4", "latent=8", "batch=8", *settings])
+    state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
     batches = Batches(prepared, seed=0, device=CPU.kind, flip=True)
     seen: list[str] = []
     after: list[int] = []
@@ -76,7 +76,7 @@ def waits_between_steps(name, prepared, settings):
     return seen[after[0] : after[-1]]
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", MODELS)
 def test_no_step_waits_for_the_device(name, make_set, tmp_path):
     prepared = make_set(tmp_path / "set", n=256, size=16, classes=2)
     assert waits_between_steps(name, prepared, []) == []

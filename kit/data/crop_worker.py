@@ -1,0 +1,164 @@
+"""From a list of pictures to their samples, on all cores, in order."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import signal
+import sys
+import warnings
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kit.core.errors import KitError
+from kit.data import crops, decoding
+from kit.data.annotations import MAX_BYTES, parse
+from kit.data.archives import BadFile, Reader, Tree
+from kit.data.crops import CropSettings, Pixels, Plan
+from kit.data.sources import Item
+
+CHUNK = 16
+"""Pictures that a process is given at a time: handing them over costs nothing beside decoding them."""
+
+POOL_FROM = 256
+"""With fewer pictures, starting processes costs more than it saves."""
+
+START_METHOD = "fork" if sys.platform == "linux" else "spawn"
+"""Forking is instant, needs no guard in the caller's script, and is safe here: the children start no threads. On macOS
+the system's libraries forbid it, and Windows has none."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What each process must know; it is sent once."""
+
+    tree: Tree
+    items: list[Item]
+    policy: str  # a name of CROPS
+    settings: CropSettings
+    size: int  # side of a sample, in pixels
+    channels: int  # 1 for grey, 3 for RGB
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture: samples, or a reason why there are none."""
+
+    rejected: str | None = None
+    digest: bytes = b""  # of the file's bytes
+    plan: Plan = field(default_factory=lambda: Plan(()))
+    repairs: tuple[str, ...] = ()  # to the picture, besides those to its boxes
+    images: Pixels | None = None  # (n, size, size, C), one a crop
+    whole: Pixels | None = None  # (size, size, C); None where it is the one sample itself
+    canvas: Pixels | None = None  # (h, w, C)
+
+
+def outcomes(job: Job, *, workers: int) -> Generator[Outcome]:
+    """Reads, decodes and crops all pictures.
+
+    Args:
+        job: the pictures, and what is wanted of them.
+        workers: processes; with 1 it is done in this one.
+
+    Returns:
+        One outcome an item, in the order of the items, read as they are taken: a few are in memory at a time.
+
+    Raises:
+        KitError: a process died.
+    """
+    if job.policy != "whole":
+        crops.import_albumentations()  # once, before the processes fork and share it
+    if workers == 1 or len(job.items) < POOL_FROM:
+        worker = _Worker(job)
+        try:
+            for i in range(len(job.items)):
+                yield worker.prepare(i)
+        finally:
+            worker.close()
+        return
+    context = multiprocessing.get_context(START_METHOD)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job,))
+    waiting: deque[Future[list[Outcome]]] = deque()
+    try:
+        for start in range(0, len(job.items), CHUNK):
+            waiting.append(pool.submit(_prepare_some, start, min(start + CHUNK, len(job.items))))
+            if len(waiting) >= 4 * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise KitError("a process that reads pictures was killed, most likely for memory", "try --workers 1") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._reader = Reader(job.tree.stores)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def prepare(self, number: int) -> Outcome:
+        # Pillow warns of what is rejected here with a reason, or harmless; it would go to the screen.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return self._prepare(self._job.items[number])
+            except BadFile as error:
+                return Outcome(rejected=str(error))
+
+    def _prepare(self, item: Item) -> Outcome:
+        job = self._job
+        data = self._reader.read(item.picture)
+        digest = hashlib.sha256(data).digest()
+        picture = decoding.open_picture(data)
+        boxes = None
+        if item.annotation:
+            note = parse(self._reader.read(item.annotation, limit=MAX_BYTES))
+            boxes = [picture.upright(box, note.size) for box in note.boxes]
+        plan = crops.plan(boxes, picture.width, picture.height, job.policy, job.settings)
+        if not plan.crops:
+            return Outcome(digest=digest, plan=plan)
+
+        everything = (0, 0, picture.width, picture.height)
+        regions = [crop.box or everything for crop in plan.crops]
+        least = min(min(box[2] - box[0], box[3] - box[1]) for box in regions)
+        image, reduced = picture.decode(job.channels, least=least, size=job.size)
+        extent = (picture.width / reduced, picture.height / reduced)
+
+        whole = crops.squash(image, extent, job.size)
+        pixels = np.asarray(image) if any(crop.box for crop in plan.crops) else None
+        images = [
+            whole if crop.box is None or pixels is None else crops.cut(pixels, crop.box, job.size, reduced=reduced)
+            for crop in plan.crops
+        ]
+        return Outcome(
+            digest=digest,
+            plan=plan,
+            repairs=tuple(picture.repairs),
+            images=np.stack(images),
+            whole=whole if job.policy != "whole" else None,
+            canvas=crops.to_canvas(image, extent, job.size) if crops.CROPS[job.policy].canvas else None,
+        )
+
+
+# A pool's function reaches what its initializer made only through the module; it exists in the children alone.
+_worker: _Worker | None = None
+
+
+def _start(job: Job) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the group; the parent ends its children
+    _worker = _Worker(job)
+
+
+def _prepare_some(start: int, stop: int) -> list[Outcome]:
+    assert _worker is not None
+    return [_worker.prepare(i) for i in range(start, stop)]

@@ -1,5 +1,0 @@
-"""The embedded set: drawn dogs in the competition's layout, so that everything runs without an account."""
-
-from kit.data.synthetic.archive import draw
-
-__all__ = ["draw"]

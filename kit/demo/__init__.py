@@ -1,0 +1,5 @@
+"""The embedded set: drawn dogs in the competition's layout, so that everything runs without an account."""
+
+from kit.demo.archive import draw
+
+__all__ = ["draw"]

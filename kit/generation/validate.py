@@ -1,0 +1,215 @@
+"""What a competition's scorer would reject in an `images.zip`, said before it is sent."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from kit.competition import Competition
+from kit.core.errors import KitError
+from kit.core.files import sha256
+from kit.core.machine import cores
+from kit.generation.ordered import map_ordered
+from kit.generation.pack import no_progress
+from kit.generation.pictures import (
+    ENTRY_ERRORS,
+    PICTURE_ERRORS,
+    open_zip,
+    picture_digest,
+    pixels_digest,
+    read_entry,
+    reason,
+)
+
+# The scorer lists *.png and *.jpg in the unpacked folder, in small letters and without looking into folders.
+SEEN = (".png", ".jpg")
+
+# A zip with this many times the entries a competition takes is not read at all.
+ENTRIES_FACTOR = 10
+
+
+@dataclass(frozen=True)
+class Issue:
+    """Something about one entry of the archive, or about the archive (then `entry` is its file name)."""
+
+    entry: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.entry}: {self.problem}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What `check` found. Errors would be rejected or miscounted by the scorer, warnings would not."""
+
+    path: Path
+    errors: list[Issue]
+    warnings: list[Issue]
+    count: int  # entries that the scorer would look at
+    sha256: str  # of the file
+    pixels_sha256: str | None  # see `pixels_digest`; None where not one picture could be read
+
+    @property
+    def ok(self) -> bool:
+        """Whether the scorer would take it."""
+        return not self.errors
+
+    def lines(self, *, limit: int = 10) -> list[str]:
+        """The findings for a person to read: the first few of each kind, and how many more there are."""
+        lines = []
+        for kind, findings in (("error", self.errors), ("warning", self.warnings)):
+            lines += [f"{kind}: {finding}" for finding in findings[:limit]]
+            if len(findings) > limit:
+                lines.append(f"{kind}: … and {len(findings) - limit:,} more like these")
+        return lines
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What decoding one entry showed."""
+
+    digest: bytes | None
+    blank: bool
+    problem: str | None
+
+
+def check(
+    path: Path,
+    *,
+    competition: Competition,
+    count: int | None = None,
+    progress: Callable[[int, int], None] = no_progress,
+) -> Report:
+    """Looks at an archive as the competition's scorer will.
+
+    Errors: not a zip or a truncated one; an entry that is damaged, encrypted, no picture, of another size, format
+    or mode; a picture in a folder, which the scorer does not see; a name twice or out of the archive; the number of
+    pictures. Warnings: the same pixels twice, a picture of a single colour, entries that are no pictures.
+    Whatever the archive states, no more is unpacked of an entry than a picture of that size can need.
+
+    Args:
+        path: the zip.
+        competition: what is asked for.
+        count: how many pictures there have to be; default: what the competition takes.
+        progress: called with (pictures looked at, pictures in all).
+
+    Raises:
+        KitError: there is no such file.
+    """
+    if not path.is_file():
+        reason = "a folder, not a zip" if path.is_dir() else "no such file"
+        raise KitError(f"{path}: {reason}", "give the images.zip of a run or a submission")
+    digest = sha256(path)
+    try:
+        archive = open_zip(path)
+    except KitError as error:
+        problem = error.problem.removeprefix(f"{path}: ")
+        return Report(
+            path=path, errors=[Issue(path.name, problem)], warnings=[], count=0, sha256=digest, pixels_sha256=None
+        )
+    with archive:
+        entries, errors, warnings = _by_name(archive.infolist())
+        found = len(entries)
+        asked = _asked(found, competition, count)
+        if asked:
+            errors.append(Issue(path.name, asked))
+        if found > ENTRIES_FACTOR * competition.count_max:
+            errors.append(Issue(path.name, "too many to look at each"))
+            entries = []
+
+        def look(item: tuple[str, bytes | str]) -> tuple[str, _Seen]:
+            return item[0], _look(item[1], competition)
+
+        first: dict[bytes, str] = {}
+        digests = []
+        for done, (name, seen) in enumerate(map_ordered(look, _read(archive, entries, competition), workers=cores())):
+            if seen.problem:
+                errors.append(Issue(name, seen.problem))
+            if seen.digest:
+                digests.append(seen.digest)
+                if first.setdefault(seen.digest, name) != name:
+                    warnings.append(Issue(name, f"the same pixels as {first[seen.digest]}"))
+            if seen.blank:
+                warnings.append(Issue(name, "blank, all of one colour"))
+            progress(done + 1, len(entries))
+    return Report(
+        path=path,
+        errors=errors,
+        warnings=warnings,
+        count=found,
+        sha256=digest,
+        pixels_sha256=pixels_digest(digests) if digests else None,
+    )
+
+
+def _by_name(infos: list[zipfile.ZipInfo]) -> tuple[list[zipfile.ZipInfo], list[Issue], list[Issue]]:
+    """The entries that the scorer will look at, sorted by name, and what the names alone tell."""
+    entries: dict[str, zipfile.ZipInfo] = {}
+    errors: list[Issue] = []
+    warnings: list[Issue] = []
+    for info in infos:
+        name = info.filename
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if ".." in parts or name.startswith(("/", "\\")) or (parts and ":" in parts[0]):
+            errors.append(Issue(name, "leads out of the archive, which unpacking refuses"))
+        elif info.is_dir():
+            warnings.append(Issue(name, "a folder, which the scorer does not look into"))
+        elif parts[0] == "__MACOSX":
+            warnings.append(Issue(name, "what a Mac adds to a zip, which the scorer does not look at"))
+        elif not name.endswith(SEEN):
+            warnings.append(Issue(name, f"does not end in {' or '.join(SEEN)}: the scorer passes over it"))
+        elif len(parts) > 1:
+            errors.append(Issue(name, "lies in a folder, where the scorer does not look"))
+        elif name in entries:
+            errors.append(Issue(name, "this name is there twice, and the second overwrites the first"))
+        else:
+            entries[name] = info
+    return [entries[name] for name in sorted(entries)], errors, warnings
+
+
+def _asked(found: int, competition: Competition, count: int | None) -> str | None:
+    if count is not None:
+        return None if found == count else f"{found:,} pictures, and {count:,} were asked for"
+    low, high = competition.count_min, competition.count_max
+    if low <= found <= high:
+        return None
+    takes = f"exactly {low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{found:,} pictures, and {competition.slug} asks for {takes}"
+
+
+def _read(
+    archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], competition: Competition
+) -> Iterator[tuple[str, bytes | str]]:
+    """(name, bytes of the entry), or (name, what is wrong with it)."""
+    # Four channels of 16 bits without any compression, twice over, and room for a colour profile.
+    limit = 2 * competition.size**2 * 8 + 2**20
+    for info in entries:
+        try:
+            yield info.filename, read_entry(archive, info, limit=limit)
+        except (*ENTRY_ERRORS, ValueError) as error:
+            yield info.filename, f"cannot be unpacked ({error})"
+
+
+def _look(data: bytes | str, competition: Competition) -> _Seen:
+    if isinstance(data, str):
+        return _Seen(digest=None, blank=False, problem=data)
+    side = competition.size
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            # Size and format stand in the header: a picture of a billion pixels is refused without decoding it.
+            if picture.format != competition.format:
+                return _Seen(None, False, f"is a {picture.format}, and {competition.slug} takes {competition.format}")
+            if picture.size != (side, side):
+                return _Seen(None, False, f"is {picture.width}×{picture.height}, not {side}×{side}")
+            problem = None if picture.mode == competition.mode else f"has mode {picture.mode}, not {competition.mode}"
+            pixels = np.asarray(picture.convert(competition.mode))
+    except PICTURE_ERRORS as error:
+        return _Seen(None, False, f"is no picture that can be read ({reason(error)})")
+    return _Seen(picture_digest(pixels), bool((pixels == pixels[0, 0]).all()), problem)

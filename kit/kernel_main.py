@@ -1,0 +1,412 @@
+"""The way of a kernel, from the competition's files to its results: what runs on Kaggle's machine.
+
+Nothing here needs a package that Kaggle's image lacks, an account, or the internet. Pictures and training live in a
+temporary folder; the working folder, which becomes the kernel's output, holds the results alone. They are put there as
+soon as there are any, so that a session which is cut off still leaves its last valid `images.zip`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.core import provenance
+from kit.core.clock import Stopwatch, show_duration
+from kit.core.errors import KitError
+from kit.core.files import atomic, read_json, write_json
+from kit.kaggle.log import Log
+from kit.kaggle.spec import GPUS, parse_spec
+from kit.training.run_folder import CHECKPOINT, IMAGES, RECORD, SCORE, Run, read_run
+
+if TYPE_CHECKING:
+    from kit.run import RunConfig
+
+REPORT, GRID, FILM = "report.html", "samples.png", "film.gif"
+
+AFTERWARDS_SHARE, AFTERWARDS_LEAST_S, AFTERWARDS_MOST_S = 0.02, 20.0, 600.0
+"""What is kept of the budget for what follows training and its checked zip; of a short budget a quarter at most."""
+
+REPORT_SHARE = 0.5
+"""Of that, what the score leaves for the report, its film and the end."""
+
+SCORE_LEAST = 256
+"""Where time is short fewer pictures are scored, but a score of fewer than these says nothing."""
+
+CHOICE_SHARE = 0.05
+"""Of training's time, for the scores by which it chooses among the generators that it keeps."""
+
+SCORE_CAUTION = 0.8
+"""An estimate of a score's time may be so much too low."""
+
+
+class Session:
+    """A kernel's work, step by step: `prepare`, `train`, `score`, `report`, `finish`; `main` takes them all.
+
+    Args:
+        recipe: text of the `kernel.toml`.
+        slug: of the kernel.
+        tree: digest of the kit's files, which is compared with those that run.
+        commit: git's commit that they come from, if any.
+        dirty: whether they differ from it.
+        receipt: of the push.
+        input: folder of Kaggle's mounts.
+        working: folder that becomes the kernel's output.
+        scratch: folder for everything else; None: a temporary one.
+        started_at: when the kernel started, in seconds since 1970; None: when this process did.
+
+    Raises:
+        KitError: the kit that runs is not the one that was carried.
+    """
+
+    def __init__(
+        self,
+        *,
+        recipe: str,
+        slug: str,
+        tree: str,
+        commit: str | None,
+        dirty: bool,
+        receipt: str,
+        input: str,
+        working: str,
+        scratch: str | None = None,
+        started_at: float | None = None,
+    ) -> None:
+        # As in `kit.cli`: threads that wait by spinning take the time of those they wait for. Before torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        self.clock = Stopwatch(started_at)
+        self.log = Log(self.clock)
+        self.spec = parse_spec(recipe, slug=slug)
+        self.input, self.working = Path(input), Path(working)
+        running = provenance.source_tree().digest
+        if running != tree:
+            raise KitError(f"the kit that runs ({running[:12]}) is not the one this kernel carries ({tree[:12]})", "")
+        self._scratch = Path(scratch or tempfile.mkdtemp(prefix="kit-kernel-"))
+        self._arguments = {
+            "recipe": recipe,
+            "slug": slug,
+            "tree": tree,
+            "commit": commit,
+            "dirty": dirty,
+            "receipt": receipt,
+            "input": input,
+            "working": working,
+            "scratch": str(self._scratch),
+        }
+        self._data = self._scratch / "data" / self.spec.competition
+        self._run = Run(self._scratch / "runs" / slug)
+        self._published: tuple[int, int] | None = None  # which images.zip
+
+    def main(self) -> int:
+        """All of it.
+
+        Returns:
+            The exit code: 0 as soon as a valid `images.zip` stands in the working folder, whatever failed after it.
+        """
+        try:
+            for step in (self.prepare, self.train, self.score, self.report, self.finish):
+                step()
+        except KitError as error:
+            self.log.say(f"error: {error}")
+            return 1
+        except Exception as error:
+            traceback.print_exc(file=sys.stdout)
+            self.log.say(f"error: {type(error).__name__}: {error}")
+            return 1
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        return 0
+
+    def prepare(self) -> None:
+        """Finds the competition's pictures and prepares them.
+
+        Raises:
+            KitError: they are not mounted, or cannot be used.
+        """
+        from kit.data.crops import CropSettings
+        from kit.data.prepare import describe, prepare
+        from kit.data.sources import kaggle_mount
+
+        rules = self.spec.rules
+        mount = kaggle_mount(rules, self.input)
+        if mount is None:
+            raise KitError(
+                f"{self.input}: the pictures of {rules.slug} are not there",
+                f"add the competition to the kernel's inputs, and accept its rules at {rules.rules_url}",
+            )
+        self.log.say(f"pictures from {mount}")
+        prepared = prepare(
+            mount,
+            competition=rules,
+            out=self._data,
+            crop=CropSettings(policy=self.spec.crop),
+            size=self.spec.size,
+            progress=self.log.progress("prepared", "pictures"),
+        )
+        for line in describe(prepared):
+            self.log.say(line)
+
+    def train(self) -> None:
+        """Trains, and leaves a checked `images.zip` in the working folder.
+
+        Raises:
+            KitError: there is no valid one.
+            Exception: whatever else stopped training before there was a valid one.
+        """
+        path = self._run.path
+        order = self._scratch / "session.json"
+        write_json(order, self._arguments)
+        try:
+            self._train([str(order)])
+        except (Exception, SystemExit) as error:
+            if not self._valid(path / IMAGES):
+                if isinstance(error, SystemExit):
+                    raise KitError("the processes that train could not", "see what they say above") from None
+                raise
+            self._tell(error, "training")
+        self._run = Run(path, read_run(path))
+        self._run.update(**self._described(self._run.record))
+        self._publish()
+        if not self._valid(self.working / IMAGES):
+            raise KitError(f"{self.working / IMAGES}: not what the competition takes", "see the log above")
+
+    def score(self) -> None:
+        """Scores the pictures, in the time that is left; what fails is said and does no harm."""
+        self._afterwards("the score", self._score, needs_s=self._report_s)
+
+    def report(self) -> None:
+        """Writes the page, the grid, the film and the generator; what fails is said and does no harm."""
+        self._afterwards("the generator", self._keep_generator)
+        self._afterwards("the report", self._report)
+
+    def pictures(self) -> list[str]:
+        """The pictures to look at in the working folder."""
+        return [str(self.working / name) for name in (GRID, FILM) if (self.working / name).is_file()]
+
+    def finish(self) -> None:
+        """Says what there is, and clears up."""
+        self._publish()
+        result = read_json(self.working / RECORD)["result"]
+        self.log.say(
+            f"{self.working / IMAGES}: {result['count']:,} pictures, valid for {self.spec.competition}, "
+            f"SHA-256 {result['sha256'][:16]}, after {show_duration(self.clock.seconds())}"
+        )
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def take_part(self, *, resume: bool) -> None:
+        """Trains along, as one of several processes that `train` has started; `resume`: after others ran out of memory.
+
+        Raises:
+            SystemExit: it has to end before the others.
+        """
+        try:
+            self._train([], resume=resume)
+        except KitError as error:
+            self.log.say(f"error: {error}")
+            sys.exit(1)
+
+    # ---- training
+
+    def _train(self, arguments: list[str], *, resume: bool = False) -> None:
+        from kit.run import processes
+
+        self.log.on_tick = self._publish
+        processes.train(
+            self._job(resume=resume),
+            gpus=str(self._processes()),
+            clock=self.clock,
+            arguments=arguments,
+            watching=lambda clock: contextlib.nullcontext(self.log),
+            module="kit.kernel_main",
+        )
+
+    def _job(self, *, resume: bool) -> RunConfig:
+        from kit.models import registry
+        from kit.run import RunConfig
+        from kit.scoring.during import Asked
+
+        spec = self.spec
+        return RunConfig(
+            recipe=registry.get(spec.model, spec.source).override(list(spec.settings)),
+            data=self._data,
+            out=self._run.path,
+            seed=spec.seed,
+            budget_s=spec.budget_s - self._afterwards_s,
+            count=spec.count,
+            resume=resume,
+            scores=Asked(share=CHOICE_SHARE, features=FEATURES, optional=True),
+        )
+
+    def _processes(self) -> int:
+        """One for each GPU that there is of those asked for; without any, as many share the CPU."""
+        import torch
+
+        wanted, there = GPUS[self.spec.gpus].processes, torch.cuda.device_count()
+        return min(wanted, there) if there else wanted
+
+    # ---- afterwards
+
+    @property
+    def _afterwards_s(self) -> float:
+        budget_s = self.spec.budget_s
+        return min(max(AFTERWARDS_SHARE * budget_s, AFTERWARDS_LEAST_S), AFTERWARDS_MOST_S, budget_s / 4)
+
+    @property
+    def _report_s(self) -> float:
+        return REPORT_SHARE * self._afterwards_s
+
+    @property
+    def _left_s(self) -> float:
+        return self.spec.budget_s - self.clock.seconds()
+
+    def _afterwards(self, what: str, work: Callable[[], None], *, needs_s: float = 0.0) -> None:
+        """Something that a submission can do without."""
+        if self._run.record["signal"]:
+            self.log.say(f"told to end: without {what}")
+            return
+        if self._left_s < needs_s:
+            self.log.say(f"no time is left for {what}")
+            return
+        try:
+            work()
+        except Exception as error:
+            self._tell(error, what)
+
+    def _tell(self, error: BaseException, what: str) -> None:
+        if not isinstance(error, KitError):
+            traceback.print_exc(file=sys.stdout)
+        self.log.say(f"{what} failed ({error}); images.zip is valid and stays")
+
+    def _score(self) -> None:
+        from kit.data.prepared_set import load
+        from kit.scoring import compute_score as scoring
+        from kit.scoring import during, features
+        from kit.scoring.estimate import Estimate
+
+        prepared = load(self._data)
+        seconds = during.OWN_SHARE * self.spec.budget_s  # only where training has not taught the network already
+        network = features.build(FEATURES, prepared=prepared, seconds=seconds)
+        count = self._run.record["result"]["count"]
+
+        def in_time(estimate: Estimate) -> None:
+            left = self._left_s - self._report_s
+            if estimate.seconds > left:
+                raise _TooLongError(left / estimate.seconds)
+
+        for _ in range(2):
+            try:
+                result = scoring.score(
+                    self._run.path / IMAGES,
+                    prepared,
+                    features=network,
+                    count=count,
+                    cache=scoring.default_cache(prepared),
+                    announce=in_time,
+                    progress=self.log.progress("scored", "pictures"),
+                )
+            except _TooLongError as error:
+                count = int(count * error.share * SCORE_CAUTION)
+                if count < SCORE_LEAST:
+                    break
+                continue
+            scoring.save(result, self._run.path / SCORE)
+            self._put(SCORE)
+            for line in result.lines():
+                self.log.say(line)
+            return
+        self.log.say("no time is left for a score")
+
+    def _keep_generator(self) -> None:
+        """The generator that the pictures come from: the one that was chosen, or the last state's."""
+        from kit.training.checkpoint import save_generator
+
+        record = self._run.record
+        drawn = record["result"]["pictures"]
+        chosen = [kept["file"] for kept in record.get("candidates", []) if kept["file"] and kept["pictures"] == drawn]
+        if chosen:
+            self._put(chosen[0], CHECKPOINT)
+        else:
+            save_generator(self._run.path / CHECKPOINT, self.working / CHECKPOINT)
+
+    def _report(self) -> None:
+        from kit.report.artifacts import keep
+        from kit.report.pictures import grids
+
+        grid = grids(self._run.path)[-1].path
+        self._put(grid.relative_to(self._run.path).as_posix(), GRID)
+        # Training has made both as it ended, if it had time; the page now has the score. It names folders, and these
+        # as they will be called at home.
+        with contextlib.chdir(self._scratch):
+            run = self._run.path.relative_to(self._scratch)
+            keep(run, left_s=self._left_s, told_to_stop=lambda: False, tell=self.log.say)
+        for name in (FILM, REPORT):
+            if (self._run.path / name).is_file():
+                self._put(name)
+
+    # ---- the working folder
+
+    def _publish(self) -> None:
+        """Puts the newest `images.zip` and its record into the working folder."""
+        images, record = self._run.path / IMAGES, self._run.path / RECORD
+        if not images.is_file():
+            return
+        state = images.stat()
+        if self._published != (state.st_ino, state.st_mtime_ns):
+            self._put(IMAGES)
+            self._published = (state.st_ino, state.st_mtime_ns)
+        write_json(self.working / RECORD, self._described(read_json(record)))
+
+    def _described(self, run: dict[str, Any]) -> dict[str, Any]:
+        """A run's record with where its code comes from, and with the set's name in place of a folder that goes."""
+        kernel = {key: self._arguments[key] for key in ("slug", "receipt", "recipe")}
+        origin = {key: self._arguments[key] for key in ("commit", "dirty")}
+        data = run["data"] | {"path": self._data.relative_to(self._scratch).as_posix()}
+        return run | origin | {"data": data, "kernel": {**kernel, "budget_s": self.spec.budget_s}}
+
+    def _put(self, name: str, target: str | None = None) -> None:
+        """Copies a file of the run into the working folder, whole or not at all."""
+        with (self._run.path / name).open("rb") as source, atomic(self.working / (target or name)) as file:
+            shutil.copyfileobj(source, file)
+
+    def _valid(self, images: Path) -> bool:
+        from kit.generation.validate import check
+
+        return images.is_file() and check(images, competition=self.spec.rules, count=self.spec.count).ok
+
+
+FEATURES = "own"
+"""The feature set that scores inside a kernel: no foreign weights are allowed there."""
+
+
+class _TooLongError(Exception):
+    """A score would take longer than there is time; `share` of it would do."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(f"only {share:.0%} of the time is there")
+        self.share = share
+
+
+def main() -> None:
+    """One of several processes: `python -m kit.kernel_main session.json`, with what `kit.run.processes` adds."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("session", type=Path, help="the arguments of `Session`, as JSON")
+    parser.add_argument("--out", type=Path, help="the run's folder, which follows from them too")
+    parser.add_argument("--started-at", type=float, help="seconds since 1970")
+    parser.add_argument("--resume", action="store_true", help="go on with the run, more thriftily")
+    asked = parser.parse_args()
+    Session(**json.loads(asked.session.read_text(encoding="utf-8")), started_at=asked.started_at).take_part(
+        resume=asked.resume
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,322 @@
+"""THE table: a name, a recipe, a paper. A new GAN is a row here, and a pair in `networks` where none of those fits.
+
+Reading it imports no torch; `build` does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.core.errors import KitError, unknown
+from kit.models import custom
+from kit.models.architectures import ARCHITECTURES, Architecture
+from kit.models.recipe import Recipe, settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["ARCHITECTURES", "MODELS", "Architecture", "ModelEntry", "build", "get", "networks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A model of the zoo."""
+
+    recipe: Recipe
+    about: str
+    paper: str
+    note: str = ""  # what differs from the paper, and why
+    plain: str = ""  # for a conditional model, the row to take for a set without classes
+
+    @property
+    def name(self) -> str:
+        """The name given to `kit train --model`."""
+        return self.recipe.model
+
+    def settings(self) -> dict[str, dataclasses.Field[Any]]:
+        """What `--set` may change in this model, by name."""
+        have = networks(self.recipe).settings
+        return {key: field for key, field in settings().items() if key in have or not field.metadata["own"]}
+
+    def override(self, texts: list[str]) -> Recipe:
+        """The row's recipe with `KEY=VALUE` settings applied.
+
+        Raises:
+            KitError: a setting that the model does not have, a word, type or range that does not fit.
+        """
+        return self.recipe.override(texts, among=self.settings())
+
+
+MODELS: dict[str, ModelEntry] = {
+    row.name: row
+    for row in (
+        ModelEntry(
+            recipe=Recipe(model="gan", networks="mlp", loss="non-saturating", width=256, norm_d="none"),
+            about="dense layers only: where it began",
+            paper="Goodfellow et al. 2014, arXiv:1406.2661",
+            note="leaky ReLU, batch norm in G and Adam in place of maxout, dropout and SGD with momentum: what "
+            "later made dense GANs train without care",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="cgan", networks="mlp", loss="non-saturating", width=256, norm_d="none", conditional=True
+            ),
+            about="gan, and both networks are told the class",
+            paper="Mirza & Osindero 2014, arXiv:1411.1784",
+            note="as gan; a learned vector for each class in place of one-hot labels and a layer of their own",
+            plain="gan",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="dcgan",
+                networks="dcgan",
+                loss="non-saturating",
+                batch=32,
+                lr_g=5e-4,
+                lr_d=5e-4,
+                schedule="linear",
+                standing_batches=4,
+            ),
+            about="strided convolutions and batch norm: the plain GAN that works",
+            paper="Radford et al. 2016, arXiv:1511.06434",
+            note="width 64 (PyTorch's tutorial) in place of 128; batch 32 in place of 128, and steps of 5e-4 in "
+            "place of 2e-4, falling to a tenth over the plan: what did well in trials of minutes "
+            "(docs/benchmarks.md); z is normal, not uniform",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="cdcgan",
+                networks="dcgan",
+                loss="non-saturating",
+                norm_d="spectral",
+                conditional=True,
+                embedding=20,
+                batch=32,
+                lr_g=5e-4,
+                lr_d=2e-4,
+                standing_batches=4,
+            ),
+            about="dcgan with classes: beside z in G, beside the smallest map in D",
+            paper="Mirza & Osindero 2014, arXiv:1411.1784; Reed et al. 2016, arXiv:1605.05396",
+            note="as dcgan, the label's vector in place of Reed's sentence, and short, so that z is not drowned: at 64 "
+            "numbers G drew hardly more than one picture for each digit; spectral norm in D and smaller steps for it: "
+            "with batch norm D won on MNIST, and three digits in ten were of another class",
+            plain="dcgan",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="lsgan",
+                networks="dcgan",
+                loss="least-squares",
+                batch=32,
+                lr_g=5e-4,
+                lr_d=5e-4,
+                schedule="linear",
+                standing_batches=4,
+            ),
+            about="dcgan with squares for logarithms: no vanishing gradient far from the border",
+            paper="Mao et al. 2017, arXiv:1611.04076",
+            note="dcgan's networks, batch and steps, so that only the loss differs",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="wgan",
+                networks="dcgan",
+                loss="wasserstein",
+                weight_clip=0.01,
+                critic_steps=5,
+                optimizer="rmsprop",
+                batch=32,
+                lr_g=2e-4,
+                lr_d=2e-4,
+                beta1=0.0,
+                beta2=0.99,
+                schedule="linear",
+            ),
+            about="a critic that measures a distance, kept gentle by clipping its weights",
+            paper="Arjovsky et al. 2017, arXiv:1701.07875",
+            note="batch 32 in place of 64, and steps of 2e-4 in place of 5e-5, falling to a tenth over the plan: "
+            "with five critic steps for each of G's, minutes hold few of them",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="wgan-gp",
+                networks="dcgan",
+                loss="wasserstein",
+                penalty="gradient",
+                penalty_weight=10.0,
+                critic_steps=5,
+                batch=32,
+                lr_g=1e-3,
+                lr_d=1e-3,
+                beta1=0.0,
+                beta2=0.9,
+                schedule="linear",
+                norm_d="layer",
+            ),
+            about="wgan, kept gentle by a penalty on the critic's gradient",
+            paper="Gulrajani et al. 2017, arXiv:1704.00028",
+            note="dcgan's networks; layer norm in the critic as section 4 advises, batch norm would mix the "
+            "samples; batch 32 in place of 64, and steps of 1e-3 in place of 1e-4, falling to a tenth: after 150 "
+            "CPU seconds on MNIST the paper's had hardly begun",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="sn-dcgan",
+                networks="sndcgan",
+                loss="hinge",
+                latent=128,
+                norm_d="spectral",
+                batch=32,
+                lr_g=4e-4,
+                lr_d=8e-4,
+                beta1=0.0,
+                beta2=0.9,
+                schedule="linear",
+            ),
+            about="D's weights divided by their largest singular value: steady, at little cost",
+            paper="Miyato et al. 2018, arXiv:1802.05957",
+            note="hinge loss and Adam's 0 and 0.9, which the paper has for larger pictures: with gan's loss and 0.5, "
+            "D went blind or won on dogs; for minutes, one critic step in place of five, batch 32 in place of 64, and "
+            "larger steps that fall to a tenth",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="ralsgan",
+                networks="dcgan",
+                loss="relativistic-least-squares",
+                norm_d="spectral",
+                latent=128,
+                batch=32,
+                lr_g=1e-3,
+                lr_d=1e-4,
+                standing_batches=4,
+            ),
+            about="real pictures must look more real than generated ones do on average",
+            paper="Jolicoeur-Martineau 2019, arXiv:1807.00734",
+            note="spectral norm in D: beside a loss over the batch's means, batch norm would mix the samples twice; "
+            "larger steps for G than for D, and batch 32: with 2e-4 for both it collapsed on MNIST",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="sagan",
+                networks="sagan",
+                loss="hinge",
+                conditional=True,
+                latent=128,
+                lr_g=4e-4,
+                lr_d=8e-4,
+                beta1=0.0,
+                beta2=0.9,
+                augment="color,translation,cutout",
+                ema_half_life=20_000,
+                standing_batches=16,
+            ),
+            about="residual networks that look at the whole map at once, and are told the class everywhere",
+            paper="Zhang et al. 2019, arXiv:1805.08318",
+            note="batch 64 in place of 256, for the memory and the hours of one kernel; steps of 4e-4 and 8e-4 in "
+            "place of 1e-4 and 4e-4: six times the share of right digits after 150 CPU seconds on MNIST; DiffAugment "
+            "and an average of G, as pictures are few",
+            plain="r3gan",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="biggan",
+                networks="biggan",
+                loss="hinge",
+                conditional=True,
+                latent=100,
+                embedding=128,
+                lr_g=4e-4,
+                lr_d=8e-4,
+                beta1=0.0,
+                beta2=0.999,
+                augment="color,translation,cutout",
+                ema_half_life=100_000,
+                truncation=2.0,
+                standing_batches=16,
+            ),
+            about="sagan, told the class by one shared vector and z at every block: what won the competition",
+            paper="Brock et al. 2019, arXiv:1809.11096",
+            note="batch 64 and one critic step in place of 2048 and two: a kernel's memory and hours; larger steps "
+            "than the competition's winners had (1e-4 and 4e-4), as for sagan; 20 numbers of z "
+            "a share, as in the paper, are 100 at 64×64; DiffAugment, as pictures are few",
+            plain="r3gan",
+        ),
+        ModelEntry(
+            recipe=Recipe(
+                model="r3gan",
+                networks="r3gan",
+                loss="relativistic",
+                penalty="r1+r2",
+                penalty_weight=2.0,
+                penalty_end=0.1,
+                latent=64,
+                width=32,
+                beta1=0.0,
+                beta2=0.99,
+                schedule="cosine",
+                lr_end=0.25,
+                augment="color,translation,cutout",
+                ema_half_life=500_000,
+            ),
+            about="no tricks: a loss that compares pairs, two penalties, plain residual networks",
+            paper="Huang et al. 2024, arXiv:2501.05441",
+            note="settings for 64×64 faces, its schedules (step size, penalty) over the plan in place of 20 million "
+            "pictures; β2 at its last value from the start; width 32, batch 64 and DiffAugment for one kernel",
+        ),
+    )
+}
+
+
+def get(name: str, source: str = "") -> ModelEntry:
+    """The row of a model.
+
+    Args:
+        name: a row of the zoo, or the path of a Python file with a row of its own (see `kit.models.custom`).
+        source: the text of such a file, in place of its path.
+
+    Raises:
+        KitError: no such model, with the closest name; a file without one.
+    """
+    if source:
+        return custom.parse(source, name=name)
+    if name.endswith(".py"):
+        return custom.read(Path(name))
+    if name not in MODELS:
+        raise unknown("model", name, MODELS)
+    return MODELS[name]
+
+
+def networks(recipe: Recipe) -> Architecture:
+    """The constructors of a recipe's networks: those it brings along, else the zoo's."""
+    return custom.networks(recipe) or ARCHITECTURES[recipe.networks]
+
+
+def build(recipe: Recipe, *, size: int, channels: int, classes: int) -> tuple[nn.Module, nn.Module]:
+    """The recipe's generator and discriminator, with weights from torch's global random state.
+
+    Args:
+        recipe: what to build.
+        size: side of the pictures, pixels.
+        channels: 1 or 3.
+        classes: number of classes of the set; unconditional recipes ignore it.
+
+    Returns:
+        (G, D). G maps (z (B, latent), y (B,)) to pictures (B, C, H, W) in [−1, 1]; D maps (pictures, y) to logits (B,).
+        G's attribute `latent` is the length of z, `classes` the number of classes it was built for, 0 if none.
+
+    Raises:
+        KitError: no network of that size, or a conditional recipe and no classes.
+    """
+    if recipe.conditional and not classes:
+        plain = MODELS[recipe.model].plain if recipe.model in MODELS else ""
+        raise KitError(
+            f"{recipe.model} is told the class of each picture, and this set has none",
+            f"take --model {plain}" if plain else "take --set conditional=no",
+        )
+    pair, told = networks(recipe), classes if recipe.conditional else 0
+    return pair.generator(recipe, size, channels, told), pair.discriminator(recipe, size, channels, told)

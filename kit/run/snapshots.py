@@ -1,0 +1,161 @@
+"""The candidates of a run: averages of its generator kept on the way, and which of them the pictures come from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from kit.core.clock import show_duration
+from kit.core.errors import KitError
+from kit.core.files import require_space
+from kit.models.recipe import Recipe
+from kit.scoring.during import GivenUpError, Watch
+from kit.scoring.ranking import key
+from kit.scoring.record import Score, comparable
+from kit.training import checkpoint
+from kit.training.checkpoint import Shape
+from kit.training.run_folder import CANDIDATES, CHECKPOINT, Run
+from kit.training.train_state import TrainState
+
+KEPT = 5
+"""Candidates that are kept beside the last state: the best scored ones."""
+
+MOMENTS = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""Shares of the training after which a candidate is kept where none is scored."""
+
+
+class Selection:
+    """Keeps candidates while a run trains, scores them where that was asked for, and knows the best.
+
+    `run.json` lists them under `candidates`: pictures seen, seconds, file (null once it was given up), score or null.
+
+    Args:
+        run: the run's folder and record.
+        players: what trains; never changed.
+        recipe: of the run.
+        shape: what the players were built for.
+        watch: scores them; None keeps candidates only.
+        say: is told, in a line, what happens.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        players: TrainState,
+        recipe: Recipe,
+        shape: Shape,
+        *,
+        watch: Watch | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._run, self._players, self._recipe, self._shape = run, players, recipe, shape
+        self._watch, self._say = watch, say
+
+    @property
+    def reserve_s(self) -> float:
+        """Seconds to keep back for the score of the last state."""
+        return self._watch.cost_s if self._watch else 0.0
+
+    def ticked(self, now_s: float, share: float) -> None:
+        """Keeps the present average where it is time for that.
+
+        Args:
+            now_s: seconds of the run.
+            share: of the training that is done, 0 to 1.
+        """
+        if self._watch:
+            if self._watch.due(now_s):
+                self._score(self._watch, now_s)
+            return
+        past = [moment for moment in MOMENTS if moment <= share]
+        if share < 1 and len(self._entries) < len(past):
+            self._add(now_s, None)
+
+    def ended(self, now_s: float) -> None:
+        """Scores the last state, so that it is a candidate like the others."""
+        if self._watch and (not self._entries or self._entries[-1]["pictures"] != self._players.pictures):
+            self._score(self._watch, now_s)
+
+    def forget_after(self, pictures: int) -> None:
+        """Drops candidates of a way that training does not take again: it goes on from `pictures`."""
+        for entry in self._entries:
+            if entry["pictures"] > pictures:
+                self._drop(entry)
+        self._note([entry for entry in self._entries if entry["pictures"] <= pictures])
+
+    def best(self) -> tuple[nn.Module, int]:
+        """The average that pictures are to be drawn from, and the pictures it had seen.
+
+        It is the best scored one; where none is scored, or its file is damaged, the present one.
+        """
+        present = self._players.ema.module, self._players.pictures
+        ranked = rank([entry for entry in self._entries if entry["file"]])
+        if not ranked or ranked[0]["pictures"] == self._players.pictures:
+            return present
+        path = self._run.path / ranked[0]["file"]
+        try:
+            return checkpoint.load_average(path, self._players.ema.module), ranked[0]["pictures"]
+        except KitError as error:
+            self._say(f"{error}; the last state is taken instead")
+            return present
+
+    # ---- what is kept
+
+    @property
+    def _entries(self) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = self._run.record.get("candidates", [])
+        return entries
+
+    def _note(self, entries: list[dict[str, Any]]) -> None:
+        self._run.record["candidates"] = entries
+
+    def _score(self, watch: Watch, now_s: float) -> None:
+        with contextlib.suppress(GivenUpError):
+            self._add(now_s, watch.score(self._players.ema.module))
+
+    def _add(self, now_s: float, score: Score | None) -> None:
+        pictures = self._players.pictures
+        name = f"{CANDIDATES}/{pictures:010d}.pt"
+        path = self._run.path / name
+        try:
+            # A checkpoint is written beside the old one; a candidate is not worth that room.
+            require_space(path, 2 * (self._run.path / CHECKPOINT).stat().st_size)
+            checkpoint.save_average(path, self._players, self._recipe, self._shape)
+        except KitError as error:
+            self._say(f"no candidate of {pictures:,} pictures is kept ({error.problem})")
+            return
+        entry = {
+            "pictures": pictures,
+            "seconds": round(now_s, 3),
+            "file": name,
+            "score": score.to_json() if score else None,
+        }
+        self._note([*self._entries, entry])
+        if score:
+            best = rank(self._entries)
+            for worse in best[KEPT:]:
+                self._drop(worse)
+            first = best[0]["pictures"] == pictures
+            self._say(
+                f"{pictures:,} pictures: FID {score.fid:.2f} on {score.features['name']}, {score.count:,} pictures, "
+                f"in {show_duration(max(1, score.seconds))}{'; the best so far' if first else ''}"
+            )
+        self._run.update()
+
+    def _drop(self, entry: dict[str, Any]) -> None:
+        if entry["file"]:
+            (self._run.path / entry["file"]).unlink(missing_ok=True)
+            entry["file"] = None
+
+
+def rank(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries of `candidates` whose scores may stand in one ranking with the last scored one's, best first.
+
+    Candidates too near to the training set come last, however low their FID.
+    """
+    scored = [(entry, Score.from_json(entry["score"])) for entry in entries if entry["score"]]
+    alike = [(entry, score) for entry, score in scored if comparable(score, scored[-1][1]) is None]
+    return [entry for entry, _ in sorted(alike, key=lambda pair: key(pair[1]))]

@@ -1,0 +1,171 @@
+"""`run.json`, the record of a run: one dataclass that training writes and everything after it reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from kit.core.records import Record
+from kit.models.recipe import Recipe
+
+State = Literal["running", "stopped", "finished", "failed"]
+"""`stopped` runs can go on; `finished` ones have come to their end."""
+
+
+def _from() -> Any:
+    return field(metadata={"json": "from"})
+
+
+def _to() -> Any:
+    return field(metadata={"json": "to"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """The prepared set that a run is trained on."""
+
+    name: str
+    digest: str  # its identity, see `kit.data.dataset.set_digest`
+    size: int  # side of a picture, pixels
+    channels: int
+    path: str = ""  # where it lay
+    sources: str = ""  # digest of the files it was made from
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRecord:
+    """What trained; two devices with the same record give the same bytes."""
+
+    type: str  # "cpu" or "cuda"
+    name: str
+    precision: str  # "float32", "bfloat16" or "float16"
+    threads: int
+    deterministic: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRecord:
+    """A plan of the budget, and the pictures that had been seen when it was made. Times in seconds."""
+
+    at: int
+    budget_s: float
+    started_s: float  # when training could begin
+    reserve_s: float  # kept back for generating, packing and checking
+    total_images: int  # that training is expected to see: what schedules run over
+    spare_s: float = 0.0  # of the reserve, for what no trial measures
+    artifacts_s: float = 0.0  # of the reserve, for film and page
+    measuring_s: float = 0.0  # what it took to find the reserve out
+    rate: float = 0.0  # pictures a second; 0: not known
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterimZip:
+    """An `images.zip` written in the middle of training."""
+
+    at: int  # pictures seen
+    seconds: float  # that it took
+    ended_s: float  # seconds since the start of the run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback:
+    """Training that diverged, and went on from an earlier checkpoint with a smaller learning rate."""
+
+    reached: int = _from()  # pictures
+    resumed_at: int = _to()  # pictures
+    lr_scale: float  # × the recipe's learning rates, from there on
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryChange:
+    """A way to need less memory, and from which picture on it holds."""
+
+    reached: int = _from()
+    resumed_at: int = _to()
+    accumulation_steps: int
+    offload_activations: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateRecord:
+    """A state of G's average that was kept on the way."""
+
+    pictures: int  # seen
+    seconds: float  # since the start of the run
+    file: str | None  # below the run's folder; None once it was given up
+    score: dict[str, Any] | None  # a `kit.scoring.record.Score`; None: not scored
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartRecord:
+    """The work of one process, or of several started together, on the run."""
+
+    start: int = _from()  # pictures
+    stop: int = _to()  # pictures
+    seconds: float
+    processes: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRecord:
+    """`images.zip`."""
+
+    file: str
+    pictures: int  # that the generator had seen
+    resize: dict[str, Any] | None  # between the generator and the zip; None: not resized
+    count: int
+    bytes: int
+    sha256: str
+    pixels_sha256: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondsRecord:
+    """Where the time of the end of a run went."""
+
+    finishing: float  # generating, packing, checking
+    generating: float  # of that, waiting for pictures
+    in_all: float
+    artifacts: float | None = None  # making film and page
+
+
+@dataclass(kw_only=True)
+class RunRecord(Record):
+    """The content of `run.json`."""
+
+    FORMAT: ClassVar[str] = "kit-run"
+    VERSION: ClassVar[int] = 2
+
+    name: str
+    state: State
+    why: str = ""  # why training stopped
+    signal: str | None = None  # that ended it
+    recipe: Recipe  # after overrides
+    seed: int
+    images: int | None  # pictures to train on; None: as many as the budget allows
+    count: int  # pictures in images.zip
+    competition: str  # slug
+    data: DataRecord
+    kit: str  # version
+    versions: dict[str, str]
+    budget_s: float | None
+    device: DeviceRecord
+    commit: str | None
+    dirty: bool
+    tree: str  # digest of the kit's files
+    pictures: int = 0  # seen
+    parts: list[PartRecord] = field(default_factory=list)
+    plans: list[PlanRecord] = field(default_factory=list)
+    interim_zips: list[InterimZip] = field(default_factory=list)
+    rollbacks: list[Rollback] = field(default_factory=list)
+    memory: list[MemoryChange] = field(default_factory=list)
+    candidates: list[CandidateRecord] = field(default_factory=list)
+    result: ResultRecord | None = None
+    seconds: SecondsRecord | None = None
+
+    def replace(self, **changes: Any) -> RunRecord:
+        """The record with some fields changed."""
+        return dataclasses.replace(self, **changes)

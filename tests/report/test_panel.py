@@ -1,0 +1,289 @@
+"""What is shown of a run while it trains: in a terminal of any width, in a log, in a notebook."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import types
+
+import pytest
+from rich.console import Console
+
+from kit.core import console as consoles
+from kit.core.clock import Stopwatch
+from kit.report.panel import Panel, ResizableLive, TrainingScreen, sparkline
+
+PLAN = {"at": 0, "budget_s": 600.0, "started_s": 20.0, "reserve_s": 60.0, "pictures": 60_000}
+
+
+class Clock(Stopwatch):
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def seconds(self) -> float:
+        return self.now
+
+
+def record(**changes):
+    facts = {
+        "recipe": {"model": "dcgan"},
+        "data": {"name": "dogs"},
+        "seed": 0,
+        "count": 10_000,
+        "images": None,
+        "device": {"name": "a processor", "precision": "float32", "threads": 2},
+        "plans": [PLAN],
+    }
+    return {**facts, **changes}
+
+
+def tick(pictures, **changes):
+    line = {"pictures": pictures, "pictures_per_s": 120.0, "loss_d": 0.5, "loss_g": 2.25, "d_real": 0.8, "d_fake": 0.2}
+    return {**line, **changes}
+
+
+def drawn(panel, width=100):
+    console = Console(width=width, file=io.StringIO())
+    with console.capture() as text:
+        console.print(panel)
+    return text.get()
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [([0, 1], "▁█"), ([1, 1, 1], "▄▄▄"), ([0, 7, 3.5, 14], "▁▅▃█"), ([0, float("nan"), 1], "▁·█"), ([], "")],
+)
+def test_sparklines_are_as_high_as_their_values(values, line):
+    assert sparkline(values) == line
+
+
+def test_sparklines_of_no_number_are_dots():
+    assert sparkline([float("inf"), float("nan")]) == "··"
+
+
+def test_the_panel_says_how_far_it_is_and_what_is_kept_back():
+    clock = Clock()
+    panel = Panel(clock)
+    assert "getting ready" in drawn(panel)
+    panel.planned(record())
+    assert "before the first tick" in drawn(panel)
+    for step in range(1, 4):
+        clock.now = 20 + 70 * step
+        panel.ticked(tick(8000 * step, loss_d=1 / step))
+    text = drawn(panel)
+    assert "dcgan on dogs, seed 0, on a processor (float32, 2 threads)" in text
+    assert "24,000 pictures seen, 5m10s left to train" in text  # 600 − 60 − 230
+    assert re.search(r"loss D\s+0\.333\s+█▃▁", text)
+    assert "20s to get ready, 8m40s for about 60,000 pictures, 1m kept back for 10,000" in text
+    (bar,) = re.findall(r"[━─═]+", text)
+    assert (len(bar), bar.count("━"), bar.count("═")) == (40, 15, 4)  # 230 and 60 of 600 s
+    clock.now = 590
+    panel.finishing("pictures", 2500, 10_000)
+    assert "generating and packing: 2,500 of 10,000 pictures" in drawn(panel)
+
+
+def test_without_a_budget_pictures_are_counted():
+    panel = Panel(Clock())
+    panel.planned(record(images=1000, plans=[]))
+    panel.ticked(tick(400))
+    text = drawn(panel)
+    assert "400 pictures seen, 5s left to train" in text
+    assert (text.count("━"), text.count("═")) == (16, 0)
+
+
+def test_names_with_brackets_are_text(monkeypatch, capsys):
+    consoles.print_table(["run"], [["[bold]run[/bold]"], ["[/]"]])
+    with TrainingScreen(Clock(10)) as screen:
+        screen.planned(record(data={"name": "[red]dogs[/blue]"}))
+    said = capsys.readouterr()
+    assert said.out.split() == ["run", "[bold]run[/bold]", "[/]"]
+    assert "[red]dogs[/blue]" in said.err
+
+
+def test_fractions_stand_below_each_other(capsys):
+    rows = [("a", 85.79, 0.2884), ("b", 187.3, None), ("c", 7.0, 0.273)]
+    consoles.print_table(["run", "FID", "distance"], rows)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == ["a     85.79    0.2884", "b    187.30         –", "c      7.00    0.2730"]
+
+
+@pytest.mark.parametrize("width", [20, 40, 79, 80, 200])
+def test_no_line_is_wider_than_the_terminal(width):
+    panel = Panel(Clock(100))
+    panel.planned(record())
+    for step in range(30):
+        panel.ticked(tick(1000 * step, loss_g=float(step % 7)))
+    panel.happened("something went wrong with a very long explanation " * 5)
+    assert all(len(line) <= width for line in drawn(panel, width).splitlines())
+
+
+def test_the_last_events_stay_and_alarms_are_among_them():
+    panel = Panel(Clock(65))
+    panel.planned(record())
+    for number in range(6):
+        panel.happened(f"event {number}")
+    panel.ticked(tick(100, alarms=["D tells every picture apart"]))
+    text = drawn(panel)
+    assert "event 2" not in text
+    assert all(said in text for said in ("1m5s  event 3", "event 5", "D tells every picture apart"))
+
+
+def test_an_alarm_that_goes_on_takes_one_line():
+    panel = Panel(Clock(65))
+    panel.planned(record())
+    panel.happened("a rescue zip")
+    for spread in (1, 2, 3):
+        panel.ticked(tick(100, alarms=[f"the pictures are all alike (they differ by {spread})"]))
+    text = drawn(panel)
+    assert text.count("all alike") == 1
+    assert "they differ by 3" in text
+    assert "a rescue zip" in text
+
+
+def test_a_tick_is_a_line_of_a_log_with_what_matters():
+    panel = Panel(Clock(300))
+    panel.planned(record())
+    assert panel.line(tick(12_345, alarms=["all alike"])).split("  ") == [
+        "12,345 pictures (50%)",
+        "pictures/s 120",
+        "loss D 0.500",
+        "loss G 2.250",
+        "D(x) 0.80",
+        "D(G(z)) 0.20",
+        "4m left",
+        "! all alike",
+    ]
+
+
+def test_piped_there_is_a_line_a_tick_and_no_control_code(monkeypatch, capsys):
+    monkeypatch.setattr(consoles, "stderr", lambda: Console(file=sys.stderr, force_terminal=False, soft_wrap=True))
+    with TrainingScreen(Clock(10)) as screen:
+        screen.planned(record())
+        for step in range(1, 4):
+            screen.ticked(tick(100 * step))
+        screen.happened("a rescue zip")
+        for done in range(0, 10_001, 100):
+            screen.finishing("pictures", done, 10_000)
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert [line.split(" pictures")[0] for line in said.splitlines()[2:5]] == ["100", "200", "300"]
+    assert said.splitlines()[5:] == ["a rescue zip", "generated and packed 10,000 pictures"]
+
+
+class Terminal(Console):
+    """A terminal whose width can be changed."""
+
+    columns = 100
+
+    @property
+    def width(self) -> int:
+        return self.columns
+
+    @width.setter
+    def width(self, width: int) -> None:
+        raise NotImplementedError
+
+
+CLEAR = "\x1b[2J"
+
+
+def test_in_a_terminal_events_stay_when_the_panel_is_gone(monkeypatch):
+    file = io.StringIO()
+    terminal = Console(file=file, force_terminal=True, force_interactive=True, width=90, height=30)
+    monkeypatch.setattr(consoles, "stderr", lambda: terminal)
+    with TrainingScreen(Clock(10)) as screen:
+        screen.planned(record())
+        screen.ticked(tick(100))
+        screen.happened("a rescue zip")
+        screen.refresh()
+        assert "━" in file.getvalue()
+    assert file.getvalue().rstrip().endswith("a rescue zip")
+
+
+def test_another_width_clears_what_the_terminal_has_broken_into_lines():
+    file = io.StringIO()
+    terminal = Terminal(file=file, force_terminal=True, force_interactive=True, height=30)
+    panel = Panel(Clock(10))
+    panel.planned(record())
+    with ResizableLive(panel, console=terminal, auto_refresh=False) as live:
+        live.refresh()
+        assert CLEAR not in file.getvalue()
+        terminal.columns = 50
+        live.refresh()
+        assert file.getvalue().count(CLEAR) == 1
+        live.refresh()
+        assert file.getvalue().count(CLEAR) == 1
+
+
+class Tty(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "environment", "terminal"),
+    [
+        (Tty, {}, True),
+        (Tty, {"JPY_PARENT_PID": "1"}, False),  # a notebook's `!kit train`
+        (Tty, {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}, False),  # the same, another front end
+        (io.StringIO, {"FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_there_is_a_panel_only_where_it_can_be_drawn_over(monkeypatch, stream, environment, terminal):
+    for name in ("JPY_PARENT_PID", "MPLBACKEND", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm", **environment}.items():
+        monkeypatch.setenv(name, value)
+    file = stream()
+    monkeypatch.setattr(sys, "stderr", file)
+    with TrainingScreen(Clock(10)) as screen:
+        screen.planned(record())
+        screen.ticked(tick(100))
+        screen.refresh()
+    assert ("\x1b[" in file.getvalue()) == terminal
+    assert ("100 pictures (2%)" in file.getvalue()) == (not terminal)
+
+
+def test_a_session_at_the_keyboard_is_older_than_its_runs(monkeypatch):
+    assert Stopwatch().seconds() > 0.05  # of this process, its imports and all
+    monkeypatch.setattr("builtins.__IPYTHON__", True, raising=False)
+    assert Stopwatch().seconds() < 0.05
+
+
+def test_in_a_notebook_one_cell_is_written_anew(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, thing):
+            shown.append(thing._repr_html_())
+
+    def display(thing, display_id):
+        shown.append(thing._repr_html_())
+        return Handle()
+
+    package = types.ModuleType("IPython")
+    package.display = types.ModuleType("IPython.display")
+    package.display.display = display
+    monkeypatch.setitem(sys.modules, "IPython", package)
+    monkeypatch.setitem(sys.modules, "IPython.display", package.display)
+    file = io.StringIO()
+    notebook = Console(file=file, width=90)
+    notebook.is_jupyter = True
+    monkeypatch.setattr(consoles, "stderr", lambda: notebook)
+    with TrainingScreen(Clock(10)) as screen:
+        screen.planned(record(recipe={"model": "<b>mine</b>"}))
+        screen.ticked(tick(100))
+        for done in range(1, 10_001):
+            screen.finishing("pictures", done, 10_000)
+    assert file.getvalue() == ""
+    assert "getting ready" in shown[0]
+    assert "&lt;b&gt;mine" in shown[1]
+    assert "10,000 of 10,000" in shown[-1]
+    assert len(shown) < 20
+
+
+def test_a_whole_step_more_than_was_asked_for_is_no_more_than_all():
+    panel = Panel(Clock(10))
+    panel.planned(record(plans=[], images=10))
+    assert "32 pictures (100%)" in panel.line(tick(32))

@@ -1,0 +1,22 @@
+"""Small runs of the conductor."""
+
+from __future__ import annotations
+
+import pytest
+from run_helpers import Clock, Silent
+
+from kit.models.registry import MODELS
+
+
+@pytest.fixture
+def run_tiny(make_set, tmp_path):
+    """Trains on a small set in `tmp_path / "set"`; keyword arguments go to the job."""
+    data = tmp_path / "set"
+    make_set(data, n=32, size=16)
+
+    def run(*, model="dcgan", settings=(), name="run", clock=None, listener=None, **job):
+        recipe = MODELS[model].recipe.override(["width=4", "latent=8", "batch=8", *settings])
+        job = run.RunConfig(recipe=recipe, data=data, out=tmp_path / name, **{"count": 20, **job})
+        return run.train(job, clock=clock or Clock(), listener=listener or Silent())
+
+    return run

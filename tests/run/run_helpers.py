@@ -1,0 +1,57 @@
+"""What the tests of the conductor share."""
+
+from __future__ import annotations
+
+import time
+
+from kit.core.clock import Stopwatch
+
+
+class Clock(Stopwatch):
+    """A process that starts now: the tests' own is older than their budgets."""
+
+    def __init__(self) -> None:
+        self._origin = time.monotonic()
+
+
+class Even(Clock):
+    """A machine on which the same takes as long every time: so much from one look at the clock to the next."""
+
+    STEP_S = 0.05
+
+    def __init__(self) -> None:
+        self._origin = self._now = 0.0
+
+    def seconds(self) -> float:
+        self._now += self.STEP_S
+        return self._now - self._origin
+
+    def passes(self, seconds: float) -> None:
+        """Something took so long."""
+        self._now += seconds
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def planned(self, record):
+        pass
+
+    def ticked(self, line):
+        pass
+
+    def happened(self, text):
+        pass
+
+    def finishing(self, stage, done, total):
+        pass
+
+
+class Listening(Silent):
+    """Keeps what it was told of."""
+
+    def __init__(self):
+        self.said = []
+
+    def happened(self, text):
+        self.said.append(text)

@@ -1,0 +1,260 @@
+"""Candidates and scores on the way: the best average makes the pictures, and training does not notice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+from run_helpers import Clock, Even, Listening, Silent
+
+import kit.run
+from kit.core.clock import parse_duration
+from kit.core.errors import KitError
+from kit.core.files import sha256
+from kit.data.dataset import load
+from kit.run import budget, snapshots
+from kit.scoring import during, ranking
+from kit.scoring.record import Against, Score
+from kit.training import checkpoint
+
+ALWAYS = during.Asked(share=0.99, features="random", count=16)
+
+
+@pytest.fixture
+def every_step(monkeypatch):
+    """A tick after each step, and a score at each tick."""
+    monkeypatch.setattr(budget, "tick_seconds", lambda budget_s: 0.0)
+    monkeypatch.setattr(during.Watch, "due", lambda self, now_s: True)
+
+
+def weights(run, name="checkpoint.pt"):
+    return torch.load(run.path / name, weights_only=True)
+
+
+def equal(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(value, other[key]) for key, value in one.items())
+    return one == other
+
+
+def test_scores_change_no_trained_byte_and_the_best_average_makes_the_zip(run_tiny, every_step, tmp_path):
+    settings = ["schedule=linear", "lr_g=0.01", "lr_d=0.01"]
+    plain = run_tiny(images=64, name="plain", settings=settings)
+    scored = run_tiny(images=64, name="scored", settings=settings, scores=ALWAYS)
+    assert equal(weights(plain), weights(scored))
+
+    entries = scored.record["candidates"]
+    assert [entry["pictures"] for entry in entries] == list(range(8, 65, 8))
+    assert len({entry["score"]["features"]["weights"] for entry in entries}) == 1
+    kept = [entry for entry in entries if entry["file"]]
+    assert {path.name for path in (scored.path / "candidates").iterdir()} == {e["file"].split("/")[1] for e in kept}
+    assert len(kept) == snapshots.KEPT
+    best = min(entries, key=lambda entry: entry["score"]["mifid"] or entry["score"]["fid"])
+    assert best in kept
+    assert scored.record["result"]["pictures"] == best["pictures"]
+    generator, *_ = checkpoint.load_generator(scored.path / best["file"])
+    assert scored.record["result"]["weights_sha256"] == checkpoint.weights_digest(generator)
+    assert plain.record["result"]["pictures"] == 64
+
+    again = kit.run.replay(
+        json.loads((scored.path / "run.json").read_text()),
+        data=tmp_path / "set",
+        out=tmp_path / "again",
+        clock=Clock(),
+        listener=Silent(),
+    )
+    assert sha256(again.path / "images.zip") == sha256(scored.path / "images.zip")
+
+
+def test_a_zip_of_an_early_candidate_is_made_again(run_tiny, every_step, monkeypatch, tmp_path):
+    """A schedule over all pictures must not shrink to those that the zip's candidate had seen."""
+    first = []
+
+    def worse_and_worse(score):
+        first.append(score)
+        return (False, len(first))
+
+    monkeypatch.setattr(snapshots, "key", worse_and_worse)  # so that the earliest is the best
+    run = run_tiny(images=64, settings=["schedule=linear", "lr_end=0"], scores=ALWAYS)
+    assert run.record["result"]["pictures"] == 8
+    again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
+    assert again.record["result"]["sha256"] == run.record["result"]["sha256"]
+
+
+def test_a_damaged_candidate_gives_way_to_the_last_state(run_tiny, every_step, monkeypatch):
+    kept = checkpoint.save_average
+
+    def spoilt(path, *arguments):
+        kept(path, *arguments)
+        path.write_bytes(path.read_bytes()[:100])
+
+    monkeypatch.setattr(checkpoint, "save_average", spoilt)
+    monkeypatch.setattr(snapshots, "key", lambda score: (False, 0))  # the first of equals
+    listener = Listening()
+    run = run_tiny(images=24, scores=ALWAYS, listener=listener)
+    assert run.record["result"]["pictures"] == 24
+    assert any("damaged" in text and "the last state" in text for text in listener.said)
+
+
+def test_without_scores_a_few_are_kept(run_tiny, monkeypatch):
+    monkeypatch.setattr(budget, "tick_seconds", lambda budget_s: 0.0)
+    run = run_tiny(images=160)
+    entries = run.record["candidates"]
+    assert [entry["pictures"] for entry in entries] == [80, 96, 112, 128, 144]
+    assert all(entry["score"] is None and (run.path / entry["file"]).is_file() for entry in entries)
+    assert run.record["result"]["pictures"] == 160
+    *_, pictures = checkpoint.load_generator(run.path / entries[0]["file"])
+    assert pictures == 80
+
+
+def test_a_resumed_run_drops_candidates_of_another_way(run_tiny, every_step, tmp_path):
+    run = run_tiny(images=64, scores=ALWAYS)
+    kept = [entry for entry in run.record["candidates"] if entry["file"]]
+    late = kept[-1]
+    watched = snapshots.Selection(run, None, None, None, watch=None, say=print)
+    watched.forget_after(late["pictures"] - 1)
+    assert not (run.path / f"candidates/{late['pictures']:010d}.pt").exists()
+    assert [entry["pictures"] for entry in run.record["candidates"]] == list(range(8, late["pictures"], 8))
+
+
+def test_a_score_gives_way_to_a_signal(run_tiny, every_step, monkeypatch):
+    draw, drawn = during.draw, []
+
+    def told_to_stop(*arguments, **options):
+        drawn.append(0)
+        if len(drawn) == 4:  # the first one was the trial
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(during, "draw", told_to_stop)
+    run = run_tiny(images=10_000, scores=ALWAYS)
+    assert (run.record["state"], run.record["pictures"]) == ("stopped", 24)
+    assert [entry["pictures"] for entry in run.record["candidates"]] == [8, 16]
+
+
+class Costs(during.Watch):
+    """A watch whose costs are given."""
+
+    def __init__(self, asked, *, budget_s, cost_s, setup_s):
+        self.asked, self.budget_s, self.cost_s, self.setup_s = asked, budget_s, cost_s, setup_s
+        self.spent_s, self._last_s = 0.0, 0.0
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
+@pytest.mark.parametrize(("cost_s", "setup_s"), [(1.0, 0.0), (7.0, 20.0), (0.1, 5.0)])
+def test_scores_keep_to_their_share(share, cost_s, setup_s):
+    watch = Costs(during.Asked(share=share), budget_s=3600.0, cost_s=cost_s, setup_s=setup_s)
+    moments = [now for now in range(0, 3600, 10) if watch.due(now) and add(watch)]
+    in_all = setup_s + watch.spent_s + cost_s  # with the last state's
+    assert in_all <= share * 3600
+    expected = (share * 3600 - setup_s) / cost_s - 1
+    assert len(moments) >= min(expected - 2, 300)
+    if len(moments) > 10:  # spread over the run, not all at its start
+        assert moments[len(moments) // 2] == pytest.approx(1800, rel=0.25)
+
+
+def add(watch):
+    watch.spent_s += watch.cost_s
+    return True
+
+
+def test_an_interval_is_kept():
+    watch = Costs(during.Asked(share=0.5, interval_s=600), budget_s=3600.0, cost_s=1.0, setup_s=0.0)
+    assert [now for now in range(0, 3600, 100) if watch.due(now)] == [600, 1200, 1800, 2400, 3000]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5%", (0.05, 0)),
+        ("0.5%", (0.005, 0)),
+        ("0.1", (0.1, 0)),
+        ("10m", (during.SHARE, parse_duration("10m"))),
+        ("1h30m", (during.SHARE, 5400)),
+    ],
+)
+def test_how_often(text, expected):
+    assert during.parse_every(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["0", "0%", "1", "100%", "-3%", "often", "", "%", "5x", "nan"])
+def test_how_often_not(text):
+    with pytest.raises(KitError, match="neither a share of the time nor an interval"):
+        during.parse_every(text)
+
+
+def test_a_share_too_small_for_the_reference_is_refused_before_training(run_tiny, tmp_path):
+    asked = dataclasses.replace(ALWAYS, share=0.0001)
+    with pytest.raises(KitError, match=r"no scores during training.*larger share"):
+        run_tiny(budget_s=30.0, scores=asked)
+    assert not (tmp_path / "run").exists()
+
+
+def score(fid, distance=0.3, *, weights="ab", epsilon=0.1):
+    return {
+        "score": Score(
+            fid=fid,
+            distance=distance,
+            mifid=fid / (distance if distance < epsilon else 1),
+            epsilon=epsilon,
+            epsilon_origin="",
+            features={"name": "own", "weights": weights},
+            reference=Against(name="dogs", digest="cd", kind="whole", split="all", count=60),
+            count=40,
+            size=16,
+            flags=(),
+            seconds=1.0,
+        ).to_json(),
+        "pictures": fid,
+    }
+
+
+def test_only_like_scores_are_ranked_and_memorizers_come_last():
+    entries = [score(50), score(3, weights="other"), {"score": None, "pictures": 0}, score(10, 0.11), score(40)]
+    assert [entry["pictures"] for entry in snapshots.rank(entries)] == [40, 50, 10]
+    assert snapshots.rank([{"score": None, "pictures": 0}]) == []
+
+
+def test_groups_hold_like_with_like_the_largest_first():
+    scored = [
+        (name, Score.from_json(score(fid, weights=weights)["score"]))
+        for name, fid, weights in (("a", 50, "x"), ("b", 9, "y"), ("c", 40, "y"), ("d", 60, "y"), ("e", 1, "x"))
+    ]
+    first, second = ranking.groups(scored)
+    assert (first.members, first.apart) == (["b", "c", "d"], None)
+    assert second.members == ["e", "a"]
+    assert "features: weights (y and x)" in second.apart
+    assert ranking.groups([]) == []
+
+
+class Hasty(Even):
+    """Its seconds are counted, and on top of them a tenth at every look: long budgets pass sooner."""
+
+    STEP_S = 0.1
+
+    def seconds(self):
+        return super().seconds() + time.monotonic() - self._began
+
+    def __init__(self):
+        super().__init__()
+        self._began = time.monotonic()
+
+
+@pytest.mark.slow
+def test_scores_against_the_sets_own_network(run_tiny, tmp_path, monkeypatch):
+    """The default features, within a budget: all of it ends in time, and the zip names its candidate."""
+    run = run_tiny(budget_s=200.0, clock=Hasty(), scores=during.Asked(share=0.4, count=16))
+    seconds = run.record["seconds"]
+    assert seconds["in_all"] - seconds["keeping"] < 200  # film and page take what is left by another clock
+    scored = [entry for entry in run.record["candidates"] if entry["score"]]
+    assert scored
+    assert {entry["score"]["features"]["name"] for entry in scored} == {"own"}
+    assert run.record["result"]["pictures"] in {entry["pictures"] for entry in scored}
+    assert load(tmp_path / "set").digest == scored[0]["score"]["reference"]["digest"]

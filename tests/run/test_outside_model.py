@@ -1,0 +1,125 @@
+"""A thirteenth model, from a file of the user's: the README's own example, trained, saved, distrusted, trusted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from run_helpers import Clock, Silent
+
+import kit.run
+from kit.core.errors import KitError
+from kit.generation.export import sample_run
+from kit.models import custom, describe, registry
+from kit.submission.make import make_submission
+from kit.submission.reproduce import reproduce
+from kit.training import checkpoint
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The model file that the README shows."""
+    (text,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return text
+
+
+@pytest.fixture
+def file(example, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(example)
+    return path
+
+
+def test_the_readme_shows_how_in_twenty_lines(example):
+    assert len(example.strip().splitlines()) <= 20
+
+
+def test_a_file_is_a_row_like_any_other(file):
+    row = registry.get(str(file))
+    assert row.name not in registry.MODELS
+    assert row.recipe.source == file.read_text()
+    facts, settings = describe.model(str(file))
+    assert facts["name"] == row.name
+    assert "width" in {setting["setting"] for setting in settings}
+    assert row.override(["width=4"]).width == 4
+
+
+@pytest.fixture
+def run(file, make_set, tmp_path):
+    data = make_set(tmp_path / "set", n=32, size=16).path
+    recipe = registry.get(str(file)).override(["width=4", "latent=8", "batch=8"])
+    job = kit.run.RunConfig(recipe=recipe, data=data, out=tmp_path / "run", images=16, count=12)
+    return kit.run.train(job, clock=Clock(), listener=Silent())
+
+
+def test_what_it_made_runs_its_code_only_for_someone_who_trusts_it(run, file, tmp_path):
+    file.unlink()  # the run is enough
+    with pytest.raises(KitError, match=r"checkpoint\.pt: .* made by a model file .* is code; add --trust"):
+        sample_run(run.path, out=tmp_path / "grid.png", count=4)
+    assert not (tmp_path / "grid.png").exists()
+    assert sample_run(run.path, out=tmp_path / "grid.png", count=4, trust=True).exists()
+
+
+def test_distrusted_code_is_not_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(custom, "_run", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(KitError, match="--trust"):
+        checkpoint.load_generator(run.path / "checkpoint.pt")
+
+
+def test_a_submission_of_it_is_made_again_once_it_is_trusted(run, file, tmp_path):
+    submission = make_submission(run.path, out=tmp_path / "submissions" / "one")
+    file.unlink()
+    assert submission.run["recipe"]["source"] == run.record["recipe"]["source"]
+    with pytest.raises(KitError, match="--trust"):
+        reproduce(submission, say=lambda _: None)
+    assert reproduce(submission, trust=True, say=lambda _: None).identical
+
+
+def test_a_changed_file_is_another_run(run, file, tmp_path):
+    run.update(state="stopped")
+    file.write_text(file.read_text() + "\n# changed\n")
+    recipe = registry.get(str(file)).override(["width=4", "latent=8", "batch=8"])
+    job = kit.run.RunConfig(recipe=recipe, data=tmp_path / "set", out=run.path, images=16, count=12, resume=True)
+    with pytest.raises(
+        KitError, match=r"cannot go on as another run \(source a file with digest .{12} → a file"
+    ) as error:
+        kit.run.train(job, clock=Clock(), listener=Silent())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ENTRY = 3", "sets no ENTRY"),
+        ("", "sets no ENTRY"),
+        ("1 / 0", "line 1: ZeroDivisionError"),
+        ("x = 1\ndef f(:", "line 2: SyntaxError"),
+        ("\nimport no_such_package_anywhere", "line 2: ModuleNotFoundError"),
+        (
+            "from kit.models.recipe import Recipe\nfrom kit.models.registry import ModelEntry\n"
+            "ENTRY = ModelEntry(recipe=Recipe(model='dcgan', networks='dcgan'), about='', paper='')",
+            "the zoo has a model dcgan already",
+        ),
+        (
+            "from kit.models.recipe import Recipe\nfrom kit.models.registry import ModelEntry\n"
+            "ENTRY = ModelEntry(recipe=Recipe(model='x', networks='nets'), about='', paper='')",
+            "sets no ARCHITECTURES, and the zoo has none named 'nets'",
+        ),
+    ],
+)
+def test_a_file_that_is_no_model_is_named_with_its_fault(tmp_path, text, message):
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+    with pytest.raises(KitError) as error:
+        registry.get(str(path))
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(KitError, match=r"none\.py: no such model file"):
+        registry.get(str(tmp_path / "none.py"))
