@@ -93,7 +93,7 @@ def tutorial_rate(recipe: Recipe, prepared: prepared_set.PreparedSet, folder: Pa
     state, _ = trainable(recipe, prepared, where)
     G, D = (copy.deepcopy(net).to(memory_format=torch.contiguous_format) for net in (state.G, state.D))
     loop = PEERS.get(recipe.model, tutorial_dcgan)
-    batches = recipe.critic_steps if recipe.model in PEERS else 1
+    batches = recipe.d_steps if recipe.model in PEERS else 1
     steps = loop(recipe, G, D, Loader(folder, recipe.batch, workers, where.kind))
     return rate(lambda n: take(steps, n), batches * recipe.batch, count, where.kind)
 

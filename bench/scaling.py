@@ -116,11 +116,11 @@ def counted(name: str) -> Step:
     norms = [sum(isinstance(module, _BatchNorm) for module in net.modules()) for net in (state.G, state.D)]
     # Each pass through a batch norm sends one message forth and one back. G passes once; D for real and generated
     # pictures in its own steps, and once in G's. Beside that: a gradient for each player, the logits.
-    passes = recipe.critic_steps * norms[0] + norms[1] * (2 * recipe.critic_steps + 1)
+    passes = recipe.d_steps * norms[0] + norms[1] * (2 * recipe.d_steps + 1)
     return Step(
         counter.operations,
-        4 * (recipe.critic_steps * weights[1] + weights[0]),
-        2 * passes + 4 * recipe.critic_steps + 3,
+        4 * (recipe.d_steps * weights[1] + weights[0]),
+        2 * passes + 4 * recipe.d_steps + 3,
         recipe.batch,
     )
 

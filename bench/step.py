@@ -92,7 +92,7 @@ def plain_wgan_gp(recipe: Recipe, G: nn.Module, D: nn.Module, batches: Pictures)
     opt_G = torch.optim.Adam(G.parameters(), lr=recipe.lr_g, betas=(recipe.beta1, recipe.beta2))
     seen = 0
     while True:
-        for _ in range(recipe.critic_steps):
+        for _ in range(recipe.d_steps):
             real, y = batches.draw(seen, recipe.batch)
             seen += recipe.batch
             opt_D.zero_grad()
@@ -121,7 +121,7 @@ def lines(*, threads: int, steps: int, rounds: int, width: int, batch: int) -> I
     torch.set_num_threads(threads)
     for name, peer in PEERS.items():
         recipe = registry.get(name).override([f"width={width}", f"batch={batch}"])
-        turns = max(1, steps // recipe.critic_steps)
+        turns = max(1, steps // recipe.d_steps)
         batches = Pictures(torch.device("cpu"))
         for precision in dict.fromkeys((device.choose().precision, torch.float32)):
             where = device.Device(torch.device("cpu"), "CPU", precision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from kit import competition
 from kit.competition import Competition
 from kit.core.errors import KitError
 from kit.core.files import atomic, atomic_folder
+from kit.core.progress import Progress, no_progress
 from kit.data.grid import mosaic
 from kit.generation import classes
 from kit.generation import interpolate as walks
 from kit.generation.batch_norm_statistics import draw, settled
 from kit.generation.generate import render
-from kit.generation.pack import DIGITS, no_progress, pack
+from kit.generation.pack import DIGITS, pack
 from kit.generation.pictures import Pixels
 from kit.generation.video import has_encoder, write_film
 from kit.models.recipe import Recipe, SampleClasses
@@ -102,20 +103,20 @@ class Saved:
             precision=self.precision,
         )
 
-    def find(self, breed: str) -> int:
+    def find(self, class_name: str) -> int:
         """The index of a class by its name."""
-        return classes.find(breed, self.recipe, self.shape)
+        return classes.find(class_name, self.recipe, self.shape)
 
-    def labels(self, count: int, *, breed: str | None, how: SampleClasses | None = None) -> list[int] | None:
+    def labels(self, count: int, *, class_name: str | None, how: SampleClasses | None = None) -> list[int] | None:
         """The class of each picture: all of one breed, or as the recipe or `how` wants them."""
-        if breed is not None:
-            return [self.find(breed)] * count
+        if class_name is not None:
+            return [self.find(class_name)] * count
         if how is not None and not self.recipe.conditional:
             raise KitError(f"{self.recipe.model} was not told the classes", "leave --classes out")
         return classes.labels(self.recipe, self.shape, count, classes=how)
 
     def frames(
-        self, generator: nn.Module, z: Tensor, y: Tensor, *, progress: Callable[[int, int], None] = no_progress
+        self, generator: nn.Module, z: Tensor, y: Tensor, *, progress: Progress = no_progress
     ) -> Iterator[Pixels]:
         """The pictures (N, H, W, C) of each frame.
 
@@ -151,12 +152,12 @@ def sample_run(
     out: Path,
     count: int,
     truncation: float | None = None,
-    breed: str | None = None,
+    class_name: str | None = None,
     how: SampleClasses | None = None,
     seed: int | None = None,
     candidate: int | None = None,
     trust: bool = False,
-    progress: Callable[[int, int], None] = no_progress,
+    progress: Progress = no_progress,
 ) -> Path:
     """Draws pictures from a run's averaged generator.
 
@@ -166,7 +167,7 @@ def sample_run(
             Anything without a suffix: a new folder of PNG files.
         count: pictures.
         truncation: threshold of the truncation trick; None: the recipe's.
-        breed: the class to draw, for a conditional model; None: all of them.
+        class_name: the class to draw, for a conditional model; None: all of them.
         how: how often which class comes; None: as the recipe says.
         seed: of the latents; None: the run's own, whose first pictures are those of its `images.zip`.
         candidate: the average that had seen so many pictures; None: the one that `images.zip` is made of.
@@ -183,7 +184,9 @@ def sample_run(
     _require_free(out, (".png", ".zip", ""))
     saved = Saved.load(run, seed=seed, candidate=candidate, trust=trust)
     size = saved.rules.size if out.suffix == ".zip" else None
-    batches = saved.draw(count, size=size, truncation=truncation, labels=saved.labels(count, breed=breed, how=how))
+    batches = saved.draw(
+        count, size=size, truncation=truncation, labels=saved.labels(count, class_name=class_name, how=how)
+    )
     if out.suffix == ".zip":
         pack(batches, out, competition=saved.rules, progress=lambda done, _: progress(done, count))
     elif out.suffix == ".png":
@@ -204,12 +207,12 @@ def walk_run(
     count: int,
     interpolate: bool,
     truncation: float | None = None,
-    breed: str | None = None,
-    to: str | None = None,
+    class_name: str | None = None,
+    to_class: str | None = None,
     seed: int | None = None,
     candidate: int | None = None,
     trust: bool = False,
-    progress: Callable[[int, int], None] = no_progress,
+    progress: Progress = no_progress,
 ) -> Path:
     """Walks through what a run's generator knows, `count` walks side by side.
 
@@ -223,8 +226,8 @@ def walk_run(
         count: walks.
         interpolate: go from latent to latent; else they stay where they are.
         truncation: threshold of the truncation trick; None: the recipe's.
-        breed: the class, for a conditional model; with `to` the one to begin with.
-        to: the class to go to.
+        class_name: the class, for a conditional model; with `to_class` the one to begin with.
+        to_class: the class to go to.
         seed: of the latents; None: the run's own.
         candidate: the average that had seen so many pictures; None: the one that `images.zip` is made of.
         trust: whether the code of a model file that made the run may be run.
@@ -234,18 +237,18 @@ def walk_run(
         `out`.
 
     Raises:
-        KitError: as for `sample_run`; an MP4 without PyAV; `to` without `breed`.
+        KitError: as for `sample_run`; an MP4 without PyAV; `to_class` without `class_name`.
     """
     _require_free(out, (*FILMS, ".png", ""))
     if out.suffix == ".mp4" and not has_encoder():
         raise KitError(f"{out}: MP4 needs PyAV", 'install it with `pip install "kit[video]"`, or write a .gif')
-    if to is not None and breed is None:
-        raise KitError(f"--to {to}: from where?", "name the breed to begin with: --breed NAME")
+    if to_class is not None and class_name is None:
+        raise KitError(f"--to-class {to_class}: from which class?", "name the first class with --class NAME")
     saved = Saved.load(run, seed=seed, candidate=candidate, trust=trust)
     strip = out.suffix == ".png"
     frames = STATIONS if strip else FRAMES
-    labels = saved.labels(count, breed=breed)
-    ends = None if breed is None or to is None else (saved.find(breed), saved.find(to))
+    labels = saved.labels(count, class_name=class_name)
+    ends = None if class_name is None or to_class is None else (saved.find(class_name), saved.find(to_class))
     generator, threshold = settled(
         saved.generator,
         saved.recipe,
@@ -284,11 +287,11 @@ def truncation_strip(
     out: Path,
     count: int,
     truncations: Sequence[float] = TRUNCATIONS,
-    breed: str | None = None,
+    class_name: str | None = None,
     seed: int | None = None,
     candidate: int | None = None,
     trust: bool = False,
-    progress: Callable[[int, int], None] = no_progress,
+    progress: Progress = no_progress,
 ) -> Path:
     """Draws latents at several truncations: a row for each latent, a column for each threshold, with its number.
 
@@ -297,7 +300,7 @@ def truncation_strip(
         out: `FILE.png`.
         count: latents, the first of those that `sample_run` draws.
         truncations: thresholds, infinity for none.
-        breed: the class to draw, for a conditional model.
+        class_name: the class to draw, for a conditional model.
         seed: of the latents; None: the run's own.
         candidate: the average that had seen so many pictures; None: the one that `images.zip` is made of.
         trust: whether the code of a model file that made the run may be run.
@@ -311,7 +314,7 @@ def truncation_strip(
     """
     _require_free(out, (".png",))
     saved = Saved.load(run, seed=seed, candidate=candidate, trust=trust)
-    labels = saved.labels(count, breed=breed)
+    labels = saved.labels(count, class_name=class_name)
     columns = []
     for done, threshold in enumerate(truncations, 1):
         columns.append(np.concatenate(list(saved.draw(count, truncation=threshold, labels=labels))))

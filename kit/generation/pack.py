@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from kit.competition import Competition
 from kit.core.errors import KitError
 from kit.core.files import atomic, sha256
 from kit.core.machine import cores
+from kit.core.progress import Progress, no_progress
 from kit.generation.ordered import map_ordered
 from kit.generation.pictures import Pixels, picture_digest, pixels_digest
 
@@ -50,17 +51,13 @@ class Packed:
     pixels_sha256: str  # of the decoded pixels in the order of names, see `pixels_digest`
 
 
-def no_progress(done: int, total: int) -> None:
-    """Tells nobody."""
-
-
 def pack(
     pictures: Iterable[Pixels],
     out: Path,
     *,
     competition: Competition,
     count: int | None = None,
-    progress: Callable[[int, int], None] = no_progress,
+    progress: Progress = no_progress,
     workers: int | None = None,
 ) -> Packed:
     """Writes a competition's `images.zip` while the pictures are still being made.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,8 +15,8 @@ from kit.competition import Competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.machine import cores
+from kit.core.progress import Progress, no_progress
 from kit.generation.ordered import map_ordered
-from kit.generation.pack import no_progress
 from kit.generation.pictures import (
     ENTRY_ERRORS,
     PICTURE_ERRORS,
@@ -85,7 +85,7 @@ def check(
     *,
     competition: Competition,
     count: int | None = None,
-    progress: Callable[[int, int], None] = no_progress,
+    progress: Progress = no_progress,
 ) -> Report:
     """Looks at an archive as the competition's scorer will.
 

@@ -1,6 +1,6 @@
-"""A recipe: every number that decides what a model learns, typed, bounded and explained in one place.
+"""A recipe: every setting that decides what a model learns, with its type, range, unit and meaning in one place.
 
-The same dataclass is the `--set` flags, the record in `run.json` and the record in the checkpoint.
+The same dataclass holds the `--set` flags, the record in `run.json` and the record in the checkpoint.
 """
 
 from __future__ import annotations
@@ -25,132 +25,145 @@ SampleClasses = Literal["proportional", "balanced"]
 LABELLED: frozenset[LossName] = frozenset(
     ("non-saturating", "least-squares", "relativistic-least-squares", "relativistic")
 )
-"""Losses that pull D(real) towards a label, which can be smoothed; the others only push it up."""
+"""Losses with a target for D(real), which label smoothing can change; the others only push D(real) up."""
 
 
 def _number(default: Any, about: str, *, unit: str = "", low: float = 0, high: float, own: bool = False) -> Any:
-    """A field with its meaning, unit and range beside it; `own`: only some networks have it."""
+    """A numeric field; `own`: only some architectures have it."""
     meta = {"about": about, "unit": unit, "low": low, "high": high, "own": own, "switch": False}
     return field(default=default, metadata=meta)
 
 
 def _switch(default: bool, about: str) -> Any:
-    """A field that is on or off."""
+    """A boolean field."""
     return field(
         default=default, metadata={"about": about, "unit": "", "low": 0, "high": 1, "own": False, "switch": True}
     )
 
 
 def _word(default: Any, about: str, choices: Any, *, several: bool = False, own: bool = False) -> Any:
-    """A field that takes one of the words of a Literal, or with `several` any of them with commas between."""
+    """A field with the values of a Literal; with `several` any of them, separated by commas."""
     meta = {"about": about, "unit": "", "choices": get_args(choices), "several": several, "own": own}
     return field(default=default, metadata=meta)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a model is built and trained. Defaults are DCGAN's; a row of the zoo names what it does differently.
+    """How a model is built and trained. The defaults are DCGAN's; a row of the registry names what differs.
 
     Raises:
-        KitError: two settings that contradict each other.
+        KitError: two settings contradict each other.
     """
 
     model: str
-    networks: str = field(metadata={"about": "pair of networks"})
-    source: str = ""  # text of the file that a model from outside the package was read from (kit.models.custom)
+    networks: str = field(metadata={"about": "architecture of G and D"})
+    source: str = ""  # text of the Python file that defines a custom model (kit.models.custom)
 
     # The networks
-    conditional: bool = _switch(False, "networks are told the class, and pictures can be asked for by class")
-    latent: int = _number(100, "length of z", unit="numbers", low=1, high=4096)
-    width: int = _number(64, "channels of the largest map; deeper layers have multiples of it", low=1, high=1024)
-    embedding: int = _number(
-        64, "length of the vector that stands for a class (if conditional)", unit="numbers", low=1, high=4096, own=True
+    conditional: bool = _switch(False, "G and D are conditioned on the class, and pictures can be drawn by class")
+    latent: int = _number(100, "dimensions of the latent vector z", unit="dimensions", low=1, high=4096)
+    width: int = _number(
+        64, "channels of the largest feature map; smaller maps have multiples of it", unit="channels", low=1, high=1024
     )
-    norm_g: NormName = _word("batch", "what keeps G's layers in scale", NormName, own=True)
-    norm_d: NormName = _word("batch", "what keeps D's layers in scale", NormName, own=True)
+    embedding: int = _number(
+        64, "dimensions of the class embedding (if conditional)", unit="dimensions", low=1, high=4096, own=True
+    )
+    norm_g: NormName = _word("batch", "normalization of G's layers", NormName, own=True)
+    norm_d: NormName = _word("batch", "normalization of D's layers", NormName, own=True)
     attention: int = _number(
-        32, "self-attention on the largest inner map of at most this side (0: none)", unit="px", high=256, own=True
+        32,
+        "self-attention on the largest inner feature map of at most this side (0: none)",
+        unit="px",
+        high=256,
+        own=True,
     )
 
     # The objective
-    loss: LossName = _word("non-saturating", "objective of both players", LossName)
-    penalty: PenaltyName = _word("none", "what D pays for steep gradients", PenaltyName)
-    penalty_weight: float = _number(10.0, "weight of the penalty: λ, or γ of R1", high=1e6)
+    loss: LossName = _word("non-saturating", "adversarial loss of G and D", LossName)
+    penalty: PenaltyName = _word("none", "gradient penalty on D", PenaltyName)
+    penalty_weight: float = _number(10.0, "weight of the gradient penalty: λ, or γ of R1", high=1e6)
     real_label: float = _number(
-        1.0, "what D should say to real pictures; below 1 is one-sided label smoothing", low=0.5, high=1
+        1.0, "target of D for real pictures; below 1: one-sided label smoothing", low=0.5, high=1
     )
 
-    # The steps
-    batch: int = _number(64, "real pictures in a step of D", unit="pictures", low=2, high=8192)
-    critic_steps: int = _number(1, "steps of D before each step of G", unit="steps", low=1, high=100)
-    optimizer: OptimizerName = _word("adam", "how gradients become steps", OptimizerName)
-    lr_g: float = _number(2e-4, "step size for G", high=1)
-    lr_d: float = _number(2e-4, "step size for D", high=1)
-    beta1: float = _number(0.5, "decay of the gradient's mean (RMSprop: momentum)", high=0.9999)
-    beta2: float = _number(0.999, "decay of the gradient's square", high=0.999999)
-    grad_clip: float = _number(0.0, "longest gradient of a step, over all weights (0: any)", unit="norm", high=1e6)
-    weight_clip: float = _number(0.0, "D's weights are kept within ± this (0: free)", high=1e3)
-    schedule: ScheduleName = _word("constant", "way from the first to the last step size over the plan", ScheduleName)
-    lr_end: float = _number(
-        0.1, "step sizes at the plan's end, unless the schedule is constant", unit="× the first", high=10
+    # Optimization
+    batch: int = _number(64, "batch size: real pictures in a D step", unit="pictures", low=2, high=8192)
+    d_steps: int = _number(1, "D steps per G step", unit="steps", low=1, high=100)
+    optimizer: OptimizerName = _word("adam", "optimizer of G and D", OptimizerName)
+    lr_g: float = _number(2e-4, "learning rate of G", high=1)
+    lr_d: float = _number(2e-4, "learning rate of D", high=1)
+    beta1: float = _number(0.5, "Adam's β1: decay of the gradient's mean (RMSprop: momentum)", high=0.9999)
+    beta2: float = _number(0.999, "Adam's β2: decay of the gradient's square (RMSprop: α)", high=0.999999)
+    max_grad_norm: float = _number(
+        0.0, "max gradient norm, over all weights of a network (0: no clipping)", unit="L2 norm", high=1e6
     )
+    weight_clip: float = _number(0.0, "weight clipping: D's weights stay within ± this (0: no clipping)", high=1e3)
+    schedule: ScheduleName = _word("constant", "learning rate schedule over the planned pictures", ScheduleName)
+    lr_end: float = _number(0.1, "final learning rate, unless the schedule is constant", unit="× the first", high=10)
     penalty_end: float = _number(
-        1.0, "penalty's weight at the plan's end, unless the schedule is constant", unit="× the first", high=10
+        1.0, "final weight of the gradient penalty, unless the schedule is constant", unit="× the first", high=10
     )
 
-    # What D sees
-    flip: bool = _switch(True, "mirror half of the real pictures")
-    augment: str = _word("none", "DiffAugment on all that D sees, in both steps", AugmentName, several=True)
+    # Input of D
+    flip: bool = _switch(True, "horizontal flip of half of the real pictures")
+    augment: str = _word("none", "DiffAugment of D's input, real and generated", AugmentName, several=True)
     instance_noise: float = _number(
-        0.0, "noise on all that D sees at the start, fading to 0 over the plan", unit="std, of −1 to 1", high=2
+        0.0, "Gaussian noise on D's input at the start, falling to 0 over the plan", unit="std, range −1 to 1", high=2
     )
 
-    # What is kept and sampled
-    ema_half_life: int = _number(5_000, "half-life of G's average", unit="pictures", high=10**9)
-    ema_ramp: float = _number(
-        0.05, "half-life as a share of the pictures seen so far, while that is shorter (0: off)", high=1
+    # Averaging and sampling
+    ema_half_life: int = _number(
+        5_000, "half-life of the exponential moving average (EMA) of G", unit="pictures", high=10**9
     )
-    truncation: float = _number(0.0, "samples come from latents within ± this (0: all)", unit="std", high=10)
+    ema_ramp: float = _number(
+        0.05, "limit on the EMA half-life early in training (0: no limit)", unit="× pictures seen", high=1
+    )
+    truncation: float = _number(0.0, "truncation trick: z within ± this when sampling (0: off)", unit="std", high=10)
     standing_batches: int = _number(
-        0, "batches that batch norm's statistics are taken from before sampling (0: training's own)", high=1000
+        0,
+        "batches to recompute batch norm statistics from before sampling (0: keep the running ones)",
+        unit="batches",
+        high=1000,
     )
     sample_classes: SampleClasses = _word(
-        "proportional", "classes of samples: as often as in the set, or each alike (if conditional)", SampleClasses
+        "proportional",
+        "classes of samples: as frequent as in the data, or equally frequent (if conditional)",
+        SampleClasses,
     )
 
     def __post_init__(self) -> None:
         if self.real_label < 1 and self.loss not in LABELLED:
             raise KitError(
-                f"real_label={self.real_label:g}: the {self.loss} loss has no labels to smooth",
-                f"leave it at 1, or take one of the losses {', '.join(sorted(LABELLED))}",
+                f"real_label={self.real_label:g}: the {self.loss} loss has no targets to smooth",
+                f"leave it at 1, or use one of the losses {', '.join(sorted(LABELLED))}",
             )
 
     @property
     def pictures_per_iteration(self) -> int:
         """Real pictures that D sees for one step of G."""
-        return self.batch * self.critic_steps
+        return self.batch * self.d_steps
 
     @property
     def augmentations(self) -> tuple[AugmentName, ...]:
-        """The words of `augment`."""
+        """The values in `augment`."""
         return tuple(word for word in get_args(AugmentName) if word in self.augment.split(","))
 
     def override(self, settings: list[str], *, among: Collection[str] | None = None) -> Recipe:
         """The same recipe with `KEY=VALUE` settings applied.
 
         Args:
-            settings: as typed after `--set`; of two for one key the last one holds.
-            among: keys that may be set (see `zoo.Row.settings`); None: all.
+            settings: as typed after `--set`; the last one for a key counts.
+            among: keys that may be set (see `ModelEntry.settings`); None: all.
 
         Raises:
-            KitError: an unknown key or word (with the close match), a value of another type, or one out of range.
+            KitError: an unknown key or value (with the closest match), a value of another type, or one out of range.
         """
         changes: dict[str, Any] = dict(_parse(text, among) for text in settings)
         return dataclasses.replace(self, **changes)
 
 
 def settings() -> dict[str, dataclasses.Field[Any]]:
-    """What `--set` may change, by name."""
+    """The fields that `--set` can change, by name."""
     return {f.name: f for f in dataclasses.fields(Recipe) if "own" in f.metadata}
 
 

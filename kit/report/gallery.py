@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from kit.core.progress import no_progress
 from kit.data.grid import mosaic
 from kit.generation import interpolate
 from kit.generation.batch_norm_statistics import settled
 from kit.generation.export import Saved
-from kit.generation.pack import no_progress
 
 WALKS, COLUMNS, STEPS = 9, 3, 60
 """Walks beside each other and in a row, and frames of one round."""
@@ -63,7 +63,7 @@ def draw(run: Path, *, trust: bool = False, progress: Callable[[int, int], None]
     whole = size(len(names))
 
     z = interpolate.loop(latent, count=WALKS, frames=STEPS, seed=saved.seed, truncation=threshold)
-    y = torch.tensor(saved.labels(WALKS, breed=None) or [0] * WALKS).expand(STEPS, -1)
+    y = torch.tensor(saved.labels(WALKS, class_name=None) or [0] * WALKS).expand(STEPS, -1)
     steps = saved.frames(generator, z, y, progress=lambda done, _: progress(done, whole))
     film = [mosaic(step, columns=COLUMNS).convert("RGB") for step in steps]
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from kit import competition
 from kit.core.errors import KitError
+from kit.core.progress import no_progress
 from kit.data.dataset import load
 from kit.data.grid import mosaic
-from kit.generation.pack import no_progress
 from kit.report.run_data import Facts
 from kit.scoring import features as feature_sets
 from kit.scoring.cache import default_cache

@@ -14,9 +14,9 @@ import numpy as np
 from kit import __version__, competition
 from kit.core.errors import KitError
 from kit.core.files import atomic, atomic_folder, sha256
+from kit.core.progress import no_progress
 from kit.core.provenance import tree_digest
 from kit.data.grid import mosaic
-from kit.generation.pack import no_progress
 from kit.generation.pictures import read_pictures
 from kit.generation.validate import Report, check
 from kit.scoring import compute_score

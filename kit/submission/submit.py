@@ -10,7 +10,7 @@ from kit import competition
 from kit.competition import Competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
-from kit.generation.pack import no_progress
+from kit.core.progress import no_progress
 from kit.generation.validate import Report, check
 from kit.submission import ledger
 from kit.submission.ledger import Submission

@@ -108,9 +108,9 @@ def train(
 
         # D: real pictures up, generated ones down. The last step keeps G's graph for G's own step below.
         D.requires_grad_(True)
-        for step in range(recipe.critic_steps):
+        for step in range(recipe.d_steps):
             position = players.pictures + step * recipe.batch
-            keep_graph = step == recipe.critic_steps - 1 and len(parts) == 1
+            keep_graph = step == recipe.d_steps - 1 and len(parts) == 1
             opt_D.zero_grad(set_to_none=True)
             seen: list[DStepOutputs] = []
             for part in parts:  # one, unless memory is short
@@ -134,7 +134,7 @@ def train(
                 players.scaler_D.scale(loss_D).backward(inputs=weights_D)
                 said = (t.detach() for t in (real_logits, fake_logits, loss_D))
                 seen.append(DStepOutputs(part, own, z, y, real_seen.detach(), fake, *said))
-            norm_D = descend(D, opt_D, players.scaler_D, recipe.grad_clip, crew)
+            norm_D = descend(D, opt_D, players.scaler_D, recipe.max_grad_norm, crew)
             if recipe.weight_clip:
                 clip_weights(D, recipe.weight_clip)
 
@@ -154,7 +154,7 @@ def train(
             players.scaler_G.scale(loss_G).backward()
             d_real, d_fake = (part.weight * logits.sigmoid().mean() for logits in (compared, fake_logits))
             figures.append(torch.stack([loss_D, loss_G, d_real, d_fake]).detach())
-        norm_G = descend(G, opt_G, players.scaler_G, recipe.grad_clip, crew)
+        norm_G = descend(G, opt_G, players.scaler_G, recipe.max_grad_norm, crew)
 
         players.pictures += recipe.pictures_per_iteration
         players.ema.update(G, pictures=players.pictures)
@@ -215,9 +215,9 @@ def still(network: nn.Module) -> Iterator[None]:
 
 
 def descend(
-    network: nn.Module, optimizer: Optimizer, scaler: GradScaler, grad_clip: float, crew: Distributed
+    network: nn.Module, optimizer: Optimizer, scaler: GradScaler, max_grad_norm: float, crew: Distributed
 ) -> Tensor:
-    """One step down the gradient, shortened to `grad_clip` if it is longer (0: never).
+    """One step down the gradient, shortened to `max_grad_norm` if it is longer (0: never).
 
     In fp16 the scaler leaves a step out whose gradient is too large for it; in other precisions it does nothing.
 
@@ -226,8 +226,8 @@ def descend(
     """
     crew.add_gradients(network)
     scaler.unscale_(optimizer)
-    if grad_clip:
-        norm = nn.utils.clip_grad_norm_(network.parameters(), grad_clip)
+    if max_grad_norm:
+        norm = nn.utils.clip_grad_norm_(network.parameters(), max_grad_norm)
     else:
         norm = nn.utils.get_total_norm([weight.grad for weight in network.parameters() if weight.grad is not None])
     scaler.step(optimizer)

@@ -82,7 +82,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, content: Any, says: str) -> None
 def test_what_is_no_json_is_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "note.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(KitError, match="note.json"):
+    with pytest.raises(KitError, match=r"note\.json"):
         Note.load(path)
     assert not is_record(path, Note)
 

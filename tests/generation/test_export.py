@@ -67,8 +67,8 @@ def tiles(path, columns, side=16, top=0):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"interpolate": True}, {"interpolate": False, "breed": "pug", "to": "beagle"},
-     {"interpolate": True, "breed": "pug", "to": "beagle"}],
+    [{"interpolate": True}, {"interpolate": False, "class_name": "pug", "to_class": "beagle"},
+     {"interpolate": True, "class_name": "pug", "to_class": "beagle"}],
 )  # fmt: skip
 def test_a_film_of_a_walk_moves_all_the_time_and_has_no_seam(runs, tmp_path, arguments):
     made = walk_run(runs["cdcgan"], out=tmp_path / "film.gif", count=4, **arguments)
@@ -106,18 +106,20 @@ def test_without_an_encoder_an_mp4_is_refused_before_anything_is_drawn(runs, tmp
 
 
 def test_a_strip_from_breed_to_breed_ends_at_the_breeds_own_pictures(runs, tmp_path):
-    made = walk_run(runs["cdcgan"], out=tmp_path / "way.png", count=3, interpolate=False, breed="pug", to="beagle")
+    made = walk_run(
+        runs["cdcgan"], out=tmp_path / "way.png", count=3, interpolate=False, class_name="pug", to_class="beagle"
+    )
     rows = tiles(made, export.STATIONS)
     assert len(rows) == 3
     for station, breed in ((0, "pug"), (-1, "beagle")):
-        folder = sample_run(runs["cdcgan"], out=tmp_path / breed, count=3, breed=breed)
+        folder = sample_run(runs["cdcgan"], out=tmp_path / breed, count=3, class_name=breed)
         for row, name in zip(rows, sorted(folder.iterdir()), strict=True):
             assert np.abs(row[station] - np.asarray(Image.open(name), float)).max() <= 1
 
 
 def test_a_breed_is_one_class_and_another_breed_looks_different(runs, tmp_path):
     sheets = [
-        np.asarray(Image.open(sample_run(runs["cdcgan"], out=tmp_path / f"{b}.png", count=8, breed=b)), float)
+        np.asarray(Image.open(sample_run(runs["cdcgan"], out=tmp_path / f"{b}.png", count=8, class_name=b)), float)
         for b in CLASSES[:2]
     ]
     assert np.abs(sheets[0] - sheets[1]).mean() > 1
@@ -156,8 +158,14 @@ def test_a_truncation_strip_shows_one_latent_ever_more_freely(runs, tmp_path):
         (lambda run, out: sample_run(run, out=out / "x.gif", count=4), r"x\.gif: no kind of file for this"),
         (lambda run, out: walk_run(run, out=out / "x.zip", count=4, interpolate=True), r"x\.zip: no kind of file"),
         (lambda run, out: truncation_strip(run, out=out / "x.gif", count=4), r"x\.gif: no kind of file"),
-        (lambda run, out: walk_run(run, out=out / "x.gif", count=4, interpolate=False, to="pug"), "from where"),
-        (lambda run, out: sample_run(run, out=out / "x.png", count=4, breed="pug"), "dcgan was not told the classes"),
+        (
+            lambda run, out: walk_run(run, out=out / "x.gif", count=4, interpolate=False, to_class="pug"),
+            "from which class",
+        ),
+        (
+            lambda run, out: sample_run(run, out=out / "x.png", count=4, class_name="pug"),
+            "dcgan was not told the classes",
+        ),
         (lambda run, out: sample_run(run, out=out / "x.png", count=4, how="balanced"), "leave --classes out"),
         (lambda run, out: sample_run(run, out=out, count=4), "exists already"),
         (lambda run, out: sample_run(out, out=out / "x.png", count=4), "no such file"),
@@ -193,5 +201,5 @@ def test_pictures_come_from_the_candidate_that_the_zip_came_from(runs, tmp_path)
 def test_the_run_is_all_it_takes(runs, tmp_path):
     moved = shutil.copytree(runs["cdcgan"], tmp_path / "elsewhere")
     with pytest.raises(KitError, match="did you mean 'Maltese_dog'"):
-        sample_run(moved, out=tmp_path / "x.png", count=4, breed="Maltese_dogs")
-    assert sample_run(moved, out=tmp_path / "x.png", count=4, breed="maltese dog").is_file()
+        sample_run(moved, out=tmp_path / "x.png", count=4, class_name="Maltese_dogs")
+    assert sample_run(moved, out=tmp_path / "x.png", count=4, class_name="maltese dog").is_file()

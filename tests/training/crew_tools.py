@@ -32,7 +32,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "dense layers": ("gan", []),
     "everything that is random": (
         "dcgan",
-        ["augment=color,translation,cutout", "instance_noise=0.1", "grad_clip=0.5"],
+        ["augment=color,translation,cutout", "instance_noise=0.1", "max_grad_norm=0.5"],
     ),
 }
 """A name, a row of the zoo and what is changed in it."""
@@ -50,7 +50,7 @@ def trained(case: str, data: Path, crew: distributed.Distributed) -> dict[str, t
     """Weights, buffers and the last gradients after some steps in float64."""
     torch.set_default_dtype(torch.float64)
     model, settings = CASES[case]
-    recipe = MODELS[model].recipe.override(["width=4", "latent=8", f"batch={BATCH}", "critic_steps=1", *settings])
+    recipe = MODELS[model].recipe.override(["width=4", "latent=8", f"batch={BATCH}", "d_steps=1", *settings])
     state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
     if crew.size > 1:
         synchronise(state.G)

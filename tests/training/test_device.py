@@ -74,7 +74,7 @@ def trained(prepared, where, *, until, state=None, settings=()):
     return recipe, state, list(ticks)
 
 
-@pytest.mark.parametrize("settings", [[], ["penalty=r1", "grad_clip=0.5"]])
+@pytest.mark.parametrize("settings", [[], ["penalty=r1", "max_grad_norm=0.5"]])
 def test_fp16_stays_close_to_fp32(prepared, settings):
     *_, (half,) = trained(prepared, HALF, until=5 * BATCH, settings=settings)
     *_, (full,) = trained(prepared, Device(CPU, "CPU", torch.float32), until=5 * BATCH, settings=settings)

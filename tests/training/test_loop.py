@@ -106,12 +106,12 @@ def textbook(recipe, state, batches, *, iterations, plan):
             return augment(x, names, random)
 
         began = position
-        for step in range(recipe.critic_steps):
+        for step in range(recipe.d_steps):
             random = loop.randomness(0, "critic", position, CPU.kind)
             x, y = batches.draw(position, BATCH)
             z = loop.latents(0, position, BatchSlice(0, BATCH, BATCH), recipe.latent, CPU.kind)
             # G's own forward of this step's last batch comes in its own step, below.
-            maker = copy.deepcopy(G) if step == recipe.critic_steps - 1 else G
+            maker = copy.deepcopy(G) if step == recipe.d_steps - 1 else G
             real = seen(x, random)
             fake = seen(maker(z, y).detach(), random)
             with parametrize.cached():  # one power iteration a step
@@ -122,8 +122,8 @@ def textbook(recipe, state, batches, *, iterations, plan):
                 value = value + penalty_weight * penalty.cost(DOutputs(D, *shown, y, *logits), random)
             opt_D.zero_grad()
             value.backward()
-            if recipe.grad_clip:
-                torch.nn.utils.clip_grad_norm_(D.parameters(), recipe.grad_clip)
+            if recipe.max_grad_norm:
+                torch.nn.utils.clip_grad_norm_(D.parameters(), recipe.max_grad_norm)
             opt_D.step()
             for weight in D.parameters():
                 if recipe.weight_clip:
@@ -135,8 +135,8 @@ def textbook(recipe, state, batches, *, iterations, plan):
             value = loss.generator(D(seen(G(z, y), random), y), judged_real)
         opt_G.zero_grad()
         value.backward()
-        if recipe.grad_clip:
-            torch.nn.utils.clip_grad_norm_(G.parameters(), recipe.grad_clip)
+        if recipe.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(G.parameters(), recipe.max_grad_norm)
         opt_G.step()
     return G, D
 
@@ -156,7 +156,12 @@ def test_the_fused_optimizer_takes_the_papers_steps():
 
 SETTINGS = {
     "as it is": [],
-    "with everything": ["augment=color,translation,cutout", "instance_noise=0.1", "grad_clip=0.5", "schedule=linear"],
+    "with everything": [
+        "augment=color,translation,cutout",
+        "instance_noise=0.1",
+        "max_grad_norm=0.5",
+        "schedule=linear",
+    ],
 }
 
 
@@ -164,7 +169,7 @@ SETTINGS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_is_the_plain_textbook_step(name, settings, prepared):
     recipe, state, batches = start(name, prepared, settings=["schedule=constant", *SETTINGS[settings]])
-    iterations = 3 if recipe.critic_steps == 1 else 2
+    iterations = 3 if recipe.d_steps == 1 else 2
     until, plan = iterations * recipe.pictures_per_iteration, 20 * BATCH
     G, D = textbook(recipe, state, batches, iterations=iterations, plan=plan)
     run(recipe, state, batches, until=until, plan=plan)
@@ -214,7 +219,7 @@ def test_clipping_holds_after_every_step(name, prepared):
 
 
 def test_the_critic_takes_its_steps_before_each_of_the_generator(prepared, monkeypatch):
-    recipe, state, batches = start("dcgan", prepared, settings=["critic_steps=3"])
+    recipe, state, batches = start("dcgan", prepared, settings=["d_steps=3"])
     order = []
     for key in ("opt_D", "opt_G"):
         optimizer = getattr(state, key)
@@ -237,7 +242,7 @@ def test_a_schedule_sets_both_step_sizes_by_the_pictures_seen(prepared):
 
 
 def test_long_gradients_are_shortened(prepared):
-    recipe, state, batches = start("dcgan", prepared, settings=["grad_clip=0.001"])
+    recipe, state, batches = start("dcgan", prepared, settings=["max_grad_norm=0.001"])
     norms = []
     for network, optimizer in ((state.D, state.opt_D), (state.G, state.opt_G)):
         optimizer.register_step_pre_hook(
@@ -248,7 +253,7 @@ def test_long_gradients_are_shortened(prepared):
     assert [norm.item() for norm in norms] == pytest.approx([0.001] * 4, rel=1e-3)
 
 
-@pytest.mark.parametrize("settings", [[], ["grad_clip=0.001"]])
+@pytest.mark.parametrize("settings", [[], ["max_grad_norm=0.001"]])
 def test_ticks_tell_how_steep_and_how_large_the_steps_are(settings, prepared):
     recipe, state, batches = start("dcgan", prepared, settings=["schedule=linear", "lr_end=0.5", *settings])
     norms = []

@@ -19,9 +19,9 @@ SETTINGS = ["width=4", "latent=8", f"batch={BATCH}", "schedule=constant"]
 
 APART: dict[str, tuple[str, list[str]]] = {
     "r3gan": ("r3gan", []),
-    "spectral norm": ("sn-dcgan", ["norm_g=layer", "critic_steps=2"]),
+    "spectral norm": ("sn-dcgan", ["norm_g=layer", "d_steps=2"]),
     "spectral norm in both": ("dcgan", ["norm_g=spectral", "norm_d=spectral"]),
-    "a gradient penalty": ("wgan-gp", ["norm_g=layer", "critic_steps=2", "grad_clip=0.5"]),
+    "a gradient penalty": ("wgan-gp", ["norm_g=layer", "d_steps=2", "max_grad_norm=0.5"]),
     "everything random": ("dcgan", ["norm_g=layer", "norm_d=layer", "augment=color,cutout", "instance_noise=0.1"]),
 }
 """Rows in which nothing joins the pictures of a batch."""
@@ -70,7 +70,7 @@ def test_parts_change_what_batch_norm_sees(prepared):
     assert any((found[name] - whole[name]).norm() > 1e-3 * whole[name].norm() for name in whole)
 
 
-@pytest.mark.parametrize("case", [("dcgan", []), ("r3gan", []), ("biggan", []), ("wgan-gp", ["critic_steps=2"])])
+@pytest.mark.parametrize("case", [("dcgan", []), ("r3gan", []), ("biggan", []), ("wgan-gp", ["d_steps=2"])])
 def test_activations_on_the_host_change_no_bit(case, prepared, monkeypatch):
     monkeypatch.setattr(memory, "KEPT_BYTES", 0)
     *_, whole = trained(prepared, *case, PLENTY)

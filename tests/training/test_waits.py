@@ -84,5 +84,5 @@ def test_no_step_waits_for_the_device(name, make_set, tmp_path):
 
 def test_nor_with_all_that_can_be_added(make_set, tmp_path):
     prepared = make_set(tmp_path / "set", n=256, size=16, classes=2)
-    added = ["augment=color,translation,cutout", "instance_noise=0.1", "grad_clip=0.5", "schedule=cosine"]
+    added = ["augment=color,translation,cutout", "instance_noise=0.1", "max_grad_norm=0.5", "schedule=cosine"]
     assert waits_between_steps("dcgan", prepared, added) == []
