@@ -8,7 +8,7 @@ from typing import Protocol
 class Progress(Protocol):
     """Is called with the progress of one piece of work."""
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, /) -> None:
         """Reports progress.
 
         Args:

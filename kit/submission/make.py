@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from kit import __version__, competition
 from kit.core.errors import KitError
 from kit.core.files import atomic, atomic_folder, sha256
-from kit.core.progress import no_progress
+from kit.core.progress import Progress, no_progress
 from kit.core.provenance import tree_digest
 from kit.data.grid import mosaic
 from kit.generation.pictures import read_pictures
@@ -36,7 +35,7 @@ def make_submission(
     out: Path | None = None,
     root: Path = Path("submissions"),
     kernel: Kernel | None = None,
-    progress: Callable[[int, int], None] = no_progress,
+    progress: Progress = no_progress,
 ) -> Submission:
     """Packs a run: `submission.json`, `source.zip`, `preview.png`, `images.zip`, all or nothing.
 

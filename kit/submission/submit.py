@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from kit import competition
 from kit.competition import Competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
-from kit.core.progress import no_progress
+from kit.core.progress import Progress, no_progress
 from kit.generation.validate import Report, check
 from kit.submission import ledger
 from kit.submission.ledger import Submission
@@ -64,9 +63,7 @@ LOCAL = "the competition takes only what a Kaggle kernel has made, and this was 
 """Why a zip of `kit train` cannot be sent as it is."""
 
 
-def dry_run(
-    submission: Submission, *, message: str | None = None, progress: Callable[[int, int], None] = no_progress
-) -> Plan:
+def dry_run(submission: Submission, *, message: str | None = None, progress: Progress = no_progress) -> Plan:
     """Checks a submission and says what would be sent; nothing leaves the machine.
 
     Args:
