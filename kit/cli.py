@@ -5,14 +5,18 @@ Heavy packages are imported inside the commands that use them, so that `kit --he
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
 from kit.commands import data, kernel, looking, score, submit, train
-from kit.commands.common import say
+from kit.core import streams
 from kit.core.errors import KitError
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(
     help="From photographs of dogs to a valid, scored, reproducible images.zip.",
@@ -47,15 +51,24 @@ def main() -> None:
     # OpenMP's threads wait for each other by spinning: on a machine that also does something else, the spinning takes
     # the time of the thread it waits for, and training was seen to slow down threefold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    code: object = 0
-    try:
-        app()
-    except KitError as error:
-        say(f"error: {error}")
-        code = 1
-    except SystemExit as end:
-        code = end.code
+    streams.set_up()
+    code = _exit_code(app)
     # Everything is written. To unload torch takes seconds on a busy machine, and they would count against the budget.
-    sys.stdout.flush()
+    code = _exit_code(sys.stdout.flush) or code
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 1 if code else 0)
+    os._exit(code)
+
+
+def _exit_code(work: Callable[[], object]) -> int:
+    """Does some work, and prints what ends it in one line."""
+    try:
+        work()
+    except KitError as error:
+        log.error("%s", error)
+    except OSError as error:
+        log.error("%s: %s", error.filename or "standard output", error.strerror or error)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1 if end.code else 0
+    else:
+        return 0
+    return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,11 +19,14 @@ TrustOption = Annotated[bool, typer.Option("--trust", help="Run the code of the 
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
 
 
+log = logging.getLogger(__name__)
+
+
 def say(text: str) -> None:
     """A line for the reader, on stderr: results alone go to stdout."""
-    typer.echo(text, err=True)
+    log.info("%s", text)
 
 
 def print_json(value: Any) -> None:
-    """A result for a script, on stdout."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    """A result for a script, on stdout; in ASCII, so that it is JSON in every terminal's encoding."""
+    print(json.dumps(value, indent=1, default=str))

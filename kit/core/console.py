@@ -1,4 +1,4 @@
-"""What the user sees while something runs: a live bar in a terminal, plain lines elsewhere; always on stderr."""
+"""Tables on stdout; progress on stderr: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TextIO, cast
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -22,6 +23,9 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from kit.core.streams import Talk
+from kit.core.text import safe
 
 Callback = Callable[[int, int], None]
 
@@ -43,7 +47,8 @@ def stderr() -> Console:
     """
     terminal = sys.stderr.isatty() and not _in_a_cell()
     force = None if terminal else False
-    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, force_terminal=force)
+    file = cast("TextIO", Talk(sys.stderr))
+    return Console(file=file, highlight=False, soft_wrap=True, markup=False, force_terminal=force)
 
 
 def _in_a_cell() -> bool:
@@ -132,17 +137,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, rig
     for index, name in enumerate(columns):
         numbers = all(isinstance(row[index], int | float | None) for row in rows)
         table.add_column(name, justify="right" if index in right or (rows and numbers) else "left", overflow="fold")
-    for row in zip(*(_texts([row[index] for row in rows]) for index in range(len(columns))), strict=True):
-        table.add_row(*map(Text, row))
-    console.print(table)
-
-
-def _texts(column: Sequence[object]) -> list[str]:
-    """A column's values; its fractions have equally many decimals, so that they stand below each other."""
-    decimals = max((len(_cell(value).partition(".")[2]) for value in column if isinstance(value, float)), default=0)
-    if any("e" in _cell(value) for value in column if isinstance(value, float)):
-        return [_cell(value) for value in column]
-    return [f"{value:.{decimals}f}" if isinstance(value, float) else _cell(value) for value in column]
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    with console.capture() as printed:
+        console.print(table)
+    sys.stdout.write(printed.get())  # rich would end the process its own way where the reader has gone
 
 
 def _cell(value: object) -> str:
@@ -152,4 +151,4 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else safe(str(value))

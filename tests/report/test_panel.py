@@ -101,13 +101,6 @@ def test_names_with_brackets_are_text(monkeypatch, capsys):
     assert "[red]dogs[/blue]" in said.err
 
 
-def test_fractions_stand_below_each_other(capsys):
-    rows = [("a", 85.79, 0.2884), ("b", 187.3, None), ("c", 7.0, 0.273)]
-    consoles.print_table(["run", "FID", "distance"], rows)
-    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert lines[1:] == ["a     85.79    0.2884", "b    187.30         –", "c      7.00    0.2730"]
-
-
 @pytest.mark.parametrize("width", [20, 40, 79, 80, 200])
 def test_no_line_is_wider_than_the_terminal(width):
     panel = Panel(Clock(100))
