@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import typer
 
-from kit.commands import data, kernel, looking, score, submit, train
+from kit.commands import data, kernel, looking, score, stored, submit, train
 from kit.core import streams
 from kit.core.errors import KitError
 
@@ -43,6 +43,8 @@ for command in (
     looking.doctor,
 ):
     app.command()(command)
+for command in (stored.check_model,):
+    app.command(hidden=True)(command)
 app.add_typer(kernel.app, name="kernel")
 
 

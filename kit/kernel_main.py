@@ -230,11 +230,12 @@ class Session:
         )
 
     def _job(self, *, resume: bool) -> RunConfig:
-        from kit.models import registry
+        from kit.models import custom, registry
         from kit.run import RunConfig
         from kit.scoring.during import Asked
 
         spec = self.spec
+        custom.require_trust(spec.model, spec.source, trust=True, where=spec.slug)  # who pushed the kernel trusted it
         return RunConfig(
             recipe=registry.get(spec.model, spec.source).override(list(spec.settings)),
             data=self._data,

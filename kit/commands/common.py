@@ -15,7 +15,7 @@ DataOption = Annotated[
 ]
 SlugOption = Annotated[str, typer.Option("--competition", help="Slug of the competition.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-TrustOption = Annotated[bool, typer.Option("--trust", help="Run the code of the model file that the run was made by.")]
+TrustOption = Annotated[bool, typer.Option("--trust", help="Run code that came with the files and is not this kit's.")]
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.")]
 
 

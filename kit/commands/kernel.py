@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.commands.common import JsonOption, print_json, say
+from kit.commands.common import JsonOption, TrustOption, print_json, say
 from kit.core.errors import KitError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def build(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the model; see `kit models NAME`."),
     ] = None,
     competition: Annotated[str | None, typer.Option(help="Slug of the competition.")] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Write a kernel that carries the kit: a script or notebook, and its metadata. No account is needed.
 
@@ -85,7 +86,7 @@ def build(
     else:
         raise KitError("no kernel named", "give a folder of kernels/, or --model and --slug for a new one")
     for spec, root in found:
-        built = kernel.build(spec, root)
+        built = kernel.build(spec, root, trust=trust)
         changes = " with changes that are not committed" if built.source.dirty else ""
         say(f"{built.code}: {built.bytes:,} bytes, carries the kit's tree {built.source.digest[:12]}{changes}")
         typer.echo(built.folder)
@@ -100,7 +101,7 @@ AgainOption = Annotated[
 
 
 @app.command()
-def push(kernel: KernelArgument = None, again: AgainOption = False) -> None:
+def push(kernel: KernelArgument = None, again: AgainOption = False, trust: TrustOption = False) -> None:
     """Build a kernel and push it to Kaggle, where it is queued and run. The same kernel is not pushed twice.
 
     Example: kit kernel push my-biggan
@@ -108,7 +109,7 @@ def push(kernel: KernelArgument = None, again: AgainOption = False) -> None:
     from kit.commands.round import connection
     from kit.kaggle.push import push as push_once
 
-    built = _build(kernel)
+    built = _build(kernel, trust=trust)
     typer.echo(push_once(connection(), built, again=again, say=say).version)
 
 
@@ -164,6 +165,7 @@ def run(
     again: AgainOption = False,
     send: Annotated[bool, typer.Option("--submit/--no-submit", help="Submit what it makes.")] = True,
     message: Annotated[str | None, typer.Option(help="What Kaggle shows beside the score.")] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Build, push, watch, pull, submit: all of it, going on where an earlier call was cut off.
 
@@ -171,7 +173,7 @@ def run(
     """
     from kit.commands.round import connection, send_version, train_on_kaggle
 
-    built, client = _build(kernel), connection()
+    built, client = _build(kernel, trust=trust), connection()
     submission = train_on_kaggle(client, built, again=again)
     if send:
         send_version(client, submission, message=message)
@@ -179,12 +181,12 @@ def run(
         typer.echo(submission.folder)
 
 
-def _build(words: str | None) -> Built:
+def _build(words: str | None, *, trust: bool) -> Built:
     from kit.kaggle.kernel import build
     from kit.kaggle.spec import find_spec
 
     spec, root = find_spec(words or str(_folder(None)))
-    return build(spec, root)
+    return build(spec, root, trust=trust)
 
 
 def _folder(words: str | None) -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,13 +39,21 @@ def versions() -> dict[str, str]:
     return found
 
 
+_FILE = re.compile(r"kit/([A-Za-z0-9][A-Za-z0-9_]*/)*([A-Za-z_][A-Za-z0-9_]*\.(py|html|css|js)|py\.typed)")
+
+
+def belongs(name: str) -> bool:
+    """Whether a path ("kit/cli.py") can be one of the kit's own files: a module, or a page of the report.
+
+    Folders of editors, their backups, notebooks' checkpoints and keys that lie in the package do not belong to it.
+    """
+    return _FILE.fullmatch(name) is not None
+
+
 def package_files() -> dict[str, bytes]:
-    """Every file of the running package by its path ("kit/cli.py"), but what Python itself compiled."""
-    return {
-        file.relative_to(PACKAGE.parent).as_posix(): file.read_bytes()
-        for file in sorted(PACKAGE.rglob("*"))
-        if file.is_file() and file.suffix != ".pyc" and not file.name.startswith(".")
-    }
+    """Every file of the running package by its path ("kit/cli.py"); what does not belong to it is left out."""
+    files = {file.relative_to(PACKAGE.parent).as_posix(): file for file in sorted(PACKAGE.rglob("*"))}
+    return {name: file.read_bytes() for name, file in files.items() if belongs(name) and file.is_file()}
 
 
 def tree_digest(files: Mapping[str, bytes]) -> str:

@@ -77,6 +77,7 @@ def build(
     *,
     source: Source | None = None,
     files: Mapping[str, bytes] | None = None,
+    trust: bool = False,
 ) -> Built:
     """Writes `root/SLUG/`: the code and its metadata. The same recipe and kit give the same bytes.
 
@@ -85,11 +86,12 @@ def build(
         root: the folder of kernels.
         source: where the files come from; None: as git says of the running kit.
         files: of the kit, by path; None: those of the running kit.
+        trust: see `require_known`.
 
     Raises:
-        KitError: an unknown model or setting, a kernel too large for Kaggle, or a full disk.
+        KitError: an unknown model or setting, a model file not trusted, a kernel too large, or a full disk.
     """
-    require_known(spec)
+    require_known(spec, trust=trust)
     files = provenance.package_files() if files is None else files
     source = source or provenance.source_tree()
     if source.digest != provenance.tree_digest(files):
@@ -120,18 +122,25 @@ def build(
     )
 
 
-def require_known(spec: KernelSpec) -> None:
+def require_known(spec: KernelSpec, *, trust: bool = False) -> None:
     """Looks at what only the rooms that will run it know: a mistake is told now, not after hours in a queue.
 
+    Args:
+        spec: the recipe.
+        trust: whether the code of its model file may be run, if the user has not named that file himself.
+
     Raises:
-        KitError: an unknown model, setting, crop policy or size, with the close match.
+        KitError: an unknown model, setting, crop policy or size, with the close match; a model file not trusted.
     """
     from kit.data.crops import CROPS
     from kit.data.prepare import SIZES
-    from kit.models import registry
+    from kit.models import custom, registry
 
     try:
-        registry.get(spec.model, spec.source).override(list(spec.settings))
+        if not spec.source or custom.is_allowed(spec.source):
+            registry.get(spec.model, spec.source).override(list(spec.settings))
+        else:
+            custom.check(spec.model, spec.source, spec.settings, trust=trust, where="kernel.toml")
         if spec.crop is not None and spec.crop not in CROPS:
             raise unknown("crop policy", spec.crop, CROPS)
         if spec.size is not None and spec.size not in SIZES:

@@ -1,77 +1,40 @@
-"""A model from outside the package: one Python file with a row of the zoo, and networks of its own where it has any.
+"""A model from outside the package: one Python file with a row of the registry, and networks where it has its own.
 
 The file's text becomes part of the recipe, and so of every run, checkpoint, kernel and submission made with it. It is
-code: what was saved with it is only opened for someone who says that he trusts it.
+code: it runs only where the user named the file, or trusts what was saved with it (see `kit.core.trust`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
+import tempfile
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kit.core import provenance
+from kit.core import trust as trusting
 from kit.core.errors import KitError
 from kit.models.recipe import Recipe
 
-if TYPE_CHECKING:
-    from kit.models.registry import Architecture, ModelEntry
 
-
-def read(path: Path) -> ModelEntry:
-    """The row of a model file.
-
-    Args:
-        path: a Python file that sets `ENTRY` (a `kit.models.registry.ModelEntry`) and, where its recipe names networks
-            that the zoo does not have, `ARCHITECTURES` (a `kit.models.registry.Architecture`). It is run.
-
-    Returns:
-        Its row; the file's text is in the recipe's `source`.
+def read(path: Path) -> str:
+    """The text of a model file that the user names, which may run from then on.
 
     Raises:
-        KitError: no such file, one that fails, one without a row, or a name that the zoo has already.
+        KitError: no such file, or one that cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise KitError(f"{path}: no such model file", "name a row of `kit models`, or a Python file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise KitError(f"{path}: cannot be read ({error})") from error
-    return parse(text, name=str(path))
-
-
-def parse(text: str, *, name: str) -> ModelEntry:
-    """The row in the text of a model file, which is run.
-
-    Args:
-        text: of the file.
-        name: what messages call it.
-
-    Raises:
-        KitError: as `read`.
-    """
-    from kit.models.registry import ARCHITECTURES, MODELS, ModelEntry
-
-    row = getattr(_run(text, name), "ENTRY", None)
-    if not isinstance(row, ModelEntry):
-        raise KitError(f"{name}: sets no ENTRY", "see “A model of your own” in docs/models.md")
-    if row.name in MODELS:
-        raise KitError(f"{name}: the zoo has a model {row.name} already", "give the recipe another name")
-    recipe = dataclasses.replace(row.recipe, source=text)
-    if networks(recipe) is None and recipe.networks not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise KitError(
-            f"{name}: sets no ARCHITECTURES, and the zoo has none named {recipe.networks!r}", f"it has {known}"
-        )
-    return dataclasses.replace(row, recipe=recipe)
-
-
-def networks(recipe: Recipe) -> Architecture | None:
-    """The networks that a recipe brings along; None for a recipe that brings none. Runs its file."""
-    return getattr(_run(recipe.source, recipe.model), "ARCHITECTURES", None) if recipe.source else None
+    trusting.allow(digest(text))
+    return text
 
 
 def trusted(record: dict[str, Any], *, trust: bool, where: Path) -> Recipe:
@@ -91,28 +54,54 @@ def trusted(record: dict[str, Any], *, trust: bool, where: Path) -> Recipe:
     return recipe
 
 
-def require_trust(model: str, source: str, *, trust: bool, where: Path) -> None:
-    """Makes sure that a model file which was read from a disk is only run for someone who trusts it.
+def require_trust(model: str, source: str, *, trust: bool, where: Path | str) -> None:
+    """Makes sure that a model file which was read from a disk is only run for a user who trusts it.
 
     Args:
         model: what the file's row is called.
-        source: text of the file; empty for a model of the zoo.
+        source: text of the file; empty for a model of the registry.
         trust: whether code may be run.
         where: the file that it comes from, for the message.
 
     Raises:
         KitError: there is code, and it is not trusted.
     """
-    if source and not trust:
-        raise KitError(
-            f"{where}: {model} was made by a model file of its own ({digest(source)[:12]}), which is code",
-            "add --trust to run it, if you know where it comes from",
-        )
+    if source:
+        trusting.require_trust(f"the model file of {model}", digest(source), trust=trust, where=where)
+
+
+def is_allowed(source: str) -> bool:
+    """Whether the text of a model file may run in this process."""
+    return trusting.is_allowed(digest(source))
+
+
+def check(model: str, source: str, settings: Sequence[str], *, trust: bool, where: Path | str) -> None:
+    """Runs a model file that the user did not name in a process of its own, to see that it has its row and settings.
+
+    Args:
+        model: what the file's row is called.
+        source: text of the file.
+        settings: "KEY=VALUE", as after `--set`.
+        trust: whether it may be run.
+        where: the file that it comes from, for the message.
+
+    Raises:
+        KitError: it is not trusted, or does not work; what is wrong was written to stderr.
+    """
+    if not trust:
+        require_trust(model, source, trust=False, where=where)
+    with tempfile.TemporaryDirectory(prefix="kit-model-") as folder:
+        file = Path(folder) / f"{model}.py"
+        file.write_text(source, encoding="utf-8")
+        arguments = ["check-model", str(file), *(word for setting in settings for word in ("--set", setting))]
+        done = trusting.run_kit(provenance.package_files(), arguments, where=provenance.PACKAGE)
+    if done.returncode:
+        raise KitError(f"{where}: the model file of {model} cannot be used", "mend it, or take another model")
 
 
 def digest(source: str) -> str:
     """SHA-256 of a model file's text; empty without one."""
-    return hashlib.sha256(source.encode()).hexdigest() if source else ""
+    return hashlib.sha256(source.encode(errors="surrogatepass")).hexdigest() if source else ""
 
 
 def shown(value: object) -> str:
@@ -122,7 +111,20 @@ def shown(value: object) -> str:
 
 
 @functools.cache
-def _run(text: str, name: str) -> ModuleType:
+def run(text: str, name: str) -> ModuleType:
+    """Runs the text of a model file.
+
+    Args:
+        text: of the file.
+        name: what messages call it.
+
+    Returns:
+        The module, with its `ENTRY` and `ARCHITECTURES`.
+
+    Raises:
+        KitError: it was not allowed to run in this process, or it fails.
+    """
+    trusting.require_trust("the model file", digest(text), trust=False, where=name)
     module = ModuleType("kit_model_file")
     try:
         exec(compile(text, name, "exec"), module.__dict__)

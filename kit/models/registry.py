@@ -283,9 +283,9 @@ def get(name: str, source: str = "") -> ModelEntry:
         KitError: no such model, with the closest name; a file without one.
     """
     if source:
-        return custom.parse(source, name=name)
+        return _from_file(source, name)
     if name.endswith(".py"):
-        return custom.read(Path(name))
+        return _from_file(custom.read(Path(name)), name)
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     return MODELS[name]
@@ -293,7 +293,28 @@ def get(name: str, source: str = "") -> ModelEntry:
 
 def networks(recipe: Recipe) -> Architecture:
     """The constructors of a recipe's networks: those it brings along, else the zoo's."""
-    return custom.networks(recipe) or ARCHITECTURES[recipe.networks]
+    own = getattr(custom.run(recipe.source, recipe.model), "ARCHITECTURES", None) if recipe.source else None
+    return own or ARCHITECTURES[recipe.networks]
+
+
+def _from_file(text: str, name: str) -> ModelEntry:
+    """The row that a model file sets as `ENTRY`; the file's text is in its recipe's `source`.
+
+    Raises:
+        KitError: the file may not run or fails, sets no row, or takes a name that the registry has already.
+    """
+    module = custom.run(text, name)
+    row = getattr(module, "ENTRY", None)
+    if not isinstance(row, ModelEntry):
+        raise KitError(f"{name}: sets no ENTRY", "see “A model of your own” in docs/models.md")
+    if row.name in MODELS:
+        raise KitError(f"{name}: the zoo has a model {row.name} already", "give the recipe another name")
+    if getattr(module, "ARCHITECTURES", None) is None and row.recipe.networks not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise KitError(
+            f"{name}: sets no ARCHITECTURES, and the zoo has none named {row.recipe.networks!r}", f"it has {known}"
+        )
+    return dataclasses.replace(row, recipe=dataclasses.replace(row.recipe, source=text))
 
 
 def build(recipe: Recipe, *, size: int, channels: int, classes: int) -> tuple[nn.Module, nn.Module]:

@@ -9,11 +9,11 @@ from kit import __version__
 from kit.core import provenance
 from kit.core.errors import KitError
 from kit.core.files import set_aside, sweep
+from kit.core.source_zip import write_source
 from kit.generation import pack
 from kit.models.custom import shown
 from kit.run import schedules
 from kit.run.context import BALLAST, RunContext
-from kit.submission.source import write_source
 from kit.training.run_folder import VERSION, read_run
 
 SOURCE = "source.zip"

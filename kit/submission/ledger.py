@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 from kit.core.errors import KitError
 from kit.core.files import read_json, write_json
+from kit.core.source_zip import SourceRecord as Source
 from kit.training.run_folder import newest_finished, read_run
 
 VERSION = 1
@@ -34,16 +35,6 @@ class Images:
     bytes: int
     sha256: str  # of the file
     pixels_sha256: str  # of the decoded pixels, which outlives a change of zlib
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What `source.zip` is: the code that made the pictures."""
-
-    sha256: str  # of the file
-    tree: str  # `provenance.tree_digest` of its files
-    commit: str | None
-    dirty: bool
 
 
 @dataclass(frozen=True, kw_only=True)

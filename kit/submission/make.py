@@ -15,13 +15,14 @@ from kit.core.errors import KitError
 from kit.core.files import atomic, atomic_folder, sha256
 from kit.core.progress import Progress, no_progress
 from kit.core.provenance import tree_digest
+from kit.core.source_zip import SourceRecord as Source
+from kit.core.source_zip import read_source, write_source
 from kit.data.grid import mosaic
 from kit.generation.pictures import read_pictures
 from kit.generation.validate import Report, check
 from kit.scoring import compute_score
 from kit.submission import ledger
-from kit.submission.ledger import Images, Kernel, Source, Submission
-from kit.submission.source import read_source, write_source
+from kit.submission.ledger import Images, Kernel, Submission
 from kit.training.run_folder import read_run
 
 # The grid of preview.png.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kit.core.errors import KitError
 from kit.core.files import read_json, sha256
+from kit.core.source_zip import write_files
 from kit.kaggle.client import Client
 from kit.kaggle.kernel import read_kernel
 from kit.kaggle.output import NEEDED, fetch_output
@@ -17,7 +18,6 @@ from kit.kaggle.spec import spec_text
 from kit.submission import ledger
 from kit.submission.ledger import Kernel, Submission
 from kit.submission.make import make_submission
-from kit.submission.source import write_files
 
 Bar = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
 """Opens a progress bar, a callback (done, total), for the time of a block: two at once would write over each other."""

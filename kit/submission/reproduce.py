@@ -14,11 +14,11 @@ from typing import Any
 
 from kit.core import provenance
 from kit.core.errors import KitError
+from kit.core.source_zip import read_source
 from kit.data.dataset import load
 from kit.models import custom
 from kit.submission import ledger
 from kit.submission.ledger import Submission
-from kit.submission.source import read_source
 
 REPLAY = """
 import json, sys
@@ -26,12 +26,15 @@ from pathlib import Path
 from kit.core.clock import Stopwatch
 from kit.report.panel import TrainingScreen
 from kit.core.errors import KitError
+from kit.models import custom
 from kit.run import replay
 record, data, out = (Path(argument) for argument in sys.argv[1:])
 clock = Stopwatch()
 try:
     with TrainingScreen(clock) as screen:
-        replay(json.loads(record.read_text()), data=data, out=out, clock=clock, listener=screen)
+        run = json.loads(record.read_text())
+        custom.trusted(run["recipe"], trust=True, where=record)
+        replay(run, data=data, out=out, clock=clock, listener=screen)
 except KitError as error:
     sys.exit(f"error: {error}")
 """

@@ -18,6 +18,7 @@ from kit.core.errors import KitError
 from kit.kaggle import bundle, kernel
 from kit.kaggle.kernel import OWNER_PLACEHOLDER, RECEIPT_PLACEHOLDER
 from kit.kaggle.spec import GPUS, KernelSpec, find_spec, parse_spec, read_spec, spec_text, write_spec
+from kit.models import custom
 
 ROOT = Path(__file__).parents[2]
 FILES = {"kit/__init__.py": b'\x00\xff\'"""\\', "kit/a/b.html": b"", "kit/a/c.py": b"print(1)\n" * 100}
@@ -289,6 +290,7 @@ def test_a_kernel_carries_a_model_file(tmp_path):
         "from kit.models.registry import ModelEntry\n"
         "ENTRY = ModelEntry(recipe=Recipe(model='mine', networks='dcgan', loss='hinge'), about='', paper='')\n"
     )
+    custom.require_trust("mine", text, trust=True, where=tmp_path)
     for notebook in (False, True):
         built = make(tmp_path, model="mine", source=text, notebook=notebook)
         read = kernel.read_kernel(built.code)
@@ -296,5 +298,19 @@ def test_a_kernel_carries_a_model_file(tmp_path):
         assert read.spec.source == text
     with pytest.raises(KitError, match="unknown setting 'widht'"):
         make(tmp_path, model="mine", source=text, settings=("widht=8",))
+    custom.require_trust("mine", "x = 1\n", trust=True, where=tmp_path)
     with pytest.raises(KitError, match="mine: sets no ENTRY"):
         make(tmp_path, model="mine", source="x = 1\n")
+
+
+@pytest.mark.abuse("A2")
+def test_a_recipes_own_code_runs_only_for_someone_who_trusts_it(tmp_path, capfd):
+    text = f"open({str(tmp_path / 'it-ran')!r}, 'w').close()\n"
+    with pytest.raises(KitError, match=r"my-biggan: kernel\.toml: the model file of evil is code .* add --trust"):
+        make(tmp_path, model="evil", source=text)
+    assert not (tmp_path / "it-ran").exists()
+    spec = KernelSpec(slug="my-biggan", model="evil", source=text)
+    with pytest.raises(KitError, match="the model file of evil cannot be used"):
+        kernel.build(spec, tmp_path, source=SOURCE, files=FILES, trust=True)
+    assert (tmp_path / "it-ran").exists()
+    assert "sets no ENTRY" in capfd.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 from run_helpers import Clock, Silent
 
 import kit.run
+from kit.core import trust
 from kit.core.errors import KitError
 from kit.generation.export import sample_run
 from kit.models import custom, describe, registry
@@ -55,21 +56,30 @@ def run(file, make_set, tmp_path):
     return kit.run.train(job, clock=Clock(), listener=Silent())
 
 
-def test_what_it_made_runs_its_code_only_for_someone_who_trusts_it(run, file, tmp_path):
+@pytest.fixture
+def later(run, monkeypatch):
+    """Another process, in which nobody has named the file."""
+    monkeypatch.setattr(trust, "_allowed", set())
+    custom.run.cache_clear()
+
+
+@pytest.mark.abuse("A3")
+def test_what_it_made_runs_its_code_only_for_someone_who_trusts_it(run, file, later, tmp_path):
     file.unlink()  # the run is enough
-    with pytest.raises(KitError, match=r"checkpoint\.pt: .* made by a model file .* is code; add --trust"):
+    with pytest.raises(KitError, match=r"checkpoint\.pt: the model file of .* is code .*; add --trust"):
         sample_run(run.path, out=tmp_path / "grid.png", count=4)
     assert not (tmp_path / "grid.png").exists()
     assert sample_run(run.path, out=tmp_path / "grid.png", count=4, trust=True).exists()
 
 
-def test_distrusted_code_is_not_run(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(custom, "_run", lambda *_: pytest.fail("it ran"))
+@pytest.mark.abuse("A3")
+def test_distrusted_code_is_not_run(run, later, tmp_path, monkeypatch):
+    monkeypatch.setattr(custom, "run", lambda *_: pytest.fail("it ran"))
     with pytest.raises(KitError, match="--trust"):
         checkpoint.load_generator(run.path / "checkpoint.pt")
 
 
-def test_a_submission_of_it_is_made_again_once_it_is_trusted(run, file, tmp_path):
+def test_a_submission_of_it_is_made_again_once_it_is_trusted(run, file, later, tmp_path):
     submission = make_submission(run.path, out=tmp_path / "submissions" / "one")
     file.unlink()
     assert submission.run["recipe"]["source"] == run.record["recipe"]["source"]

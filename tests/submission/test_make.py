@@ -19,6 +19,7 @@ from kit.competition import COMPETITIONS
 from kit.core import provenance
 from kit.core.errors import KitError
 from kit.core.files import read_json, sha256, write_json
+from kit.core.source_zip import write_source
 from kit.data.grid import mosaic
 from kit.generation.pictures import read_pictures
 from kit.scoring import compute_score
@@ -26,7 +27,6 @@ from kit.scoring.compute_score import Against, Score
 from kit.submission import ledger, table
 from kit.submission.ledger import Answer, Receipt
 from kit.submission.make import make_submission
-from kit.submission.source import write_source
 
 MakeRun = Callable[..., Path]
 SCORE = Score(

@@ -15,6 +15,7 @@ from kernel_tools import SLUG, build_little, output_of
 
 from kit.core.errors import KitError
 from kit.core.provenance import tree_digest
+from kit.core.source_zip import read_source
 from kit.kaggle import pushes
 from kit.kaggle.client import connect
 from kit.kaggle.kernel import Built, build
@@ -24,7 +25,6 @@ from kit.submission import ledger
 from kit.submission.ledger import Submission
 from kit.submission.rebuild import rebuild
 from kit.submission.round import run
-from kit.submission.source import read_source
 
 RECIPE = 'model = "dcgan"\nbudget = "1h"\ncount = 12\n'
 NAMES = ["checkpoint.pt", "film.gif", "images.zip", "report.html", "run.json", "samples.png", "source.zip"]

@@ -11,11 +11,11 @@ from kit import __version__
 from kit.core import provenance
 from kit.core.errors import KitError
 from kit.core.files import sha256
+from kit.core.source_zip import write_files
 from kit.kaggle import kernel
 from kit.kaggle.spec import KernelSpec, spec_text
 from kit.submission.ledger import Images, Kernel, Source, Submission
 from kit.submission.rebuild import rebuild
-from kit.submission.source import write_files
 
 SLUG = "my-gan"
 
@@ -97,7 +97,7 @@ def test_what_cannot_be_made_again_is_said(kept: Submission, tmp_path: Path) -> 
 def test_a_model_file_is_run_only_for_someone_who_trusts_it(kept: Submission, tmp_path: Path) -> None:
     trap = MODEL_FILE + f"open({str(tmp_path / 'it-ran')!r}, 'w').close()\n"
     mine = changed(kept, recipe=spec_text(KernelSpec(slug=SLUG, model="mine", source=trap)))
-    with pytest.raises(KitError, match=r"my-gan-v1: mine was made by a model file .* is code; add --trust"):
+    with pytest.raises(KitError, match=r"my-gan-v1: the model file of mine is code .*; add --trust"):
         rebuild(mine, tmp_path / "out")
     assert not (tmp_path / "it-ran").exists()
     _, built = rebuild(mine, tmp_path / "out", trust=True)
