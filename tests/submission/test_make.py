@@ -233,7 +233,7 @@ def _other_pixels(run: Path) -> None:
         (_cut, r"images\.zip is not the file that run\.json describes"),
         (_grey, r"images\.zip: .* and 1 more; see `kit check"),
         (_other_pixels, r"images\.zip decodes to other pixels"),
-        (lambda run: (run / "source.zip").write_bytes(b"PK"), r"source\.zip: not a zip"),
+        (lambda run: (run / "source.zip").write_bytes(b"PK"), r"source\.zip: damaged"),
         (lambda run: (run / "score.json").write_text("{"), r"score\.json: damaged"),
         (lambda run: (run / "score.json").write_text("1"), r"score\.json: no score"),
     ],
