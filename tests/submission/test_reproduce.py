@@ -52,7 +52,9 @@ def test_the_stored_code_runs_not_the_one_at_hand(made, tmp_path):
     path = made.folder / "source.zip"
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
-    files["kit/training/train_state.py"] = files["kit/training/train_state.py"].replace(b'"weights"', b'"other weights"')
+    files["kit/training/train_state.py"] = files["kit/training/train_state.py"].replace(
+        b'"weights"', b'"other weights"'
+    )
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
