@@ -43,8 +43,7 @@ for command in (
     looking.doctor,
 ):
     app.command()(command)
-for command in (stored.check_model,):
-    app.command(hidden=True)(command)
+app.command(hidden=True)(stored.check_model)
 app.add_typer(kernel.app, name="kernel")
 
 
