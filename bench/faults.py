@@ -55,6 +55,7 @@ from kit.report import artifacts, gallery, page
 from kit.run import budget, trainer
 from kit.training import checkpoint, losses
 from kit.training.run_folder import CHECKPOINT, IMAGES, PROGRESS, RECORD, read_run
+from kit.training.run_record import RunRecord, TickRecord
 
 LOADED = (gallery, page)  # by runs at their end; forked processes find them loaded
 
@@ -79,16 +80,16 @@ FORK = multiprocessing.get_context("fork")
 class Silent:
     """A listener that says nothing."""
 
-    def planned(self, record: dict[str, Any]) -> None:
+    def on_plan(self, record: RunRecord) -> None:
         """Nothing."""
 
-    def ticked(self, line: dict[str, Any]) -> None:
+    def on_tick(self, tick: TickRecord) -> None:
         """Nothing."""
 
     def happened(self, text: str) -> None:
         """Nothing."""
 
-    def finishing(self, stage: str, done: int, total: int) -> None:
+    def on_progress(self, stage: str, done: int, total: int) -> None:
         """Nothing."""
 
 
@@ -176,7 +177,7 @@ def doing(run: Path) -> str:
     """What a run is at, or was when it was killed, by the files that it is writing."""
     if not (run / RECORD).exists():
         return "starting"
-    if read_run(run)["state"] == "finished":
+    if read_run(run).state == "finished":
         return "film and page"
     parts = {path.name.split(".")[1] for path in run.glob(".*.part")}
     return next((f"writing {what}" for key, what in WRITTEN.items() if key in parts), "training")
@@ -194,8 +195,8 @@ def look(bench: Bench, run: Path, outcome: Outcome, *, ended: bool = False) -> N
         outcome: what is noted down.
         ended: the run has come to an orderly end.
     """
-    record = read_run(run) if (run / RECORD).exists() else {}
-    if (run / IMAGES).exists() or ended or record.get("result"):
+    record = read_run(run) if (run / RECORD).exists() else None
+    if (run / IMAGES).exists() or ended or (record and record.result):
         try:
             valid = check(run / IMAGES, competition=DOGS, count=bench.count).ok
         except KitError:
@@ -220,13 +221,14 @@ def seen(run: Path) -> int:
 def resume(bench: Bench, run: Path, outcome: Outcome, *, like: str | None, **wanted: Any) -> None:
     """Goes on with a run to its end and compares its bytes with those of an uninterrupted one, or with its replay."""
     at = seen(run)
-    over = (run / RECORD).exists() and read_run(run)["state"] == "finished"
+    over = (run / RECORD).exists() and read_run(run).state == "finished"
     code = finish(bench.job(run, resume=True, **wanted))
-    record = read_run(run) if (run / RECORD).exists() else {}
-    if not outcome.promise(code == 0 and record.get("state") == "finished", "could not go on to its end"):
+    record = read_run(run) if (run / RECORD).exists() else None
+    went_on = code == 0 and record is not None and record.state == "finished"
+    if not outcome.promise(went_on, "could not go on to its end") or record is None:
         return
     if not over:
-        outcome.resumed_from = record["parts"][-1]["from"]
+        outcome.resumed_from = record.parts[-1].start
         outcome.promise(outcome.resumed_from == at, f"went on from {outcome.resumed_from}, not from {at}")
     same_bytes(bench, run, outcome, like=like)
     look(bench, run, outcome, ended=True)
@@ -240,17 +242,21 @@ def same_bytes(bench: Bench, run: Path, outcome: Outcome, *, like: str | None) -
         like = replay(record, bench.data, again)
         shutil.rmtree(again, ignore_errors=True)
         again.with_name(f"{again.name}.said").unlink(missing_ok=True)
-    outcome.identical = outcome.promise(record["result"]["sha256"] == like, "other bytes")
+    outcome.identical = outcome.promise(_sha256(record) == like, "other bytes")
 
 
-def replay(record: dict[str, Any], data: Path, out: Path) -> str:
+def _sha256(record: RunRecord) -> str:
+    return record.result.sha256 if record.result else "no images.zip"
+
+
+def replay(record: RunRecord, data: Path, out: Path) -> str:
     """The digest of a run made again."""
     process = in_a_fork(
         out.with_name(f"{out.name}.said"),
         lambda: kit.run.replay(record, data=data, out=out, clock=Stopwatch(time.time()), listener=Silent()),
     )
     process.join()
-    return str(read_run(out)["result"]["sha256"]) if process.exitcode == 0 else "no replay"
+    return _sha256(read_run(out)) if process.exitcode == 0 else "no replay"
 
 
 # ---- what goes wrong
@@ -314,8 +320,8 @@ def told_to_stop(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) 
         outcome.promise(process.exitcode == 0, f"exit code {process.exitcode}")
     look(bench, run, outcome, ended=True)
     record = read_run(run)
-    stopped = (record["state"], record["signal"]) == ("stopped", "SIGTERM")
-    outcome.promise(stopped or record["state"] == "finished", f"{record['state']}: {record['why']}")
+    stopped = (record.state, record.signal) == ("stopped", "SIGTERM")
+    outcome.promise(stopped or record.state == "finished", f"{record.state}: {record.why}")
     resume(bench, run, outcome, like=None if budgeted else bench.like, **wanted)
 
 
@@ -329,10 +335,10 @@ def broken(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> Non
     look(bench, run, outcome, ended=True)
     record = read_run(run)
     expected = ("out of memory" if memory else "diverged") if ever else "all pictures were seen"
-    outcome.promise(expected in record["why"], f"ended because {record['why']}")
+    outcome.promise(expected in record.why, f"ended because {record.why}")
     # What went on with smaller steps or in parts is another run than one that did not; its replay is the same.
-    like = None if record["rollbacks"] or record["memory"] else bench.like
-    if record["state"] == "stopped":
+    like = None if record.rollbacks or record.memory else bench.like
+    if record.state == "stopped":
         resume(bench, run, outcome, like=like, images=IMAGES_SEEN)
     else:
         same_bytes(bench, run, outcome, like=like)
@@ -368,7 +374,7 @@ def on_a_full_disk(bench: Bench, run: Path, outcome: Outcome, rng: random.Random
         if not outcome.refused:
             look(bench, inside, outcome, ended=True)
         other.unlink(missing_ok=True)
-        if outcome.refused or read_run(inside)["state"] == "stopped":
+        if outcome.refused or read_run(inside).state == "stopped":
             resume(bench, inside, outcome, like=bench.like, images=IMAGES_SEEN)
         else:
             same_bytes(bench, inside, outcome, like=bench.like)
@@ -426,8 +432,8 @@ def command(bench: Bench, run: Path, outcome: Outcome, *, seconds: int, count: i
     outcome.over_s = over
     outcome.promise(over <= 0, f"{over:.1f} s over its {seconds} s")
     record = read_run(run)
-    training = sum(part["seconds"] for part in record["parts"]) - record["seconds"]["finishing"]
-    training -= record["plans"][0]["started_s"] + sum(rescue["seconds"] for rescue in record["rescues"])
+    training = sum(part.seconds for part in record.parts) - (record.seconds.finishing if record.seconds else 0.0)
+    training -= record.plans[0].started_s + sum(made.seconds for made in record.interim_zips)
     outcome.share = training / seconds
 
 
@@ -492,7 +498,7 @@ def make_ready(folder: Path, data: Path, count: int) -> Bench:
         finish(small_job(data, folder / name, count=count, images=IMAGES_SEEN))
         took = time.monotonic() - began
     print(f"an uninterrupted run takes {took:.1f} s here", flush=True)
-    like = read_run(folder / "reference")["result"]["sha256"]
+    like = _sha256(read_run(folder / "reference"))
     return Bench(folder, data, count, like, took, provenance.source_tree().digest[:12])
 
 

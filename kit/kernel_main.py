@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -17,15 +18,16 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kit.core import provenance
 from kit.core.clock import Stopwatch, show_duration
 from kit.core.errors import KitError
-from kit.core.files import atomic, read_json, write_json
+from kit.core.files import atomic, write_json
 from kit.kaggle.log import Log
 from kit.kaggle.spec import GPUS, parse_spec
-from kit.training.run_folder import CHECKPOINT, IMAGES, RECORD, SCORE, Run, read_run
+from kit.training.run_folder import CHECKPOINT, IMAGES, RECORD, SCORE, read_run
+from kit.training.run_record import KernelRecord, RunRecord
 
 if TYPE_CHECKING:
     from kit.run import RunConfig
@@ -103,7 +105,8 @@ class Session:
             "scratch": str(self._scratch),
         }
         self._data = self._scratch / "data" / self.spec.competition
-        self._run = Run(self._scratch / "runs" / slug)
+        self._run = self._scratch / "runs" / slug
+        self._record: RunRecord | None = None  # of the run, once it has ended
         self._published: tuple[int, int] | None = None  # which images.zip
 
     def main(self) -> int:
@@ -162,7 +165,7 @@ class Session:
             KitError: there is no valid one.
             Exception: whatever else stopped training before there was a valid one.
         """
-        path = self._run.path
+        path = self._run
         order = self._scratch / "session.json"
         write_json(order, self._arguments)
         try:
@@ -173,8 +176,8 @@ class Session:
                     raise KitError("the processes that train could not", "see what they say above") from None
                 raise
             self._tell(error, "training")
-        self._run = Run(path, read_run(path))
-        self._run.update(**self._described(self._run.record))
+        self._record = self._described(read_run(path))
+        self._record.save(path / RECORD)
         self._publish()
         if not self._valid(self.working / IMAGES):
             raise KitError(f"{self.working / IMAGES}: not what the competition takes", "see the log above")
@@ -195,10 +198,11 @@ class Session:
     def finish(self) -> None:
         """Says what there is, and clears up."""
         self._publish()
-        result = read_json(self.working / RECORD)["result"]
+        result = read_run(self.working).result
+        assert result is not None
         self.log.say(
-            f"{self.working / IMAGES}: {result['count']:,} pictures, valid for {self.spec.competition}, "
-            f"SHA-256 {result['sha256'][:16]}, after {show_duration(self.clock.seconds())}"
+            f"{self.working / IMAGES}: {result.count:,} pictures, valid for {self.spec.competition}, "
+            f"SHA-256 {result.sha256[:16]}, after {show_duration(self.clock.seconds())}"
         )
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -219,7 +223,7 @@ class Session:
     def _train(self, arguments: list[str], *, resume: bool = False) -> None:
         from kit.run import processes
 
-        self.log.on_tick = self._publish
+        self.log.after_tick = self._publish
         processes.train(
             self._job(resume=resume),
             gpus=str(self._processes()),
@@ -239,7 +243,7 @@ class Session:
         return RunConfig(
             recipe=registry.get(spec.model, spec.source).override(list(spec.settings)),
             data=self._data,
-            out=self._run.path,
+            out=self._run,
             seed=spec.seed,
             budget_s=spec.budget_s - self._afterwards_s,
             count=spec.count,
@@ -271,7 +275,7 @@ class Session:
 
     def _afterwards(self, what: str, work: Callable[[], None], *, needs_s: float = 0.0) -> None:
         """Something that a submission can do without."""
-        if self._run.record["signal"]:
+        if self._record and self._record.signal:
             self.log.say(f"told to end: without {what}")
             return
         if self._left_s < needs_s:
@@ -296,7 +300,7 @@ class Session:
         prepared = load(self._data)
         seconds = during.OWN_SHARE * self.spec.budget_s  # only where training has not taught the network already
         network = features.build(FEATURES, prepared=prepared, seconds=seconds)
-        count = self._run.record["result"]["count"]
+        count = self._count
 
         def in_time(estimate: Estimate) -> None:
             left = self._left_s - self._report_s
@@ -306,7 +310,7 @@ class Session:
         for _ in range(2):
             try:
                 result = scoring.score(
-                    self._run.path / IMAGES,
+                    self._run / IMAGES,
                     prepared,
                     features=network,
                     count=count,
@@ -319,63 +323,74 @@ class Session:
                 if count < SCORE_LEAST:
                     break
                 continue
-            scoring.save(result, self._run.path / SCORE)
+            scoring.save(result, self._run / SCORE)
             self._put(SCORE)
             for line in result.lines():
                 self.log.say(line)
             return
         self.log.say("no time is left for a score")
 
+    @property
+    def _count(self) -> int:
+        record = read_run(self._run)
+        return record.result.count if record.result else record.count
+
     def _keep_generator(self) -> None:
         """The generator that the pictures come from: the one that was chosen, or the last state's."""
         from kit.training.checkpoint import save_generator
 
-        record = self._run.record
-        drawn = record["result"]["pictures"]
-        chosen = [kept["file"] for kept in record.get("candidates", []) if kept["file"] and kept["pictures"] == drawn]
+        record = read_run(self._run)
+        assert record.result is not None
+        drawn = record.result.pictures
+        chosen = [kept.file for kept in record.candidates if kept.file and kept.pictures == drawn]
         if chosen:
             self._put(chosen[0], CHECKPOINT)
         else:
-            save_generator(self._run.path / CHECKPOINT, self.working / CHECKPOINT)
+            save_generator(self._run / CHECKPOINT, self.working / CHECKPOINT)
 
     def _report(self) -> None:
         from kit.report.artifacts import keep
         from kit.report.pictures import grids
 
-        grid = grids(self._run.path)[-1].path
-        self._put(grid.relative_to(self._run.path).as_posix(), GRID)
+        grid = grids(self._run)[-1].path
+        self._put(grid.relative_to(self._run).as_posix(), GRID)
         # Training has made both as it ended, if it had time; the page now has the score. It names folders, and these
         # as they will be called at home.
         with contextlib.chdir(self._scratch):
-            run = self._run.path.relative_to(self._scratch)
+            run = self._run.relative_to(self._scratch)
             keep(run, left_s=self._left_s, told_to_stop=lambda: False, tell=self.log.say)
         for name in (FILM, REPORT):
-            if (self._run.path / name).is_file():
+            if (self._run / name).is_file():
                 self._put(name)
 
     # ---- the working folder
 
     def _publish(self) -> None:
         """Puts the newest `images.zip` and its record into the working folder."""
-        images, record = self._run.path / IMAGES, self._run.path / RECORD
+        images = self._run / IMAGES
         if not images.is_file():
             return
         state = images.stat()
         if self._published != (state.st_ino, state.st_mtime_ns):
             self._put(IMAGES)
             self._published = (state.st_ino, state.st_mtime_ns)
-        write_json(self.working / RECORD, self._described(read_json(record)))
+        self._described(read_run(self._run)).save(self.working / RECORD)
 
-    def _described(self, run: dict[str, Any]) -> dict[str, Any]:
+    def _described(self, run: RunRecord) -> RunRecord:
         """A run's record with where its code comes from, and with the set's name in place of a folder that goes."""
-        kernel = {key: self._arguments[key] for key in ("slug", "receipt", "recipe")}
-        origin = {key: self._arguments[key] for key in ("commit", "dirty")}
-        data = run["data"] | {"path": self._data.relative_to(self._scratch).as_posix()}
-        return run | origin | {"data": data, "kernel": {**kernel, "budget_s": self.spec.budget_s}}
+        kernel = {key: str(self._arguments[key]) for key in ("slug", "receipt", "recipe")}
+        commit, dirty = self._arguments["commit"], bool(self._arguments["dirty"])
+        return dataclasses.replace(
+            run,
+            commit=None if commit is None else str(commit),
+            dirty=dirty,
+            data=dataclasses.replace(run.data, path=self._data.relative_to(self._scratch).as_posix()),
+            kernel=KernelRecord(**kernel, budget_s=self.spec.budget_s),
+        )
 
     def _put(self, name: str, target: str | None = None) -> None:
         """Copies a file of the run into the working folder, whole or not at all."""
-        with (self._run.path / name).open("rb") as source, atomic(self.working / (target or name)) as file:
+        with (self._run / name).open("rb") as source, atomic(self.working / (target or name)) as file:
             shutil.copyfileobj(source, file)
 
     def _valid(self, images: Path) -> bool:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from kaggle_desk import Version
 from kaggle_server import make_zip
+from run_tools import result_record, run_record
 
-from kit import __version__, competition
+from kit import competition
 from kit.core import provenance
 from kit.generation.pack import pack
 from kit.kaggle.kernel import Built, build, read_kernel
 from kit.kaggle.spec import KernelSpec, spec_text
+from kit.training.run_record import KernelRecord
 
 SLUG = "little-dogs"
 MODULE = b'"""A kit so small that building a kernel takes no time."""\n'
@@ -38,32 +40,24 @@ def output_of(version: Version, folder: Path, *, seed: int = 0, **changes: Any) 
     rules = competition.get(kernel.spec.competition)
     pixels = np.random.default_rng(seed).integers(0, 256, (12, rules.size, rules.size, 3), dtype=np.uint8)
     packed = pack([pixels], folder / "images.zip", competition=rules)
-    result = {key: value for key, value in asdict(packed).items() if key != "path"}
-    record = {
-        "version": 1,
-        "kit": __version__,
-        "name": SLUG,
-        "recipe": {"model": "dcgan"},
-        "seed": 0,
-        "data": {"path": "data", "name": "dogs", "digest": "d" * 64, "sources": "s" * 64},
-        "competition": rules.slug,
-        "count": 12,
-        "versions": {},
-        "device": {"type": "cuda"},
-        "tree": kernel.source.digest,
-        "commit": kernel.source.commit,
-        "dirty": kernel.source.dirty,
-        "state": "finished",
-        "why": "the time to train was used",
-        "pictures": 4_000_000,
-        "kernel": {"slug": SLUG, "receipt": kernel.receipt, "recipe": spec_text(kernel.spec), "budget_s": 3600.0},
-        "result": {"file": "images.zip", "weights_sha256": "w" * 64, **result},
-    }
+    result = result_record(4_000_000, **{key: value for key, value in asdict(packed).items() if key != "path"})
+    record = run_record(
+        SLUG,
+        competition=rules.slug,
+        tree=kernel.source.digest,
+        commit=kernel.source.commit,
+        dirty=kernel.source.dirty,
+        pictures=4_000_000,
+        kernel=KernelRecord(slug=SLUG, receipt=kernel.receipt, recipe=spec_text(kernel.spec), budget_s=3600.0),
+        result=result,
+    )
+    record.save(folder / "run.json")
+    written = json.loads((folder / "run.json").read_text())
     return {
         "__results__.html": b"<html></html>",  # Kaggle's own
         "checkpoint.pt": make_zip({"checkpoint/data.pkl": b"weights"}),
         "film.gif": b"gif",
-        "run.json": json.dumps(record | changes).encode(),
+        "run.json": json.dumps(written | changes).encode(),
         "samples.png": b"png",
         "images.zip": (folder / "images.zip").read_bytes(),
         "report.html": b"<html></html>",

@@ -12,41 +12,52 @@ import pytest
 
 from kit import __version__, competition
 from kit.core import provenance
-from kit.core.files import write_json
 from kit.generation.pack import pack
+from kit.models.registry import MODELS
+from kit.training.run_record import DataRecord, DeviceRecord, PartRecord, ResultRecord, RunRecord
 
 
-def write_run(path: Path, *, count: int = 12, slug: str = competition.DEFAULT, seed: int = 0, **changes: Any) -> Path:
-    """A finished run with real pictures in a real zip; `changes` replace parts of its `run.json`."""
-    rules = competition.get(slug)
-    pixels = np.random.default_rng(seed).integers(0, 256, (count, rules.size, rules.size, 3), dtype=np.uint8)
-    packed = pack([pixels], path / "images.zip", competition=rules)
+def run_record(name: str = "dcgan-demo-1", **changes: Any) -> RunRecord:
+    """The record of a finished run on the drawn dogs; `changes` replace its fields."""
     source = provenance.source_tree()
-    result = {key: value for key, value in asdict(packed).items() if key != "path"}
-    record = {
-        "version": 1,
-        "kit": __version__,
-        "name": path.name,
-        "recipe": {"model": "dcgan", "latent": 100, "width": 64, "batch": 64, "lr_g": 2e-4},
-        "seed": seed,
-        "data": {"path": "data/demo", "name": "demo", "digest": "d" * 64, "competition": slug},
-        "competition": slug,
-        "count": count,
-        "budget_s": 180.0,
+    fields: dict[str, Any] = {
+        "name": name,
+        "state": "finished",
+        "why": "the time to train was used",
+        "recipe": MODELS["dcgan"].recipe,
+        "seed": 0,
         "images": None,
+        "count": 12,
+        "competition": competition.DEFAULT,
+        "data": DataRecord(name="demo", digest="d" * 64, size=64, channels=3, path="data/demo", sources="s" * 64),
+        "kit": __version__,
         "versions": provenance.versions(),
+        "budget_s": 180.0,
+        "device": DeviceRecord(type="cpu", name="a processor", precision="float32", threads=2),
         "commit": source.commit,
         "dirty": source.dirty,
         "tree": source.digest,
-        "device": {"type": "cpu", "name": "a processor", "threads": 2},
-        "plan": {"deadline_s": 170.0},
-        "parts": [{"from": 0, "to": 12_800}],
-        "state": "finished",
-        "why": "the budget's training time was used",
         "pictures": 12_800,
-        "result": {"file": "images.zip", "weights_sha256": "w" * 64, **result},
+        "parts": [PartRecord(start=0, stop=12_800, seconds=170.0)],
     }
-    write_json(path / "run.json", record | changes)
+    return RunRecord(**{**fields, **changes})
+
+
+def result_record(pictures: int = 12_800, **changes: Any) -> ResultRecord:
+    """What a run's record says of its images.zip."""
+    digests = {"sha256": "a" * 64, "pixels_sha256": "b" * 64, "weights_sha256": "f" * 64}
+    fields: dict[str, Any] = {"file": "images.zip", "pictures": pictures, "count": 256, "bytes": 2_000_000, **digests}
+    return ResultRecord(**{**fields, **changes})
+
+
+def write_run(path: Path, *, count: int = 12, slug: str = competition.DEFAULT, seed: int = 0, **changes: Any) -> Path:
+    """A finished run with real pictures in a real zip; `changes` replace fields of its record."""
+    rules = competition.get(slug)
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, rules.size, rules.size, 3), dtype=np.uint8)
+    packed = pack([pixels], path / "images.zip", competition=rules)
+    result = result_record(**{key: value for key, value in asdict(packed).items() if key != "path"})
+    fields = {"count": count, "competition": slug, "seed": seed, "result": result, **changes}
+    run_record(path.name, **fields).save(path / "run.json")
     return path
 
 

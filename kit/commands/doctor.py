@@ -70,7 +70,7 @@ def _device(found: Findings) -> None:
         found.problems.append(str(error))
         return
     threads = torch.get_num_threads()
-    found.note("training", f"on {chosen['name']}, in {chosen['precision']}, {threads} thread{'s' * (threads != 1)}")
+    found.note("training", f"on {chosen.name}, in {chosen.precision}, {threads} thread{'s' * (threads != 1)}")
     processes = launch.processes("all")
     found.note("--gpus all", "one process" if processes == 1 else f"{processes} processes, one a GPU")
 

@@ -137,15 +137,15 @@ def train(
         arguments=sys.argv[1:],
         watching=partial(screen_and_files, job.out) if tensorboard else TrainingScreen,
     )
-    if record is None:
+    if record is None or record.result is None or record.seconds is None:
         return
     say(
-        f"{job.out}: {record['why']}; {record['pictures']:,} pictures seen, {record['result']['count']:,} generated, "
-        f"packed and checked in {show_duration(record['seconds']['finishing'])}; "
-        f"{show_duration(record['seconds']['in_all'])} in all"
+        f"{job.out}: {record.why}; {record.pictures:,} pictures seen, {record.result.count:,} generated, "
+        f"packed and checked in {show_duration(record.seconds.finishing)}; "
+        f"{show_duration(record.seconds.in_all)} in all"
     )
     typer.echo(job.out)
-    if record["signal"] == "SIGINT":
+    if record.signal == "SIGINT":
         raise typer.Exit(130)
 
 

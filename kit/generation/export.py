@@ -81,10 +81,10 @@ class Saved:
             generator=generator.to(where),
             recipe=recipe,
             shape=shape,
-            rules=competition.get(record["competition"]),
-            seed=record["seed"] if seed is None else seed,
+            rules=competition.get(record.competition),
+            seed=record.seed if seed is None else seed,
             device=where,
-            precision=getattr(torch, record["device"]["precision"]),
+            precision=getattr(torch, record.device.precision),
         )
 
     def draw(

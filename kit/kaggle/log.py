@@ -21,8 +21,8 @@ class Log:
 
     def __init__(self, clock: Stopwatch) -> None:
         self._clock = clock
-        self._record: dict[str, Any] = {}
-        self.on_tick: Callable[[], None] = _nothing
+        self._record: Any = {}
+        self.after_tick: Callable[[], None] = _nothing
 
     def say(self, text: str) -> None:
         """A line."""
@@ -40,32 +40,32 @@ class Log:
 
         return report
 
-    def planned(self, record: dict[str, Any]) -> None:
+    def on_plan(self, record: Any) -> None:
         """Says what is going to happen."""
         self._record = record
-        device, plan = record["device"], record["plans"][-1]
-        self.say(f"{record['recipe']['model']}, seed {record['seed']}, on {device['name']} ({device['precision']})")
+        device, plan = record.device, record.plans[-1]
+        self.say(f"{record.recipe.model}, seed {record.seed}, on {device.name} ({device.precision})")
         self.say(
-            f"training until {show_duration(plan['budget_s'] - plan['reserve_s'])}, on about {plan['pictures']:,} "
-            f"pictures; then {show_duration(plan['reserve_s'])} to generate, pack and check {record['count']:,}"
+            f"training until {show_duration(plan.deadline_s)}, on about {plan.total_images:,} "
+            f"pictures; then {show_duration(plan.reserve_s)} to generate, pack and check {record.count:,}"
         )
 
-    def ticked(self, line: dict[str, Any]) -> None:
+    def on_tick(self, tick: Any) -> None:
         """A tick in a line, and what else happens once a tick."""
-        plan = self._record["plans"][-1]
-        left = plan["budget_s"] - plan["reserve_s"] - self._clock.seconds()
+        plan = self._record.plans[-1]
+        left = plan.deadline_s - self._clock.seconds()
         self.say(
-            f"{line['pictures']:,} pictures  {line['pictures_per_s']:.0f}/s  D {line['loss_d']:.3f}  "
-            f"G {line['loss_g']:.3f}  D(x) {line['d_real']:.2f}  D(G(z)) {line['d_fake']:.2f}  "
+            f"{tick.pictures:,} pictures  {tick.pictures_per_s:.0f}/s  D {tick.loss_d:.3f}  "
+            f"G {tick.loss_g:.3f}  D(x) {tick.d_real:.2f}  D(G(z)) {tick.d_fake:.2f}  "
             f"left {show_duration(left)}"
         )
-        self.on_tick()
+        self.after_tick()
 
     def happened(self, text: str) -> None:
         """Says what is out of the ordinary."""
         self.say(text)
 
-    def finishing(self, stage: str, done: int, total: int) -> None:
+    def on_progress(self, stage: str, done: int, total: int) -> None:
         """Says when generating and packing are done."""
         if done == total:
             self.say(f"generated and packed {total:,} {stage}")

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -18,6 +17,7 @@ from kit.generation.video import has_encoder
 from kit.report.pictures import FRAMES, film, grids, open_picture
 from kit.run import budget
 from kit.training.run_folder import read_run
+from kit.training.run_record import RunRecord
 
 SPARE_S = 1.5
 """Seconds left alone for taking the process down."""
@@ -133,12 +133,12 @@ def _film_frames(grids: int) -> float:
     return min(grids, FRAMES) * (1 + MP4_FACTOR * has_encoder())
 
 
-def _gallery_seconds(record: dict[str, Any]) -> float | None:
+def _gallery_seconds(record: RunRecord) -> float | None:
     """What the gallery will take, by what generating took; None for a run that does without."""
-    result, seconds = record.get("result"), record.get("seconds")
-    if not result or not seconds or result["count"] < GALLERY:
+    result, seconds = record.result, record.seconds
+    if not result or not seconds or result.count < GALLERY:
         return None
-    return float(seconds["finishing"]) * GALLERY / int(result["count"])
+    return seconds.finishing * GALLERY / result.count
 
 
 class _StoppedError(Exception):

@@ -103,7 +103,7 @@ def came_with_its_page(run: Path) -> bool:
     Raises:
         KitError: no run, or a damaged `run.json`.
     """
-    return "kernel" in read_run(run) and (run / REPORT).is_file() and not (run / PROGRESS).is_file()
+    return read_run(run).kernel is not None and (run / REPORT).is_file() and not (run / PROGRESS).is_file()
 
 
 def reason(facts: Facts) -> str:

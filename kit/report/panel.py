@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from kit.core.clock import Stopwatch, show_duration
 from kit.core.console import stderr
+from kit.training.run_record import PlanRecord, RunRecord, TickRecord
 
 TICKS = 24
 """Ticks in a sparkline."""
@@ -59,20 +61,20 @@ class Panel:
 
     def __init__(self, clock: Stopwatch) -> None:
         self._clock = clock
-        self._record: dict[str, Any] = {}
-        self._ticks: deque[dict[str, Any]] = deque(maxlen=TICKS)
+        self._record: RunRecord | None = None
+        self._ticks: deque[TickRecord] = deque(maxlen=TICKS)
         self._events: deque[str] = deque(maxlen=EVENTS)
         self._finishing: tuple[str, int, int] | None = None
 
-    def planned(self, record: dict[str, Any]) -> None:
+    def on_plan(self, record: RunRecord) -> None:
         """Training is about to begin; the record is kept up to date by its owner."""
         self._record = record
 
-    def ticked(self, line: dict[str, Any]) -> None:
+    def on_tick(self, tick: TickRecord) -> None:
         """A tick has passed."""
-        self._ticks.append(line)
+        self._ticks.append(tick)
         self._finishing = None  # that was a zip on the way
-        for alarm in line.get("alarms", ()):
+        for alarm in tick.alarms:
             kind = _kind(alarm)
             if self._events and _kind(self._events[-1]).endswith(f"  {kind}"):
                 self._events.pop()  # the same again: only the last is worth its line
@@ -82,7 +84,7 @@ class Panel:
         """Something out of the ordinary."""
         self._events.append(f"{show_duration(self._clock.seconds())}  {text}")
 
-    def finishing(self, stage: str, done: int, total: int) -> None:
+    def on_progress(self, stage: str, done: int, total: int) -> None:
         """Generating and packing go on."""
         self._finishing = (stage, done, total)
 
@@ -92,11 +94,11 @@ class Panel:
         """What is going to happen, in two lines."""
         return [self._title(), self._intention()]
 
-    def line(self, tick: dict[str, Any]) -> str:
+    def line(self, tick: TickRecord) -> str:
         """A tick in a line."""
-        cells = [f"{name} {how.format(tick[column])}" for name, column, how in ROWS]
-        text = f"{tick['pictures']:,} pictures ({self._share(tick):.0%})  {'  '.join(cells)}  {self._left(tick)} left"
-        return "  ! ".join([text, *tick.get("alarms", ())])
+        cells = [f"{name} {how.format(_value(tick, column))}" for name, column, how in ROWS]
+        text = f"{tick.pictures:,} pictures ({self._share(tick):.0%})  {'  '.join(cells)}  {self._left(tick)} left"
+        return "  ! ".join([text, *tick.alarms])
 
     # ---- as a panel
 
@@ -129,8 +131,8 @@ class Panel:
             table.add_column(justify="right", no_wrap=True)
             table.add_column(no_wrap=True, overflow="crop")
             for name, column, how in ROWS:
-                values = [line[column] for line in self._ticks]
-                table.add_row(name, how.format(tick[column]), sparkline(values))
+                values = [_value(line, column) for line in self._ticks]
+                table.add_row(name, how.format(_value(tick, column)), sparkline(values))
             yield table
         yield _line(self._division(), style="dim")
         yield from self._last_words()
@@ -139,12 +141,12 @@ class Panel:
         for event in self._events:
             yield _line(event, style="yellow")
 
-    def _bar(self, tick: dict[str, Any] | None, width: int) -> Text:
+    def _bar(self, tick: TickRecord | None, width: int) -> Text:
         """Time used, time to train, and the reserve; without a budget the pictures seen."""
         plan = self._plan()
         if plan:
-            used = min(self._clock.seconds() / plan["budget_s"], 1.0)
-            kept = plan["reserve_s"] / plan["budget_s"]
+            used = min(self._clock.seconds() / plan.budget_s, 1.0)
+            kept = plan.reserve_s / plan.budget_s
         else:
             used, kept = self._share(tick), 0.0
         done, reserve = round(width * used), round(width * kept)
@@ -155,59 +157,67 @@ class Panel:
         text.append(f" {used:4.0%}")
         return text
 
-    def _stage(self, tick: dict[str, Any] | None) -> str:
+    def _stage(self, tick: TickRecord | None) -> str:
         if self._finishing:
             stage, done, total = self._finishing
             return f"generating and packing: {done:,} of {total:,} {stage}"
         if tick is None:
             return "training, before the first tick"
-        return f"{tick['pictures']:,} pictures seen, {self._left(tick)} left to train"
+        return f"{tick.pictures:,} pictures seen, {self._left(tick)} left to train"
 
     def _title(self) -> str:
-        record, device = self._record, self._record["device"]
-        threads = device["threads"]
+        record = self._record
+        assert record is not None
+        device = record.device
+        threads = device.threads
         return (
-            f"{record['recipe']['model']} on {record['data']['name']}, seed {record['seed']}, on {device['name']} "
-            f"({device['precision']}, {threads} thread{'s' * (threads != 1)})"
+            f"{record.recipe.model} on {record.data.name}, seed {record.seed}, on {device.name} "
+            f"({device.precision}, {threads} thread{'s' * (threads != 1)})"
         )
 
     def _intention(self) -> str:
         record, plan = self._record, self._plan()
+        assert record is not None
         if not plan:
-            return f"{record['images']:,} pictures to train on, then {record['count']:,} to generate"
-        training = plan["budget_s"] - plan["reserve_s"] - plan["started_s"]
+            return f"{record.images or 0:,} pictures to train on, then {record.count:,} to generate"
+        training = plan.deadline_s - plan.started_s
         return (
-            f"{show_duration(plan['budget_s'])} in all: {show_duration(plan['started_s'])} used, "
-            f"{show_duration(training)} to train on about {plan['pictures']:,} pictures, "
-            f"{show_duration(plan['reserve_s'])} kept back to generate, pack and check {record['count']:,}"
+            f"{show_duration(plan.budget_s)} in all: {show_duration(plan.started_s)} used, "
+            f"{show_duration(training)} to train on about {plan.total_images:,} pictures, "
+            f"{show_duration(plan.reserve_s)} kept back to generate, pack and check {record.count:,}"
         )
 
     def _division(self) -> str:
         """The plan, short enough for a panel."""
         record, plan = self._record, self._plan()
+        assert record is not None
         if not plan:
             return self._intention()
-        training = plan["budget_s"] - plan["reserve_s"] - plan["started_s"]
+        training = plan.deadline_s - plan.started_s
         return (
-            f"{show_duration(plan['started_s'])} to get ready, {show_duration(training)} for about "
-            f"{plan['pictures']:,} pictures, {show_duration(plan['reserve_s'])} kept back for {record['count']:,}"
+            f"{show_duration(plan.started_s)} to get ready, {show_duration(training)} for about "
+            f"{plan.total_images:,} pictures, {show_duration(plan.reserve_s)} kept back for {record.count:,}"
         )
 
-    def _plan(self) -> dict[str, Any] | None:
-        return self._record["plans"][-1] if self._record["plans"] else None
+    def _plan(self) -> PlanRecord | None:
+        return self._record.plans[-1] if self._record and self._record.plans else None
 
-    def _share(self, tick: dict[str, Any] | None) -> float:
+    def _share(self, tick: TickRecord | None) -> float:
         """Share of the pictures, or of the budget, that is behind."""
         plan = self._plan()
         if plan:
-            return min(self._clock.seconds() / float(plan["budget_s"]), 1.0)
-        return min(tick["pictures"] / max(self._record["images"], 1), 1.0) if tick else 0.0
+            return min(self._clock.seconds() / plan.budget_s, 1.0)
+        return min(tick.pictures / max(self._images, 1), 1.0) if tick else 0.0
 
-    def _left(self, tick: dict[str, Any]) -> str:
+    @property
+    def _images(self) -> int:
+        return (self._record.images if self._record else None) or 0
+
+    def _left(self, tick: TickRecord) -> str:
         plan = self._plan()
         if plan:
-            return show_duration(plan["budget_s"] - plan["reserve_s"] - self._clock.seconds())
-        return show_duration((self._record["images"] - tick["pictures"]) / max(tick["pictures_per_s"], 1e-9))
+            return show_duration(plan.deadline_s - self._clock.seconds())
+        return show_duration((self._images - tick.pictures) / max(tick.pictures_per_s or 0.0, 1e-9))
 
 
 class ResizableLive(Live):
@@ -224,6 +234,11 @@ class ResizableLive(Live):
         ready = super().process_renderables(renderables)
         width, self._width = self._width, self.console.width
         return [Control.clear(), Control.home(), *ready] if width not in (0, self._width) else ready
+
+
+def _value(tick: TickRecord, column: str) -> float:
+    value = getattr(tick, column)
+    return math.nan if value is None else float(value)
 
 
 def _kind(alarm: str) -> str:
@@ -273,19 +288,19 @@ class TrainingScreen:
             for text in self._events:  # the panel is gone: what happened stays
                 self._console.print(text)
 
-    def planned(self, facts: dict[str, Any]) -> None:
+    def on_plan(self, record: RunRecord) -> None:
         """Says what is going to happen."""
-        self._panel.planned(facts)
+        self._panel.on_plan(record)
         if self._live is None and self._cell is None:
             for text in self._panel.opening():
                 self._console.print(text)
         self.refresh()
 
-    def ticked(self, line: dict[str, Any]) -> None:
+    def on_tick(self, tick: TickRecord) -> None:
         """Shows a tick."""
-        self._panel.ticked(line)
+        self._panel.on_tick(tick)
         if self._live is None and self._cell is None:
-            self._console.print(self._panel.line(line))
+            self._console.print(self._panel.line(tick))
         self.refresh()
 
     def happened(self, text: str) -> None:
@@ -297,9 +312,9 @@ class TrainingScreen:
             self._events.append(text)
         self.refresh()
 
-    def finishing(self, stage: str, done: int, total: int) -> None:
+    def on_progress(self, stage: str, done: int, total: int) -> None:
         """Shows how far generating and packing have come."""
-        self._panel.finishing(stage, done, total)
+        self._panel.on_progress(stage, done, total)
         if self._live is None and self._cell is None:
             if done == total:
                 self._console.print(f"generated and packed {total:,} {stage}")

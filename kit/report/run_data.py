@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from kit.core.errors import KitError
+from kit.core.records import to_json
 from kit.report.pictures import Grid, grids
 from kit.scoring import record as scores
 from kit.scoring.ranking import near
 from kit.scoring.record import Score
-from kit.training.run_folder import PROGRESS, RECORD, SCORE, progress, read_run
+from kit.training.run_folder import PROGRESS, RECORD, SCORE, read_progress, read_run
+from kit.training.run_record import CandidateRecord, RunRecord
 
 State = Literal["finished", "stopped", "failed", "running", "silent"]
 
@@ -139,7 +141,7 @@ class Facts:
     @property
     def stale_score(self) -> bool:
         """The score is of another `images.zip` than the one that lies there now."""
-        return bool(self.score and self.score.stale(self.result))
+        return bool(self.score and self.score.stale(self.result["sha256"] if self.result else None))
 
 
 def started(ticks: Ticks, first: int, *, since: int) -> float:
@@ -160,62 +162,53 @@ def read(path: Path, *, now: datetime) -> Facts:
         KitError: no run, or a `run.json` that is damaged or of another version.
     """
     record = read_run(path)
-    try:
-        return _facts(path, record, now)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise KitError(f"{path / RECORD}: damaged ({error!r})", "it is no record that this kit wrote") from error
-
-
-def _facts(path: Path, record: dict[str, Any], now: datetime) -> Facts:
     notes: list[str] = []
-    lines, damaged = progress(path)
+    read, damaged = read_progress(path)
+    lines = [{key: value for key, value in asdict(tick).items() if key != "alarms" or value} for tick in read]
     if damaged:
         notes.append(f"{damaged} damaged line{'s' * (damaged > 1)} of {PROGRESS} left out.")
     ticks = _ticks(lines)
     score, problem = _score(path)
     if problem:
         notes.append(f"The score cannot be shown: {problem}.")
-    taken = _scores_on_the_way(record.get("candidates", []), notes)
+    taken = _scores_on_the_way(record.candidates, notes)
     written = _written(path)
-    parts = [Part(int(part["from"]), int(part["to"]), float(part["seconds"])) for part in record["parts"]]
-    seconds = record.get("seconds") or {}
+    parts = [Part(part.start, part.stop, part.seconds) for part in record.parts]
+    seconds = record.seconds
     told = [sum(part.seconds for part in parts), *ticks.seconds[-1:]]
-    state: State = record["state"]
+    state: State = record.state
     if state == "running" and (now - written).total_seconds() > _patience(ticks, record):
         state = "silent"
     return Facts(
         path=path,
-        name=str(record["name"]),
-        model=str(record["recipe"]["model"]),
-        recipe=dict(record["recipe"]),
-        seed=int(record["seed"]),
-        count=int(record["count"]),
-        competition=str(record["competition"]),
-        budget_s=_optional(record["budget_s"]),
-        images=None if record["images"] is None else int(record["images"]),
-        data=dict(record["data"]),
-        device=dict(record["device"]),
-        versions=dict(record["versions"]),
-        kit=str(record["kit"]),
-        commit=record["commit"],
-        dirty=bool(record["dirty"]),
+        name=record.name,
+        model=record.recipe.model,
+        recipe=asdict(record.recipe),
+        seed=record.seed,
+        count=record.count,
+        competition=record.competition,
+        budget_s=record.budget_s,
+        images=record.images,
+        data=asdict(record.data),
+        device=asdict(record.device),
+        versions=record.versions,
+        kit=record.kit,
+        commit=record.commit,
+        dirty=record.dirty,
         state=state,
-        why=str(record["why"]),
-        pictures=max([int(record["pictures"]), *ticks.pictures[-1:]]),
-        elapsed_s=float(seconds["in_all"]) if "in_all" in seconds else max(told),
-        finishing_s=_optional(seconds.get("finishing")),
-        generating_s=_optional(seconds.get("generating")),
-        keeping_s=_optional(seconds.get("keeping")),
+        why=record.why,
+        pictures=max([record.pictures, *ticks.pictures[-1:]]),
+        elapsed_s=seconds.in_all if seconds else max(told),
+        finishing_s=seconds.finishing if seconds else None,
+        generating_s=seconds.generating if seconds else None,
+        keeping_s=seconds.artifacts if seconds else None,
         parts=parts,
-        plans=[
-            Plan(int(p["at"]), float(p["started_s"]), float(p["reserve_s"]), float(p.get("measuring_s", 0.0)))
-            for p in record["plans"]
-        ],
-        rescues=[Rescue(int(rescue["at"]), float(rescue["seconds"])) for rescue in record["rescues"]],
+        plans=[Plan(plan.at, plan.started_s, plan.reserve_s, plan.measuring_s) for plan in record.plans],
+        rescues=[Rescue(made.at, made.seconds) for made in record.interim_zips],
         alarms=_alarms(lines),
         scored=_score_ticks(taken),
         scored_as=taken[-1][1] if taken else None,
-        result=dict(record["result"]) if record.get("result") else None,
+        result=to_json(record.result) if record.result else None,
         ticks=ticks,
         score=score,
         score_problem=problem,
@@ -228,10 +221,11 @@ def _facts(path: Path, record: dict[str, Any], now: datetime) -> Facts:
 def _ticks(lines: list[dict[str, Any]]) -> Ticks:
     lines = sorted((line for line in lines if _finite(line.get("seconds")) is not None), key=lambda t: t["pictures"])
     keys = dict.fromkeys(key for line in lines for key in line if key not in ("pictures", "seconds"))
+    columns = {key: [_finite(line.get(key)) for line in lines] for key in keys}
     return Ticks(
         pictures=[line["pictures"] for line in lines],
         seconds=[float(line["seconds"]) for line in lines],
-        columns={key: [_finite(line.get(key)) for line in lines] for key in keys},
+        columns={key: column for key, column in columns.items() if any(value is not None for value in column)},
     )
 
 
@@ -247,13 +241,13 @@ def _alarms(lines: list[dict[str, Any]]) -> list[Alarm]:
     return list(found.values())
 
 
-def _scores_on_the_way(candidates: list[dict[str, Any]], notes: list[str]) -> list[tuple[dict[str, Any], Score]]:
+def _scores_on_the_way(candidates: list[CandidateRecord], notes: list[str]) -> list[tuple[CandidateRecord, Score]]:
     """Candidates with their scores, those that may stand in one ranking with the last."""
     found, damaged = [], 0
     for entry in candidates:
-        if entry["score"]:
+        if entry.score:
             try:
-                found.append((entry, Score.from_json(entry["score"])))
+                found.append((entry, Score.from_json(entry.score)))
             except KitError:
                 damaged += 1
     if damaged:
@@ -261,11 +255,11 @@ def _scores_on_the_way(candidates: list[dict[str, Any]], notes: list[str]) -> li
     return [(entry, score) for entry, score in found if scores.comparable(score, found[-1][1]) is None]
 
 
-def _score_ticks(taken: list[tuple[dict[str, Any], Score]]) -> Ticks:
+def _score_ticks(taken: list[tuple[CandidateRecord, Score]]) -> Ticks:
     """Scores as columns; `took` is how many seconds each was in the making."""
     return _ticks(
         [
-            {"pictures": int(entry["pictures"]), "seconds": entry["seconds"], "took": score.seconds}
+            {"pictures": entry.pictures, "seconds": entry.seconds, "took": score.seconds}
             | {key: getattr(score, key) for key in ("fid", "mifid", "distance", "epsilon")}
             for entry, score in taken
         ]
@@ -287,10 +281,10 @@ def _written(path: Path) -> datetime:
     return datetime.fromtimestamp(max(file.stat().st_mtime for file in files if file.is_file()), UTC)
 
 
-def _patience(ticks: Ticks, record: dict[str, Any]) -> float:
+def _patience(ticks: Ticks, record: RunRecord) -> float:
     """How long a living run may be silent: several ticks, or the time it keeps back for its end."""
     gaps = [b - a for a, b in zip(ticks.seconds, ticks.seconds[1:], strict=False)]
-    reserve = max((float(plan["reserve_s"]) for plan in record["plans"]), default=0.0)
+    reserve = max((plan.reserve_s for plan in record.plans), default=0.0)
     return max(SILENCE_S, 5 * max(gaps, default=0.0), 2 * reserve)
 
 
@@ -298,7 +292,3 @@ def _finite(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def _optional(value: Any) -> float | None:
-    return None if value is None else float(value)

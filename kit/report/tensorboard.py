@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,7 @@ from kit.core.errors import KitError
 from kit.core.files import disk_error
 from kit.report.pictures import grids, open_picture
 from kit.run import Callback
+from kit.training.run_record import RunRecord, TickRecord
 
 FOLDER = "tensorboard"
 """Of a run."""
@@ -83,42 +85,42 @@ class EventFiles:
                 self._add_grids()
                 self._writer.close()
 
-    def planned(self, record: dict[str, Any]) -> None:
+    def on_plan(self, record: RunRecord) -> None:
         """Opens the file and notes the recipe in it."""
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        pictures = int(record["pictures"])
+        pictures = record.pictures
         self._shown = pictures - 1
         self._writer = SummaryWriter(str(self._run / FOLDER), purge_step=pictures + 1 if pictures else None)
         settings = "\n".join(
-            f"| {key} | {value} |" for key, value in record["recipe"].items() if "\n" not in str(value)
+            f"| {key} | {value} |" for key, value in asdict(record.recipe).items() if "\n" not in str(value)
         )
         self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{settings}", pictures)
-        self._listener.planned(record)
+        self._listener.on_plan(record)
 
-    def ticked(self, line: dict[str, Any]) -> None:
+    def on_tick(self, tick: TickRecord) -> None:
         """Writes a tick.
 
         Raises:
             DiskFullError: there is no room for it.
         """
         try:
-            for column, value in line.items():
+            for column, value in asdict(tick).items():
                 if isinstance(value, int | float) and column != "pictures" and math.isfinite(value):
-                    self._writer.add_scalar(TAGS.get(column, f"run/{column}"), value, line["pictures"])
+                    self._writer.add_scalar(TAGS.get(column, f"run/{column}"), value, tick.pictures)
             self._add_grids()
             self._writer.flush()
         except OSError as error:
             raise disk_error(error, self._run / FOLDER) from error
-        self._listener.ticked(line)
+        self._listener.on_tick(tick)
 
     def happened(self, text: str) -> None:
         """Hands it on."""
         self._listener.happened(text)
 
-    def finishing(self, stage: str, done: int, total: int) -> None:
+    def on_progress(self, stage: str, done: int, total: int) -> None:
         """Hands it on."""
-        self._listener.finishing(stage, done, total)
+        self._listener.on_progress(stage, done, total)
 
     def _add_grids(self) -> None:
         """The grids that were drawn since the last time."""

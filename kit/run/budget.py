@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kit.core.clock import Stopwatch, show_duration
 from kit.core.errors import KitError
+from kit.training.run_record import PlanRecord
 
 MARGIN = 1.5
 """The reserve is this many times what a trial of generating, packing and checking took: a shared machine slows."""
@@ -32,33 +31,15 @@ RESCUE_LATEST = 0.10
 """Share of the budget after which there is a rescue, whatever it costs."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How a run's time is to be spent; seconds count from the start of the process, earlier parts' time included."""
+def deadline(plan: PlanRecord, rate: float) -> float:
+    """When training must stop if it sees `rate` pictures a second now: what slows it will slow the finish, too."""
+    slower = min(max(plan.rate / max(rate, 1e-9), 1.0), SLOWEST)
+    return plan.budget_s - slower * plan.reserve_s
 
-    budget_s: float
-    started_s: float  # when training could begin
-    reserve_s: float  # kept back for generating, packing and checking
-    pictures: int  # that training is expected to see: what learning-rate schedules run over
-    spare_s: float = SPARE_S  # of it, for what no trial measures
-    keepsakes_s: float = 0.0  # of it, for the film and the page
-    measuring_s: float = 0.0  # what it took to find the reserve out
-    rate: float = 0.0  # pictures a second that training sees at this speed of the machine; 0: not known
 
-    @property
-    def deadline_s(self) -> float:
-        """When training must stop, if the machine goes on as it was when this plan was made."""
-        return self.budget_s - self.reserve_s
-
-    def deadline_at(self, rate: float) -> float:
-        """When training must stop if it sees `rate` pictures a second now: what slows it will slow the finish, too."""
-        slower = min(max(self.rate / max(rate, 1e-9), 1.0), SLOWEST)
-        return self.budget_s - slower * self.reserve_s
-
-    @property
-    def finish_s(self) -> float:
-        """What generating, packing and checking should take, without the margin."""
-        return (self.reserve_s - self.spare_s - self.keepsakes_s) / MARGIN
+def finish_seconds(plan: PlanRecord) -> float:
+    """What generating, packing and checking should take, without the margin."""
+    return (plan.reserve_s - plan.spare_s - plan.artifacts_s) / MARGIN
 
 
 def keepsakes(budget_s: float, *, needed_s: float) -> float:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from kit.models.recipe import Recipe
 from kit.scoring.during import Asked
 from kit.training.memory import MemoryPolicy
+from kit.training.run_record import RunRecord, TickRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +37,14 @@ class RunConfig:
 class Callback(Protocol):
     """Who watches a run; the command line draws it on the screen."""
 
-    def planned(self, record: dict[str, Any]) -> None:
-        """Training is about to begin; this is its `run.json`."""
+    def on_plan(self, record: RunRecord) -> None:
+        """Training is about to begin; the record is kept up to date while it goes on."""
 
-    def ticked(self, line: dict[str, Any]) -> None:
-        """A tick has passed; the same line goes to `progress.jsonl`."""
+    def on_tick(self, tick: TickRecord) -> None:
+        """A tick has passed."""
 
     def happened(self, text: str) -> None:
         """Something out of the ordinary."""
 
-    def finishing(self, stage: str, done: int, total: int) -> None:
+    def on_progress(self, stage: str, done: int, total: int) -> None:
         """Generating and packing go on."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-from kit import competition
+from kit import __version__, competition
 from kit.competition import Competition
+from kit.core import provenance
 from kit.core.clock import Stopwatch, process_age
 from kit.core.signals import Stop
 from kit.data import prepared_set
@@ -17,6 +19,7 @@ from kit.scoring.during import Watch
 from kit.training import device, memory
 from kit.training.distributed import SINGLE_PROCESS, Distributed
 from kit.training.run_folder import CHECKPOINT, IMAGES, Run
+from kit.training.run_record import DataRecord, PlanRecord, RunRecord
 
 BALLAST = ".set-aside"
 """A file that holds room on the disk for the end of a run, and is deleted when it comes."""
@@ -50,9 +53,9 @@ class RunContext:
             memory.limit(job.memory, self.device.kind)
         self.session = Trainer(self.recipe, self.prepared, seed=job.seed, device=self.device, crew=crew)
         self.state, self.shape = self.session.state, self.session.shape
-        self.run = Run(job.out)
+        self.run = Run(job.out, self._new_record())
         self.selection = self._selection(watch=None)
-        self.plan: budget.Plan | None = None  # how the budget's time is to be spent, if there is one
+        self.plan: PlanRecord | None = None  # how the budget's time is to be spent, if there is one
         self.used_s = 0.0  # by earlier processes
         self.alarms: list[str] = []  # to be said with the next tick
         self.stop = Stop()
@@ -91,10 +94,38 @@ class RunContext:
 
     def note_part(self) -> None:
         """Writes how far this part has come into `run.json`."""
-        *earlier, part = self.run.record["parts"]
+        record, pictures = self.run.record, self.state.pictures
         seconds = round(self.clock.seconds() - self.used_s, 3)
-        part |= {"to": self.state.pictures, "seconds": seconds}
-        self.run.update(pictures=self.state.pictures, parts=[*earlier, part])
+        record.parts[-1] = dataclasses.replace(record.parts[-1], stop=pictures, seconds=seconds)
+        record.pictures = pictures
+        self.run.save()
+
+    def _new_record(self) -> RunRecord:
+        source = provenance.source_tree()
+        return RunRecord(
+            name=self.job.out.name,
+            state="running",
+            recipe=self.recipe,
+            seed=self.job.seed,
+            images=self.job.images,
+            count=self.count,
+            competition=self.rules.slug,
+            data=DataRecord(
+                name=self.prepared.name,
+                digest=self.prepared.digest,
+                size=self.prepared.size,
+                channels=self.prepared.channels,
+                path=str(self.job.data),
+                sources=self.prepared.sources_digest,
+            ),
+            kit=__version__,
+            versions=provenance.versions(),
+            budget_s=self.job.budget_s,
+            device=self.device.record(),
+            commit=source.commit,
+            dirty=source.dirty,
+            tree=source.digest,
+        )
 
     def _selection(self, watch: Watch | None) -> Selection:
         return Selection(self.run, self.state, self.recipe, self.shape, watch=watch, say=self.say)

@@ -6,7 +6,6 @@ import dataclasses
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from kit.generation.validate import check
 from kit.run.context import RunContext
 from kit.training import checkpoint
 from kit.training.run_folder import IMAGES
+from kit.training.run_record import ResizeRecord, ResultRecord
 
 GRID, GRID_COLUMNS = 64, 8
 """Pictures on a tick's grid."""
@@ -48,18 +48,17 @@ def deliver(work: RunContext) -> float:
     once_s = work.clock.seconds() - began  # standing statistics
     batches = _while_there_is_time(work, waited)
     made = _write(work, batches, work.images, work.count, told=True)
-    work.run.update(
-        result={
-            "file": IMAGES,
-            "pictures": pictures,
-            "resize": _resize(work),
-            "count": made.count,
-            "bytes": made.bytes,
-            "sha256": made.sha256,
-            "pixels_sha256": made.pixels_sha256,
-            "weights_sha256": checkpoint.weights_digest(generator),
-        }
+    work.run.record.result = ResultRecord(
+        file=IMAGES,
+        pictures=pictures,
+        resize=_resize(work),
+        count=made.count,
+        bytes=made.bytes,
+        sha256=made.sha256,
+        pixels_sha256=made.pixels_sha256,
+        weights_sha256=checkpoint.weights_digest(generator),
     )
+    work.run.save()
     return once_s + waited.seconds
 
 
@@ -112,7 +111,7 @@ def _write(
 
     def progress(done: int, total: int) -> None:
         if told:
-            work.listener.finishing("pictures", done, total)
+            work.listener.on_progress("pictures", done, total)
 
     made = pack(batches, path, competition=work.rules, count=count, progress=progress)
     report = check(path, competition=work.rules, count=count)
@@ -139,8 +138,8 @@ def _unless_stopped(work: RunContext, batches: Iterator[NDArray[np.uint8]]) -> I
         yield batch
 
 
-def _resize(work: RunContext) -> dict[str, Any] | None:
+def _resize(work: RunContext) -> ResizeRecord | None:
     """What happens between the generator and the zip where their sizes differ."""
     if work.shape.size == work.rules.size:
         return None
-    return {"from": work.shape.size, "to": work.rules.size, "filter": "pillow-lanczos"}
+    return ResizeRecord(source=work.shape.size, target=work.rules.size, filter="pillow-lanczos")

@@ -11,6 +11,7 @@ from kit.run import budget, images_zip, schedules
 from kit.run.context import RunContext
 from kit.scoring import during
 from kit.training import memory
+from kit.training.run_record import PlanRecord
 
 TRIAL = 256
 """Pictures generated, packed and checked to learn what the real ones will cost."""
@@ -73,24 +74,25 @@ def make_plan(work: RunContext) -> None:
 def _divide(work: RunContext, budget_s: float) -> None:
     images_zip.time_trial(work, min(work.count, WARM_UP))
     began = work.clock.seconds()
-    reserve_s, keepsakes_s = _measure_reserve(work)
+    reserve_s, artifacts_s = _measure_reserve(work)
     now = work.clock.seconds()
     if not work.used_s:  # a run that goes on with no time left to train comes to its end with what it has
         budget.require_enough(budget_s, started_s=now, reserve_s=reserve_s, count=work.count)
     rate = _measure_rate(work)
-    plan = budget.Plan(
-        budget_s,
-        now,
-        reserve_s,
-        pictures=0,
+    plan = PlanRecord(
+        at=work.state.pictures,
+        budget_s=budget_s,
+        started_s=now,
+        reserve_s=reserve_s,
+        total_images=0,
         spare_s=work.spare_s,
-        keepsakes_s=keepsakes_s,
+        artifacts_s=artifacts_s,
         measuring_s=now - began,
     )
     _plan_rest(work, plan, rate)
 
 
-def correct(work: RunContext, plan: budget.Plan, rate: float) -> None:
+def correct(work: RunContext, plan: PlanRecord, rate: float) -> None:
     """Plans the rest anew, as the machine is now, unless a signal comes.
 
     Args:
@@ -100,11 +102,11 @@ def correct(work: RunContext, plan: budget.Plan, rate: float) -> None:
     """
     with contextlib.suppress(images_zip.AbandonedError):
         began = work.clock.seconds()
-        reserve_s, keepsakes_s = _measure_reserve(work, whole_s=_last_zip_s(work))
+        reserve_s, artifacts_s = _measure_reserve(work, whole_s=_last_zip_s(work))
         took_s = work.clock.seconds() - began
-        plan = dataclasses.replace(plan, reserve_s=reserve_s, keepsakes_s=keepsakes_s, measuring_s=took_s)
+        plan = dataclasses.replace(plan, reserve_s=reserve_s, artifacts_s=artifacts_s, measuring_s=took_s)
         _plan_rest(work, plan, rate)
-        work.run.update()  # before there is a checkpoint that was trained under it: a replay has to know of it
+        work.run.save()  # before there is a checkpoint that was trained under it: a replay has to know of it
 
 
 class Corrections:
@@ -122,7 +124,7 @@ class Corrections:
         """From here on a new plan holds."""
         self._since_s, self._since = now_s, pictures
 
-    def look(self, plan: budget.Plan, now_s: float, pictures: int, rate: float) -> float | None:
+    def look(self, plan: PlanRecord, now_s: float, pictures: int, rate: float) -> float | None:
         """The pictures a second that the rest is to be planned with; None where the plan stays.
 
         Args:
@@ -140,13 +142,14 @@ class Corrections:
         if watched_s < PATIENCE * plan.budget_s:
             return None
         average = (pictures - self._since) / watched_s
-        return average if pictures + average * left_s < MISSED * plan.pictures else None
+        return average if pictures + average * left_s < MISSED * plan.total_images else None
 
 
-def _plan_rest(work: RunContext, plan: budget.Plan, rate: float) -> None:
+def _plan_rest(work: RunContext, plan: PlanRecord, rate: float) -> None:
     """Plans the pictures that the rest of the time allows."""
     left = max(plan.deadline_s - work.clock.seconds(), 0.0)
-    work.plan = dataclasses.replace(plan, pictures=work.state.pictures + round(rate * left), rate=rate)
+    seen = work.state.pictures
+    work.plan = dataclasses.replace(plan, at=seen, total_images=seen + round(rate * left), rate=rate)
     schedules.note_plan(work)
 
 
@@ -162,14 +165,14 @@ def _measure_reserve(work: RunContext, *, whole_s: float = 0.0) -> tuple[float, 
     finish_s = budget.reserve(
         trial_s, trial=trial, count=work.count, once_s=once_s, whole_s=whole_s, spare_s=work.spare_s
     )
-    keepsakes_s = artifacts.reserve(work.job.budget_s or 0.0, tile=work.shape.size, columns=images_zip.GRID_COLUMNS)
-    return finish_s + keepsakes_s, keepsakes_s
+    artifacts_s = artifacts.reserve(work.job.budget_s or 0.0, tile=work.shape.size, columns=images_zip.GRID_COLUMNS)
+    return finish_s + artifacts_s, artifacts_s
 
 
 def _last_zip_s(work: RunContext) -> float:
     """Seconds that the last whole zip of this process took; 0: there was none."""
-    begun = work.run.record["parts"][-1]["from"]
-    return next((taken["seconds"] for taken in reversed(work.run.record["rescues"]) if taken["at"] >= begun), 0.0)
+    begun = work.run.record.parts[-1].start
+    return next((taken.seconds for taken in reversed(work.run.record.interim_zips) if taken.at >= begun), 0.0)
 
 
 def _measure_rate(work: RunContext) -> float:

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import kit.run
 from kit.core.clock import Stopwatch
@@ -15,6 +15,7 @@ from kit.core.errors import KitError
 from kit.run import launch
 from kit.training import distributed, memory
 from kit.training.run_folder import CHECKPOINT, RECORD, read_run
+from kit.training.run_record import RunRecord
 
 Watching = Callable[[Stopwatch], AbstractContextManager[kit.run.Callback]]
 """Makes who watches a run, in the process that conducts it, from the run's clock."""
@@ -28,7 +29,7 @@ def train(
     arguments: Sequence[str],
     watching: Watching,
     module: str = "kit",
-) -> dict[str, Any] | None:
+) -> RunRecord | None:
     """Trains, and ends the run in order even if one of its processes dies.
 
     Args:
@@ -86,23 +87,23 @@ def _leave(code: int) -> NoReturn:
 
 def _launch(
     job: kit.run.RunConfig, count: int, clock: Stopwatch, arguments: Sequence[str], watching: Watching, module: str
-) -> dict[str, Any]:
+) -> RunRecord:
     """Several processes; should they leave the run unfinished, this one ends it."""
     before = _record(job)
-    parts = len(before["parts"]) if before else 0
+    parts = len(before.parts) if before else 0
     began, started = clock.started_at, clock.started_at
     arguments = [*arguments, "--out", str(job.out)]
     while True:
         ended = launch.launch([*arguments, "--started-at", repr(started)], count, module=module)
         record = _record(job)
-        if record is None or (ended.early and record == before) or record["state"] == "failed":
+        if record is None or (ended.early and record == before) or record.state == "failed":
             if ended.code == launch.OUT_OF_MEMORY:
                 raise _no_room()
             sys.exit(130 if ended.signal == signal.SIGINT else 1)
-        if record["state"] != "running":
+        if record.state != "running":
             return record
         # What these processes used counts already, up to their last checkpoint.
-        started = began + sum(part["seconds"] for part in record["parts"][parts:])
+        started = began + sum(part.seconds for part in record.parts[parts:])
         if ended.code != launch.OUT_OF_MEMORY:
             break
         if not kit.run.economise(job, processes=count):
@@ -120,5 +121,5 @@ def _no_room() -> KitError:
     return KitError("out of memory before training began", "take a smaller --set batch, or --set width")
 
 
-def _record(job: kit.run.RunConfig) -> dict[str, Any] | None:
+def _record(job: kit.run.RunConfig) -> RunRecord | None:
     return read_run(job.out) if (job.out / RECORD).is_file() else None

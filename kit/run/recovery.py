@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 
 from kit.core.errors import DiskFullError
@@ -14,6 +12,7 @@ from kit.run.ticks import DivergedError, Training
 from kit.training import health, memory
 from kit.training.memory import PLENTY
 from kit.training.run_folder import Run, read_run
+from kit.training.run_record import Rollback
 
 
 def train_on(work: RunContext) -> str:
@@ -39,7 +38,7 @@ def train_on(work: RunContext) -> str:
             why = str(error)
         except DivergedError as error:
             why = str(error)
-            if len(work.run.record["rollbacks"]) < health.ROLLBACKS:
+            if len(work.run.record.rollbacks) < health.ROLLBACKS:
                 _roll_back(work, why)
                 continue
         if short:  # here, as the error held on to the tensors of its step
@@ -66,12 +65,13 @@ def economise(job: RunConfig, *, processes: int) -> bool:
     run = Run(job.out, read_run(job.out))
     noted = schedules.noted_thrifts(run.record)
     before = noted[-1][1] if noted else PLENTY
-    kind = torch.device(run.record["device"]["type"])
+    kind = torch.device(run.record.device.type)
     wanted = before.next(batch=job.recipe.batch, processes=processes, device=kind)
     if wanted is None:
         return False
-    note = {"from": run.record["pictures"], "to": run.record["pictures"], **dataclasses.asdict(wanted)}
-    run.update(memory=[*run.record["memory"], note])
+    seen = run.record.pictures
+    run.record.memory.append(schedules.memory_change(wanted, reached=seen, resumed_at=seen))
+    run.save()
     return True
 
 
@@ -79,9 +79,8 @@ def _roll_back(work: RunContext, why: str) -> None:
     """Goes back to the last checkpoint and on from there with smaller steps; a replay will do so, too."""
     steps = schedules.steps_scale(work) * health.SMALLER
     reached, back_to = _go_back(work)
-    work.run.update(
-        rollbacks=[*work.run.record["rollbacks"], {"from": reached, "to": back_to, "steps": steps, "why": why}]
-    )
+    work.run.record.rollbacks.append(Rollback(reached=reached, resumed_at=back_to, lr_scale=steps, why=why))
+    work.run.save()
     _warn(work, f"{why}: back to {back_to:,} pictures, with {steps:g} × the step sizes")
 
 

@@ -3,53 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.data import prepared_set
-from kit.models.recipe import Recipe
 from kit.run.config import Callback, RunConfig
 from kit.run.run import follow, train
 from kit.run.schedules import noted_thrifts
 from kit.training.distributed import join
 from kit.training.run_folder import Run
+from kit.training.run_record import RunRecord
 
 
-def replay(record: dict[str, Any], *, data: Path, out: Path, clock: Stopwatch, listener: Callback) -> Run:
+def replay(record: RunRecord, *, data: Path, out: Path, clock: Stopwatch, listener: Callback) -> Run | None:
     """Makes a run again from its `run.json`: the same plans at the same pictures, up to those its zip was made of.
 
     Where the run was made by a model file, its code is run: ask before (`kit.models.custom.trusted`). What several
     processes trained is made again by as many: where torchrun started this one, all of them call this.
 
     Args:
-        record: the content of `run.json`.
+        record: the run's `run.json`.
         data: the prepared set; its digest is compared with the recorded one.
         out: a new run folder.
         clock: the process's time.
         listener: who watches.
 
+    Returns:
+        The run; None in a process that is not the first.
+
     Raises:
         KitError: another set, or a record without a result.
     """
     digest = prepared_set.load(data).digest
-    if digest != record["data"]["digest"]:
-        raise KitError(f"{data}: another set (digest {digest[:12]}, not {record['data']['digest'][:12]})", "")
+    if digest != record.data.digest:
+        raise KitError(f"{data}: another set (digest {digest[:12]}, not {record.data.digest[:12]})", "")
+    if record.result is None:
+        raise KitError(f"{record.name}: this run made no images.zip")
     job = RunConfig(
-        recipe=Recipe(**record["recipe"]),
+        recipe=record.recipe,
         data=data,
         out=out,
-        seed=record["seed"],
-        images=record["result"]["pictures"],
-        count=record["count"],
-        deterministic=record["device"].get("deterministic", False),
+        seed=record.seed,
+        images=record.result.pictures,
+        count=record.count,
+        deterministic=record.device.deterministic,
         # A run without a budget has one plan: the pictures it was to see, be its zip of an earlier state.
-        plans=tuple((plan["at"], plan["pictures"]) for plan in record["plans"]) or ((0, record["images"]),),
-        rates=tuple((back["to"], back["steps"]) for back in record.get("rollbacks", [])),
+        plans=tuple((plan.at, plan.total_images) for plan in record.plans) or ((0, record.images or 0),),
+        rates=tuple((back.resumed_at, back.lr_scale) for back in record.rollbacks),
         thrifts=noted_thrifts(record),
     )
     crew = join()
     if not crew.leads:
         follow(job, crew=crew)
-        return Run(out)
+        return None
     return train(job, clock=clock, listener=listener, crew=crew)

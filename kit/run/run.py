@@ -22,6 +22,7 @@ from kit.run.trainer import Trainer
 from kit.training import device, memory
 from kit.training.distributed import SINGLE_PROCESS, Distributed, WorkerLostError
 from kit.training.run_folder import Run
+from kit.training.run_record import SecondsRecord
 
 
 def train(job: RunConfig, *, clock: Stopwatch, listener: Callback, crew: Distributed = SINGLE_PROCESS) -> Run:
@@ -33,7 +34,7 @@ def train(job: RunConfig, *, clock: Stopwatch, listener: Callback, crew: Distrib
     In a crew the first process conducts the run and alone writes; the others are in `follow`.
 
     Returns:
-        The run; `record["why"]` says why training stopped.
+        The run; `record.why` says why training stopped.
 
     Raises:
         KitError: bad input, a budget too small, a full disk, or training that diverged before its first checkpoint.
@@ -56,7 +57,7 @@ def train(job: RunConfig, *, clock: Stopwatch, listener: Callback, crew: Distrib
             raise
         start.begin_part(work)
         try:
-            listener.planned(work.run.record)
+            listener.on_plan(work.run.record)
             why = recovery.train_on(work)
             _finish(work, why)
         except BaseException as error:
@@ -64,7 +65,8 @@ def train(job: RunConfig, *, clock: Stopwatch, listener: Callback, crew: Distrib
             if _breaks_up(work, error):
                 raise  # the others are in the midst of a step: `conclude` will do the rest
             with contextlib.suppress(KitError):  # a full disk; what stopped the run matters more
-                work.run.update(state="failed", why=str(error) or type(error).__name__)
+                work.run.record.state, work.run.record.why = "failed", str(error) or type(error).__name__
+                work.run.save()
             raise
         _keep(work)
     return work.run
@@ -112,17 +114,14 @@ def _finish(work: RunContext, why: str) -> None:
         why, generating_s = _deliver(work, why)
     work.note_part()
     # A run that was cut short can go on; one that was not has come to its end.
-    cut_short = why not in ENDS
-    work.run.update(
-        state="stopped" if cut_short else "finished",
-        why=why,
-        signal=work.stop.signal.name if work.stop.signal else None,
-        seconds={
-            "finishing": round(work.clock.seconds() - stopped, 3),
-            "generating": round(generating_s, 3),
-            "in_all": round(work.clock.seconds(), 3),
-        },
+    record = work.run.record
+    record.state, record.why = "finished" if why in ENDS else "stopped", why
+    record.signal = work.stop.signal.name if work.stop.signal else None
+    now = work.clock.seconds()
+    record.seconds = SecondsRecord(
+        finishing=round(now - stopped, 3), generating=round(generating_s, 3), in_all=round(now, 3)
     )
+    work.run.save()
 
 
 def _deliver(work: RunContext, why: str) -> tuple[str, float]:
@@ -155,6 +154,9 @@ def _keep(work: RunContext) -> None:
         tell=work.say,
     )
     now = work.clock.seconds()
-    seconds = {**work.run.record["seconds"], "keeping": round(now - began, 3), "in_all": round(now, 3)}
+    if work.run.record.seconds:
+        work.run.record.seconds = dataclasses.replace(
+            work.run.record.seconds, artifacts=round(now - began, 3), in_all=round(now, 3)
+        )
     with contextlib.suppress(DiskFullError):  # the run is whole without these figures
-        work.run.update(seconds=seconds)
+        work.run.save()

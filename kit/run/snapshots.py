@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 
@@ -18,6 +18,7 @@ from kit.scoring.record import Score, comparable
 from kit.training import checkpoint
 from kit.training.checkpoint import Shape
 from kit.training.run_folder import CANDIDATES, CHECKPOINT, Run
+from kit.training.run_record import CandidateRecord
 from kit.training.train_state import TrainState
 
 KEPT = 5
@@ -76,15 +77,15 @@ class Selection:
 
     def ended(self, now_s: float) -> None:
         """Scores the last state, so that it is a candidate like the others."""
-        if self._watch and (not self._entries or self._entries[-1]["pictures"] != self._players.pictures):
+        if self._watch and (not self._entries or self._entries[-1].pictures != self._players.pictures):
             self._score(self._watch, now_s)
 
     def forget_after(self, pictures: int) -> None:
         """Drops candidates of a way that training does not take again: it goes on from `pictures`."""
         for entry in self._entries:
-            if entry["pictures"] > pictures:
-                self._drop(entry)
-        self._note([entry for entry in self._entries if entry["pictures"] <= pictures])
+            if entry.pictures > pictures:
+                self._delete(entry)
+        self._run.record.candidates = [entry for entry in self._entries if entry.pictures <= pictures]
 
     def best(self) -> tuple[nn.Module, int]:
         """The average that pictures are to be drawn from, and the pictures it had seen.
@@ -92,12 +93,12 @@ class Selection:
         It is the best scored one; where none is scored, or its file is damaged, the present one.
         """
         present = self._players.ema.module, self._players.pictures
-        ranked = rank([entry for entry in self._entries if entry["file"]])
-        if not ranked or ranked[0]["pictures"] == self._players.pictures:
+        ranked = rank([entry for entry in self._entries if entry.file])
+        if not ranked or ranked[0].pictures == self._players.pictures:
             return present
-        path = self._run.path / ranked[0]["file"]
+        path = self._run.path / (ranked[0].file or "")
         try:
-            return checkpoint.load_average(path, self._players.ema.module), ranked[0]["pictures"]
+            return checkpoint.load_average(path, self._players.ema.module), ranked[0].pictures
         except KitError as error:
             self._say(f"{error}; the last state is taken instead")
             return present
@@ -105,12 +106,8 @@ class Selection:
     # ---- what is kept
 
     @property
-    def _entries(self) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = self._run.record.get("candidates", [])
-        return entries
-
-    def _note(self, entries: list[dict[str, Any]]) -> None:
-        self._run.record["candidates"] = entries
+    def _entries(self) -> list[CandidateRecord]:
+        return self._run.record.candidates
 
     def _score(self, watch: Watch, now_s: float) -> None:
         with contextlib.suppress(GivenUpError):
@@ -127,35 +124,30 @@ class Selection:
         except KitError as error:
             self._say(f"no candidate of {pictures:,} pictures is kept ({error.problem})")
             return
-        entry = {
-            "pictures": pictures,
-            "seconds": round(now_s, 3),
-            "file": name,
-            "score": score.to_json() if score else None,
-        }
-        self._note([*self._entries, entry])
+        scored = score.to_json() if score else None
+        self._entries.append(CandidateRecord(pictures=pictures, seconds=round(now_s, 3), file=name, score=scored))
         if score:
             best = rank(self._entries)
             for worse in best[KEPT:]:
-                self._drop(worse)
-            first = best[0]["pictures"] == pictures
+                self._delete(worse)
+                self._entries[self._entries.index(worse)] = dataclasses.replace(worse, file=None)
+            first = best[0].pictures == pictures
             self._say(
                 f"{pictures:,} pictures: FID {score.fid:.2f} on {score.features['name']}, {score.count:,} pictures, "
                 f"in {show_duration(max(1, score.seconds))}{'; the best so far' if first else ''}"
             )
-        self._run.update()
+        self._run.save()
 
-    def _drop(self, entry: dict[str, Any]) -> None:
-        if entry["file"]:
-            (self._run.path / entry["file"]).unlink(missing_ok=True)
-            entry["file"] = None
+    def _delete(self, entry: CandidateRecord) -> None:
+        if entry.file:
+            (self._run.path / entry.file).unlink(missing_ok=True)
 
 
-def rank(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def rank(entries: list[CandidateRecord]) -> list[CandidateRecord]:
     """The entries of `candidates` whose scores may stand in one ranking with the last scored one's, best first.
 
     Candidates too near to the training set come last, however low their FID.
     """
-    scored = [(entry, Score.from_json(entry["score"])) for entry in entries if entry["score"]]
+    scored = [(entry, Score.from_json(entry.score)) for entry in entries if entry.score]
     alike = [(entry, score) for entry, score in scored if comparable(score, scored[-1][1]) is None]
     return [entry for entry, _ in sorted(alike, key=lambda pair: key(pair[1]))]

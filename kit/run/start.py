@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
-from kit import __version__
-from kit.core import provenance
 from kit.core.errors import KitError
 from kit.core.files import set_aside, sweep
+from kit.core.records import to_json
 from kit.core.source_zip import write_source
 from kit.generation import pack
 from kit.models.custom import shown
 from kit.run import schedules
 from kit.run.context import BALLAST, RunContext
-from kit.training.run_folder import VERSION, read_run
+from kit.training.run_folder import read_run
+from kit.training.run_record import PartRecord, RunRecord
 
 SOURCE = "source.zip"
+
+IDENTITY = ("seed", "images", "count", "competition", "kit")
+GROUPS = ("recipe", "versions")
+DATA = ("name", "digest", "size", "channels")
+"""What of `run.json` decides the bytes of a run, beside the machine."""
 
 BEGUN = (BALLAST, SOURCE)
 """What lies in a run's folder before its record."""
@@ -33,11 +35,14 @@ def take_up(work: RunContext) -> bool:
     if all(path.name in BEGUN for path in out.glob("*")):  # killed before there was a record, or never begun
         work.say(f"{out}: no run there yet, so it starts anew")
         return False
-    work.run.record = record = read_run(out)
-    if record["state"] == "finished":
+    record = read_run(out)
+    ours, work.run.record = work.run.record, record
+    if record.state == "finished":
         work.say(f"{out}: finished already, nothing was changed")
         return True
-    _require_same(work, record)
+    _require_same(record, ours)
+    record.budget_s, record.device, record.data = ours.budget_s, ours.device, ours.data
+    record.commit, record.dirty, record.tree = ours.commit, ours.dirty, ours.tree
     if work.checkpoint.exists():
         work.session.load(work.checkpoint)
         work.say(f"{out}: goes on from {work.state.pictures:,} pictures")
@@ -45,7 +50,7 @@ def take_up(work: RunContext) -> bool:
         work.say(f"{out}: no checkpoint yet, so training starts anew")
     work.run.forget_after(work.state.pictures)
     work.selection.forget_after(work.state.pictures)
-    work.used_s = sum(part["seconds"] for part in record["parts"])
+    work.used_s = sum(part.seconds for part in record.parts)
     work.clock.add(work.used_s)
     work.session.thrift = schedules.thrift(work)
     return False
@@ -61,80 +66,32 @@ def begin_part(work: RunContext) -> None:
     work.ballast.unlink(missing_ok=True)  # of a part that was killed
     # The checkpoint holds weights, average and two moments of Adam.
     set_aside(work.ballast, 4 * weights + pack.most_bytes(work.rules, work.count))
-    source = provenance.source_tree()
-    before = work.run.record
-    parts = before.get("parts", [])
-    if not parts:
+    record, pictures = work.run.record, work.state.pictures
+    if not record.parts:
         write_source(work.run.path / SOURCE)
-    pictures = work.state.pictures
-    part = {"from": pictures, "to": pictures, "seconds": 0.0, "processes": work.session.crew.size}
-    work.run.update(
-        version=VERSION,
-        name=work.job.out.name,
-        state="running",
-        why="",
-        signal=None,
-        **_identity(work),
-        budget_s=work.job.budget_s,
-        device=work.device.record(),
-        commit=source.commit,
-        dirty=source.dirty,
-        tree=source.digest,
-        plans=before.get("plans", []),
-        rescues=before.get("rescues", []),
-        rollbacks=before.get("rollbacks", []),
-        memory=before.get("memory", []),
-        candidates=before.get("candidates", []),
-        pictures=pictures,
-        parts=[*parts, part],
-        result=before.get("result"),
-    )
-    work.run.record["data"] |= {"path": str(work.job.data), "sources": work.prepared.sources_digest}
+    record.name, record.state, record.pictures = work.job.out.name, "running", pictures
+    record.why, record.signal = "", None
+    record.parts.append(PartRecord(start=pictures, stop=pictures, seconds=0.0, processes=work.session.crew.size))
     if work.session.thrift != schedules.thrift(work):
         schedules.note_thrift(work, reached=pictures)
+    work.run.save()
 
 
-def _require_same(work: RunContext, record: dict[str, Any]) -> None:
+def _require_same(theirs: RunRecord, ours: RunRecord) -> None:
     """Refuses to go on with a run that was another one, and shows the difference."""
-    for key, ours in {**_identity(work), "device": {"deterministic": work.device.deterministic}}.items():
-        theirs = record.get(key)
-        if not isinstance(ours, dict):
-            ours, theirs = {key: ours}, {key: theirs}
-        different = [
-            f"{'data ' * (key == 'data')}{name} {_brief(name, _get(theirs, name))} → {_brief(name, value)}"
-            for name, value in ours.items()
-            if _get(theirs, name) != value
-        ]
-        if different:
-            raise KitError(
-                f"{work.job.out} cannot go on as another run ({', '.join(different)})",
-                "give the same flags, data and versions as before, or start a new run",
-            )
-
-
-def _identity(work: RunContext) -> dict[str, Any]:
-    """What decides the bytes of a run, beside the machine."""
-    return {
-        "recipe": dataclasses.asdict(work.recipe),
-        "seed": work.job.seed,
-        "images": work.job.images,
-        "count": work.count,
-        "competition": work.rules.slug,
-        "data": {
-            "name": work.prepared.name,
-            "digest": work.prepared.digest,
-            "size": work.prepared.size,
-            "channels": work.prepared.channels,
-        },
-        "kit": __version__,
-        "versions": provenance.versions(),
-    }
+    before, now = (to_json(record) for record in (theirs, ours))
+    pairs = [(key, before[key], now[key]) for key in IDENTITY]
+    pairs += [(key, before[group].get(key), now[group].get(key)) for group in GROUPS for key in now[group]]
+    pairs += [(f"data {key}", before["data"][key], now["data"][key]) for key in DATA]
+    pairs += [("deterministic", theirs.device.deterministic, ours.device.deterministic)]
+    different = [f"{name} {_brief(name, old)} → {_brief(name, new)}" for name, old, new in pairs if old != new]
+    if different:
+        raise KitError(
+            f"the run {theirs.name} cannot go on as another run ({', '.join(different)})",
+            "give the same flags, data and versions as before, or start a new run",
+        )
 
 
 def _brief(name: str, value: object) -> str:
     """A value for a message: of digests the beginning, as everywhere else."""
-    return shown(value)[:12] if name == "digest" else shown(value)
-
-
-def _get(record: Any, key: str) -> Any:
-    return record.get(key) if isinstance(record, dict) else None
+    return shown(value)[:12] if name.endswith("digest") else shown(value)

@@ -10,6 +10,7 @@ from kit.run.interim import Rescuer
 from kit.training import health
 from kit.training.loop import Tick
 from kit.training.losses import LOSSES
+from kit.training.run_record import TickRecord
 
 ENDS = ("all pictures were seen", "the time to train was used")
 """Why a run that was not cut short stopped training."""
@@ -82,7 +83,7 @@ class Training:
                     going = True
                     break
                 if work.plan:
-                    pace.deadline_s = work.plan.deadline_at(rate)
+                    pace.deadline_s = budget.deadline(work.plan, rate)
             going = going or (until is not None and not done(work.state.pictures, None))
         work.save()
         if work.stop.why:
@@ -98,25 +99,17 @@ class Training:
         if self._health.collapsed(spread):
             raise DivergedError(f"the pictures of {tick.pictures:,} are all alike (they differ by {spread:.1f})")
         alarms, work.alarms = [*work.alarms, *self._health.alarms(tick, spread)], []
-        line = dataclasses.asdict(tick) | {
-            "seconds": round(now, 3),
-            "pictures_per_s": round(rate, 1),
-            "diversity": round(spread, 2),
-            **({"alarms": alarms} if alarms else {}),
-        }
-        line |= self._budget_use(now)
+        line = TickRecord(
+            **dataclasses.asdict(tick),
+            seconds=round(now, 3),
+            pictures_per_s=round(rate, 1),
+            diversity=round(spread, 2),
+            budget_used=round(now / work.plan.budget_s, 4) if work.plan else None,
+            budget_reserve=round(work.plan.reserve_s / work.plan.budget_s, 4) if work.plan else None,
+            alarms=alarms,
+        )
         work.run.log(line)
-        work.listener.ticked(line)
-
-    def _budget_use(self, now: float) -> dict[str, float]:
-        """How much of the budget is used, and how much of it is kept back, as shares."""
-        plan = self._work.plan
-        if not plan:
-            return {}
-        return {
-            "budget_used": round(now / plan.budget_s, 4),
-            "budget_reserve": round(plan.reserve_s / plan.budget_s, 4),
-        }
+        work.listener.on_tick(line)
 
     def _share(self) -> float:
         """Of the training, how much is done: 0 to 1."""

@@ -131,7 +131,7 @@ def compare(
     record = read_run(run)
     where = device.choose().kind
     references = References(prepared, features, Cache(cache))
-    files = {**candidate_files(run), record["pictures"]: generator_file(run, pictures=record["pictures"])}
+    files = {**candidate_files(run), record.pictures: generator_file(run, pictures=record.pictures)}
     total, entries = len(files) + len(truncations), []
 
     def entry(pictures: int, truncation: float | None) -> Entry:
@@ -142,10 +142,10 @@ def compare(
             recipe,
             count=count,
             size=shape.size,
-            seed=derive(record["seed"], "candidates"),
+            seed=derive(record.seed, "candidates"),
             device=where,
             truncation=truncation,
-            precision=getattr(torch, record["device"]["precision"]),
+            precision=getattr(torch, record.device.precision),
         )
         generated = features.extract((picture for batch in batches for picture in batch), total=count)
         score = judge(generated, references, reference=reference, split=split, began=began)
@@ -202,7 +202,7 @@ def verdict(run: Path, comparison: Comparison) -> list[str]:
             f"{len(rivals)} other{'s' * (len(rivals) > 1)} cannot be told apart from it with {best.score.count:,} "
             "pictures: give a larger --count to be surer"
         )
-    count = read_run(run)["count"]
+    count = read_run(run).count
     threshold = "" if best.truncation is None else f" --truncation {best.truncation:g}"
     lines.append(f"kit sample {run} --candidate {best.pictures}{threshold} --count {count} --out images.zip")
     return lines

@@ -128,9 +128,9 @@ class Score:
         """How far the memorization distance lies above ε, as a share of ε; below 0 it is penalised."""
         return self.distance / self.epsilon - 1 if self.epsilon else None
 
-    def stale(self, result: dict[str, Any] | None) -> bool:
-        """Whether it is of other pictures than a run's zip holds now; `result` is that of its `run.json`."""
-        return bool(self.archive and result and self.archive != result.get("sha256"))
+    def stale(self, images_sha256: str | None) -> bool:
+        """Whether it is of other pictures than the zip with this digest holds; None: there is no zip."""
+        return bool(self.archive and images_sha256 and self.archive != images_sha256)
 
     def to_json(self) -> dict[str, Any]:
         """The content of score.json."""

@@ -9,8 +9,10 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 from kit.core.errors import KitError
 from kit.core.files import read_json, write_json
+from kit.core.records import from_json, to_json
 from kit.core.source_zip import SourceRecord as Source
 from kit.training.run_folder import newest_finished, read_run
+from kit.training.run_record import RunRecord
 
 VERSION = 1
 
@@ -20,8 +22,7 @@ IMAGES = "images.zip"
 SOURCE = "source.zip"
 PREVIEW = "preview.png"
 
-# What a submission reads of `run.json` and `score.json`; the rest is kept as it is.
-RUN_NEEDS = {"name": str, "recipe": dict, "seed": int, "data": dict, "competition": str, "count": int, "tree": str}
+# What a submission reads of `score.json`; the rest is kept as it is.
 SCORE_NEEDS = {"fid", "mifid", "features", "flags"}
 
 State = Literal["packed", "sent", "scored", "rejected"]
@@ -81,7 +82,7 @@ class Submission:
     kit: str  # version of the kit that packed it
     packed: str  # ISO 8601, UTC
     competition: str  # slug
-    run: dict[str, Any]  # the whole `run.json`: recipe, seed, data digest, versions, device, plan, parts, …
+    run: RunRecord
     source: Source
     images: Images
     warnings: list[str]  # the lines of `kit check`: what the scorer would let pass
@@ -107,6 +108,7 @@ class Submission:
     def save(self, folder: Path | None = None) -> None:
         """Writes `submission.json`, by default into the submission's own folder."""
         record = {"version": VERSION} | {key: value for key, value in asdict(self).items() if key != "folder"}
+        record["run"] = to_json(self.run)
         write_json((folder or self.folder) / RECORD, record)
 
 
@@ -138,7 +140,7 @@ def load(folder: Path) -> Submission:
         )
     values: dict[str, Any] = {key: value for key, value in record.items() if key != "version"}
     try:
-        require_run(values["run"])
+        values["run"] = from_json(RunRecord, values["run"], source=f"{path}: run")
         values["source"] = _typed(Source, values["source"])
         values["images"] = _typed(Images, values["images"])
         values["receipts"] = [_typed(Receipt, receipt) for receipt in values["receipts"]]
@@ -191,8 +193,8 @@ def find(target: Path, root: Path = Path("submissions")) -> Submission:
             return load(folder)
     if not (target / "run.json").is_file():
         raise KitError(f"{target}: neither a submission nor a run", "`kit submissions` lists what there is")
-    result = read_run(target).get("result")
-    wanted = result.get("sha256") if isinstance(result, dict) else None
+    result = read_run(target).result
+    wanted = result.sha256 if result else None
     for submission in all_submissions(root).submissions:
         if submission.images.sha256 == wanted:
             return submission
@@ -225,21 +227,6 @@ def chosen(target: Path | None, *, pack: Callable[[Path], Submission], say: Call
             raise
     say(f"packing {target}")
     return pack(target)
-
-
-def require_run(record: Any) -> None:
-    """Makes sure that a `run.json` has what a submission reads of it.
-
-    Raises:
-        TypeError: it has not.
-    """
-    if not isinstance(record, dict):
-        raise TypeError(f"'run' is {record!r}")
-    wrong = [key for key, kind in RUN_NEEDS.items() if not isinstance(record.get(key), kind)]
-    if wrong:
-        raise TypeError(f"no proper {', '.join(wrong)}")
-    if not isinstance(record["recipe"].get("model"), str):
-        raise TypeError("the recipe names no model")
 
 
 _AGAIN = "pack its run again with `kit pack`"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
@@ -14,6 +13,7 @@ from kit.kaggle.spec import SLUG_LEAST, KernelSpec
 from kit.models import registry
 from kit.models.recipe import Recipe
 from kit.submission.ledger import Submission
+from kit.training.run_record import DataRecord
 
 
 def likewise(submission: Submission) -> KernelSpec:
@@ -26,7 +26,7 @@ def likewise(submission: Submission) -> KernelSpec:
         KitError: the recipe or the budget is none that a kernel can have.
     """
     run = submission.run
-    recipe = Recipe(**run["recipe"])
+    recipe = run.recipe
     if recipe.source:
         raise KitError(
             f"{submission.name}: {recipe.model} was made by a model file of its own, which is code",
@@ -35,11 +35,11 @@ def likewise(submission: Submission) -> KernelSpec:
     spec = KernelSpec(
         slug=_slug(submission.name),
         model=recipe.model,
-        budget=show_duration(run["budget_s"]) if run.get("budget_s") else KernelSpec.budget,
+        budget=show_duration(run.budget_s) if run.budget_s else KernelSpec.budget,
         competition=submission.competition,
-        seed=run["seed"],
-        crop=_crop(run["data"]),
-        size=run["data"].get("size"),
+        seed=run.seed,
+        crop=_crop(run.data),
+        size=run.data.size,
         settings=_settings(recipe),
     )
     if registry.get(spec.model).override(list(spec.settings)) != recipe:
@@ -63,13 +63,13 @@ def _settings(recipe: Recipe) -> tuple[str, ...]:
     )
 
 
-def _crop(data: dict[str, Any]) -> str | None:
+def _crop(data: DataRecord) -> str | None:
     """The crop policy of a run's set; None where the set is gone or has been prepared anew."""
     try:
-        prepared = load(Path(data["path"]))
-    except (KitError, KeyError):
+        prepared = load(Path(data.path))
+    except KitError:
         return None
-    return str(prepared.info["crop"]["policy"]) if prepared.digest == data["digest"] else None
+    return str(prepared.info["crop"]["policy"]) if prepared.digest == data.digest else None
 
 
 def _slug(name: str) -> str:

@@ -24,6 +24,7 @@ from kit.scoring import compute_score
 from kit.submission import ledger
 from kit.submission.ledger import Images, Kernel, Submission
 from kit.training.run_folder import read_run
+from kit.training.run_record import ResultRecord, RunRecord
 
 # The grid of preview.png.
 PREVIEW_COUNT = 64
@@ -53,16 +54,15 @@ def make_submission(
         KitError: not a run, or one without a whole `images.zip`; pictures that the scorer would reject; another
             submission in the folder; the code that ran is gone.
     """
-    record = packable(run)
-    result = record["result"]
-    out = out or root / record["name"]
-    old = _standing(out, result["sha256"])
-    rules = competition.get(record["competition"])
+    record, result = packable(run)
+    out = out or root / record.name
+    old = _standing(out, result.sha256)
+    rules = competition.get(record.competition)
     with atomic_folder(out) as part:
         _link_or_copy(run / ledger.IMAGES, part / ledger.IMAGES)
         # Its number is compared with what the run was asked for, so that a trial run can be packed;
         # `kit submit` compares with the competition.
-        report = check(part / ledger.IMAGES, competition=rules, count=record["count"], progress=progress)
+        report = check(part / ledger.IMAGES, competition=rules, count=record.count, progress=progress)
         _verify(report, result, run)
         source = _source(run, record, part / ledger.SOURCE)
         _preview(part)
@@ -79,7 +79,7 @@ def make_submission(
                 count=report.count,
                 bytes=(part / ledger.IMAGES).stat().st_size,
                 sha256=report.sha256,
-                pixels_sha256=result["pixels_sha256"],
+                pixels_sha256=result.pixels_sha256,
             ),
             warnings=[*report.lines(), *stale],
             scores=scores,
@@ -91,29 +91,21 @@ def make_submission(
     return submission
 
 
-def packable(run: Path) -> dict[str, Any]:
-    """A run's `run.json`, with all that a submission needs of it.
+def packable(run: Path) -> tuple[RunRecord, ResultRecord]:
+    """A run's `run.json`, and what it says of `images.zip`.
 
     Raises:
         KitError: not a run; damaged, or of another version; it has no `images.zip` yet.
     """
-    path = run / "run.json"
     record = read_run(run)
-    try:
-        ledger.require_run(record)
-    except TypeError as error:
-        raise KitError(f"{path}: damaged ({error})") from error
-    if Path(record["name"]).name != record["name"]:
-        raise KitError(f"{path}: damaged (the name {record['name']!r} is no folder's name)")
-    result = record.get("result")
-    if not result:
+    if Path(record.name).name != record.name:
+        raise KitError(f"{run}: damaged (the name {record.name!r} is no folder's name)")
+    if record.result is None:
         raise KitError(
-            f"{run}: no finished images.zip (state {record.get('state')!r} {record.get('why') or ''})",
+            f"{run}: no finished images.zip (state {record.state!r} {record.why})",
             "wait until the run ends, or train again",
         )
-    if not isinstance(result, dict) or not {"sha256", "pixels_sha256"} <= result.keys():
-        raise KitError(f"{path}: damaged (its result has no digests)")
-    return record
+    return record, record.result
 
 
 def _standing(out: Path, images_sha256: str) -> Submission | None:
@@ -137,39 +129,39 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)  # another disk, or one that knows no links
 
 
-def _verify(report: Report, result: dict[str, Any], run: Path) -> None:
+def _verify(report: Report, result: ResultRecord, run: Path) -> None:
     where = run / ledger.IMAGES
-    if report.sha256 != result["sha256"]:
+    if report.sha256 != result.sha256:
         raise KitError(
             f"{where} is not the file that run.json describes (SHA-256 {report.sha256[:12]}…, "
-            f"not {str(result['sha256'])[:12]}…)",
+            f"not {result.sha256[:12]}…)",
             "it was changed or cut after the run: train again",
         )
     if report.errors:
         more = f" and {len(report.errors) - 1:,} more" if len(report.errors) > 1 else ""
         raise KitError(f"{where}: {report.errors[0]}{more}", f"see `kit check {where}`")
-    if report.pixels_sha256 != result["pixels_sha256"]:
+    if report.pixels_sha256 != result.pixels_sha256:
         raise KitError(
             f"{where} decodes to other pixels here than where it was made",
             "pack it with the versions of Pillow that run.json names",
         )
 
 
-def _source(run: Path, record: dict[str, Any], out: Path) -> Source:
+def _source(run: Path, record: RunRecord, out: Path) -> Source:
     """The code that ran: the run's own copy, or the kit as it is now where that is the same."""
     kept = run / ledger.SOURCE
     if kept.is_file():
         tree = tree_digest(read_source(kept))
-        if tree != record["tree"]:
+        if tree != record.tree:
             raise KitError(f"{kept} is not the code that run.json describes", "train again")
         shutil.copyfile(kept, out)
-        return Source(sha256=sha256(out), tree=tree, commit=record.get("commit"), dirty=bool(record.get("dirty")))
+        return Source(sha256=sha256(out), tree=tree, commit=record.commit, dirty=record.dirty)
     source = write_source(out)
-    if source.tree != record["tree"]:
-        commit = record.get("commit")
+    if source.tree != record.tree:
+        commit = record.commit
         raise KitError(
             f"{run}: the kit has changed since this run, and the run kept no source.zip",
-            f"check out {commit[:12]} and pack it there" if commit and not record.get("dirty") else "train again",
+            f"check out {commit[:12]} and pack it there" if commit and not record.dirty else "train again",
         )
     return source
 
@@ -180,12 +172,12 @@ def _preview(part: Path) -> None:
         mosaic(np.stack(pictures), columns=PREVIEW_COLUMNS).save(file, "PNG")
 
 
-def _scores(run: Path, record: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+def _scores(run: Path, record: RunRecord) -> tuple[list[dict[str, Any]], list[str]]:
     """The run's local scores, and what is to be said of one that was left out."""
     path = run / "score.json"
     if not path.exists():
         return [], []
     found = compute_score.load(path)
-    if found.stale(record.get("result")):
+    if found.stale(record.result.sha256 if record.result else None):
         return [], [f"{path.name} is of another images.zip and was left out"]
     return [found.to_json()], []

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from kit.core import provenance
 from kit.core.errors import KitError
@@ -19,21 +17,24 @@ from kit.data.dataset import load
 from kit.models import custom
 from kit.submission import ledger
 from kit.submission.ledger import Submission
+from kit.training.run_folder import read_run
+from kit.training.run_record import RunRecord
 
 REPLAY = """
-import json, sys
+import sys
 from pathlib import Path
 from kit.core.clock import Stopwatch
 from kit.report.panel import TrainingScreen
 from kit.core.errors import KitError
 from kit.models import custom
 from kit.run import replay
+from kit.training.run_record import RunRecord
 record, data, out = (Path(argument) for argument in sys.argv[1:])
 clock = Stopwatch()
 try:
     with TrainingScreen(clock) as screen:
-        run = json.loads(record.read_text())
-        custom.trusted(run["recipe"], trust=True, where=record)
+        run = RunRecord.load(record)
+        custom.require_trust(run.recipe.model, run.recipe.source, trust=True, where=record)
         replay(run, data=data, out=out, clock=clock, listener=screen)
 except KitError as error:
     sys.exit(f"error: {error}")
@@ -73,11 +74,11 @@ def reproduce(
         KitError: the set is missing or another one, the stored code is damaged, or it does not run.
     """
     record = submission.run
-    custom.trusted(record["recipe"], trust=trust, where=submission.folder)
-    prepared = load(data or Path(record["data"]["path"]))
-    if prepared.digest != record["data"]["digest"]:
-        links = [("data", record["data"].get("sources"), prepared.sources_digest)]
-        links += [("set", record["data"]["digest"], prepared.digest)]
+    custom.require_trust(record.recipe.model, record.recipe.source, trust=trust, where=submission.folder)
+    prepared = load(data or Path(record.data.path))
+    if prepared.digest != record.data.digest:
+        links = [("data", record.data.sources or None, prepared.sources_digest)]
+        links += [("set", record.data.digest, prepared.digest)]
         lines = (*(_line(*link) for link in links), "prepare the same set with `kit data`, and name it with --data")
         return Verdict(identical=False, lines=lines)
     files = read_source(submission.folder / ledger.SOURCE)
@@ -86,14 +87,15 @@ def reproduce(
     if keep and keep.exists():
         raise KitError(f"{keep} exists already", "choose another folder")
     launcher = _launcher(record)
-    say(f"making {record['result']['pictures']:,} pictures' worth of training again, with the code that ran")
+    seen = record.result.pictures if record.result else 0
+    say(f"training on {seen:,} pictures again, with the code that ran")
     with tempfile.TemporaryDirectory(prefix="kit-reproduce-") as name:
         folder = Path(name)
         for path, content in files.items():
             target = folder / "source" / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-        (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+        record.save(folder / "run.json")
         out = (keep or folder / "run").absolute()
         (folder / "replay.py").write_text(REPLAY, encoding="utf-8")
         script = [str(folder / name) for name in ("replay.py", "run.json")]
@@ -102,18 +104,18 @@ def reproduce(
         code = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL).returncode
         if code:
             raise KitError(f"{submission.folder}: the stored code did not come to its end (exit code {code})")
-        again = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        again = read_run(out)
     return compare(record, again)
 
 
-def _launcher(record: dict[str, Any]) -> list[str]:
+def _launcher(record: RunRecord) -> list[str]:
     """What Python runs the replay with: torchrun, where several processes shared each batch.
 
     Raises:
         KitError: it was not the same number all the time; sums in another order have other last bits.
     """
-    trained = (part for part in record["parts"] if part["from"] < min(part["to"], record["result"]["pictures"]))
-    counts = {part.get("processes", 1) for part in trained}
+    seen = record.result.pictures if record.result else 0
+    counts = {part.processes for part in record.parts if part.start < min(part.stop, seen)}
     if len(counts) > 1:
         numbers = " and ".join(map(str, sorted(counts)))
         raise KitError(f"parts of this run were trained by {numbers} processes", "such a run cannot be made again")
@@ -121,7 +123,7 @@ def _launcher(record: dict[str, Any]) -> list[str]:
     return [] if count == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
 
 
-def compare(record: dict[str, Any], again: dict[str, Any]) -> Verdict:
+def compare(record: RunRecord, again: RunRecord) -> Verdict:
     """Compares two runs link by link: data, set, weights, pixels, zip.
 
     The files that a set was made from may be packed in another way; what counts is the set.
@@ -130,16 +132,17 @@ def compare(record: dict[str, Any], again: dict[str, Any]) -> Verdict:
         record: the first run's `run.json`.
         again: the second's.
     """
-    links = [("set", record["data"]["digest"], again["data"]["digest"])]
-    links += [(link, record["result"][key], again["result"][key]) for link, key in CHAIN]
+    links = [("set", record.data.digest, again.data.digest)]
+    links += [(link, getattr(record.result, key, ""), getattr(again.result, key, "")) for link, key in CHAIN]
     identical = all(then == now for _, then, now in links)
-    sources = record["data"].get("sources"), again["data"].get("sources")
+    sources = record.data.sources or None, again.data.sources or None
     lines = [_line(*link) for link in [("data", *sources), *links]]
     if not identical:
-        for part in ("device", "versions"):
-            for key, then in record[part].items():
-                if again[part].get(key) != then:
-                    lines.append(f"{part}: {key} is {again[part].get(key)} here and was {then}")
+        before, now = ({"device": asdict(one.device), "versions": one.versions} for one in (record, again))
+        for part in before:
+            for key, then in before[part].items():
+                if now[part].get(key) != then:
+                    lines.append(f"{part}: {key} is {now[part].get(key)} here and was {then}")
     lines.append("identical" if identical else "not identical")
     return Verdict(identical=identical, lines=tuple(lines))
 

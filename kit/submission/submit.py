@@ -97,5 +97,5 @@ def dry_run(submission: Submission, *, message: str | None = None, progress: Pro
 def default_message(submission: Submission) -> str:
     """One line that finds the run again: name, model, pictures seen, seed and the first digits of the source tree."""
     run = submission.run
-    seen = f"{run.get('pictures') or 0:,} pictures seen"
-    return f"{submission.name}: {run['recipe']['model']}, {seen}, seed {run['seed']}, source {run['tree'][:12]}"
+    seen = f"{run.pictures:,} pictures seen"
+    return f"{submission.name}: {run.recipe.model}, {seen}, seed {run.seed}, source {run.tree[:12]}"

@@ -48,7 +48,7 @@ def row(submission: Submission) -> Row:
     answer = submission.answer
     return Row(
         name=submission.name,
-        model=str(submission.run["recipe"]["model"]),
+        model=submission.run.recipe.model,
         packed=submission.packed,
         count=submission.images.count,
         fid=score.get("fid"),

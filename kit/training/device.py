@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from kit.core.errors import KitError
+from kit.training.run_record import DeviceRecord
 
 NATIVE_BF16, NATIVE_FP16 = (8, 0), (7, 0)
 """Compute capabilities from which on GPUs have units for these: Ampere (A100, L4), and Volta (V100; T4 is 7.5)."""
@@ -63,15 +64,15 @@ class Device:
         finally:
             torch.use_deterministic_algorithms(before)
 
-    def record(self) -> dict[str, object]:
+    def record(self) -> DeviceRecord:
         """What `run.json` keeps of it: two devices with the same record give the same bytes."""
-        return {
-            "type": self.kind.type,
-            "name": self.name,
-            "precision": str(self.precision).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "deterministic": self.deterministic,
-        }
+        return DeviceRecord(
+            type=self.kind.type,
+            name=self.name,
+            precision=str(self.precision).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+            deterministic=self.deterministic,
+        )
 
 
 def choose(*, deterministic: bool = False) -> Device:

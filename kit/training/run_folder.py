@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kit.core.errors import KitError
-from kit.core.files import atomic, disk_error, read_json, write_json
+from kit.core.files import atomic, disk_error
+from kit.core.records import from_json, to_json
+from kit.training.run_record import RunRecord, TickRecord
 
-VERSION = 1
 RECORD, PROGRESS, CHECKPOINT, IMAGES, SCORE = "run.json", "progress.jsonl", "checkpoint.pt", "images.zip", "score.json"
 
 CANDIDATES = "candidates"
@@ -18,17 +20,20 @@ CANDIDATES = "candidates"
 
 @dataclass
 class Run:
-    """A run folder with its `run.json`, kept up to date on disk."""
+    """A run folder and its record, which are kept alike."""
 
     path: Path
-    record: dict[str, Any] = field(default_factory=dict)
+    record: RunRecord
 
-    def update(self, **changes: object) -> None:
-        """Changes the record and writes it."""
-        self.record |= changes
-        write_json(self.path / RECORD, self.record)
+    def save(self) -> None:
+        """Writes `run.json`.
 
-    def log(self, line: dict[str, Any]) -> None:
+        Raises:
+            KitError: the disk is full.
+        """
+        self.record.save(self.path / RECORD)
+
+    def log(self, tick: TickRecord) -> None:
         """Appends a line to `progress.jsonl`.
 
         Raises:
@@ -37,7 +42,7 @@ class Run:
         path = self.path / PROGRESS
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(_line(tick))
         except OSError as error:
             raise disk_error(error, path) from error
 
@@ -46,42 +51,43 @@ class Run:
         path = self.path / PROGRESS
         if not path.exists():
             return
-        lines = [line for line in progress(self.path)[0] if line["pictures"] <= pictures]
+        lines = [_line(tick) for tick in read_progress(self.path)[0] if tick.pictures <= pictures]
         with atomic(path) as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+            file.write("".join(lines).encode())
 
 
-def read_run(path: Path) -> dict[str, Any]:
+def read_run(path: Path) -> RunRecord:
     """The `run.json` of a run folder.
 
     Raises:
         KitError: not a run, a damaged record, or one of another version.
     """
-    record = read_json(path / RECORD, remedy=f"is {path} the folder of a run?")
-    version = record.get("version") if isinstance(record, dict) else None
-    if version != VERSION:
-        raise KitError(f"{path / RECORD}: a run of version {version}", f"this kit reads version {VERSION}")
-    return dict(record)
+    return RunRecord.load(path / RECORD, remedy="name the folder of a run that this kit made: `kit runs` lists them")
 
 
-def progress(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The ticks of a run folder, and how many damaged lines were passed over.
+def read_progress(path: Path) -> tuple[list[TickRecord], int]:
+    """The ticks of a run folder, and how many damaged lines were left out.
 
     A process that is killed can leave half a line.
     """
-    ticks: list[dict[str, Any]] = []
+    ticks: list[TickRecord] = []
     damaged = 0
     file = path / PROGRESS
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
         try:
-            tick = json.loads(line)
-        except ValueError:
-            tick = None
-        if isinstance(tick, dict) and isinstance(tick.get("pictures"), int):
-            ticks.append(tick)
-        else:
+            ticks.append(from_json(TickRecord, json.loads(line, parse_constant=lambda _: None), source=PROGRESS))
+        except (ValueError, RecursionError, KitError):
             damaged += 1
     return ticks, damaged
+
+
+def _line(tick: TickRecord) -> str:
+    """A tick as a line of JSON, which has no word for numbers that are not finite."""
+    values = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in to_json(tick).items()
+    }
+    return json.dumps({key: value for key, value in values.items() if value not in (None, [])}) + "\n"
 
 
 def folders(root: Path) -> list[Path]:
@@ -105,7 +111,7 @@ def newest_unfinished(root: Path = Path("runs")) -> Path:
         KitError: there is none.
     """
     for run in reversed(folders(root)):
-        if read_run(run)["state"] != "finished":
+        if read_run(run).state != "finished":
             return run
     raise KitError(f"{root}: no run there that could go on", "`kit runs` lists them; name one with --out")
 
@@ -127,12 +133,12 @@ def generator_file(path: Path, *, pictures: int | None = None) -> Path:
     """
     record, kept = read_run(path), candidate_files(path)
     if pictures is None:
-        made_of = int((record.get("result") or record)["pictures"])
+        made_of = (record.result or record).pictures
         return kept.get(made_of, path / CHECKPOINT)
-    if pictures == record["pictures"]:
+    if pictures == record.pictures:
         return path / CHECKPOINT
     if pictures not in kept:
-        known = ", ".join(f"{number}" for number in [*kept, record["pictures"]])
+        known = ", ".join(f"{number}" for number in [*kept, record.pictures])
         raise KitError(f"{path}: no candidate of {pictures} pictures", f"it has {known}")
     return kept[pictures]
 
@@ -152,7 +158,7 @@ def newest_finished(root: Path = Path("runs")) -> Path:
         KitError: there is none.
     """
     for record in sorted(root.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        if read_run(record.parent)["state"] == "finished":
+        if read_run(record.parent).state == "finished":
             return record.parent
     raise KitError(f"{root}: no finished run there", "run `kit train` first")
 
@@ -167,5 +173,5 @@ def target(path: Path) -> Target:
         return Target(path, None, None)
     run = read_run(path)
     if not (path / IMAGES).is_file():
-        raise KitError(f"{path}: this run has no {IMAGES} (its state is {run['state']!r})", "train it to its end")
-    return Target(path / IMAGES, Path(run["data"]["path"]), path / SCORE)
+        raise KitError(f"{path}: this run has no {IMAGES} (its state is {run.state})", "train it to its end")
+    return Target(path / IMAGES, Path(run.data.path), path / SCORE)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from kit.core.errors import KitError
 from kit.core.records import Record
 from kit.models.recipe import Recipe
 
@@ -58,6 +59,11 @@ class PlanRecord:
     measuring_s: float = 0.0  # what it took to find the reserve out
     rate: float = 0.0  # pictures a second; 0: not known
 
+    @property
+    def deadline_s(self) -> float:
+        """When training must stop, if the machine stays as fast as it was when this plan was made."""
+        return self.budget_s - self.reserve_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class InterimZip:
@@ -94,8 +100,12 @@ class CandidateRecord:
 
     pictures: int  # seen
     seconds: float  # since the start of the run
-    file: str | None  # below the run's folder; None once it was given up
-    score: dict[str, Any] | None  # a `kit.scoring.record.Score`; None: not scored
+    file: str | None = None  # "candidates/NAME.pt" in the run's folder; None once it was deleted
+    score: dict[str, Any] | None = None  # a `kit.scoring.record.Score`; None: not scored
+
+    def __post_init__(self) -> None:
+        if self.file is not None and not re.fullmatch(r"candidates/[0-9]+\.pt", self.file):
+            raise KitError(f"file is {self.file!r}, not a candidate's")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +119,21 @@ class PartRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResizeRecord:
+    """How pictures are brought from the generator's size to the competition's."""
+
+    source: int = _from()  # side, pixels
+    target: int = _to()  # side, pixels
+    filter: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultRecord:
     """`images.zip`."""
 
     file: str
     pictures: int  # that the generator had seen
-    resize: dict[str, Any] | None  # between the generator and the zip; None: not resized
+    resize: ResizeRecord | None = None  # None: not resized
     count: int
     bytes: int
     sha256: str
@@ -130,6 +149,37 @@ class SecondsRecord:
     generating: float  # of that, waiting for pictures
     in_all: float
     artifacts: float | None = None  # making film and page
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelRecord:
+    """The kernel in which a run was made."""
+
+    slug: str
+    receipt: str  # of its push
+    recipe: str  # content of its `kernel.toml`
+    budget_s: float  # of the whole kernel
+
+
+@dataclass(frozen=True, kw_only=True)
+class TickRecord:
+    """A line of `progress.jsonl`: means over the steps since the last tick. None: not a finite number."""
+
+    pictures: int  # seen
+    seconds: float  # since the start of the run
+    pictures_per_s: float | None = None
+    loss_d: float | None = None
+    loss_g: float | None = None
+    d_real: float | None = None  # D(x), a probability
+    d_fake: float | None = None  # D(G(z)), a probability
+    grad_d: float | None = None  # norm of D's gradient, before clipping
+    grad_g: float | None = None
+    lr_d: float | None = None  # learning rate
+    lr_g: float | None = None
+    diversity: float | None = None  # standard deviation between generated pictures, grey levels
+    budget_used: float | None = None  # 0 to 1
+    budget_reserve: float | None = None  # 0 to 1
+    alarms: list[str] = field(default_factory=list)  # what looks wrong
 
 
 @dataclass(kw_only=True)
@@ -165,7 +215,4 @@ class RunRecord(Record):
     candidates: list[CandidateRecord] = field(default_factory=list)
     result: ResultRecord | None = None
     seconds: SecondsRecord | None = None
-
-    def replace(self, **changes: Any) -> RunRecord:
-        """The record with some fields changed."""
-        return dataclasses.replace(self, **changes)
+    kernel: KernelRecord | None = None  # None: made by `kit train` on some machine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageSequence
+from run_tools import result_record, run_record
 
 from kit.core.errors import KitError
 from kit.generation import export
@@ -18,6 +18,7 @@ from kit.generation.export import sample_run, truncation_strip, walk_run
 from kit.models.registry import MODELS
 from kit.training import checkpoint, train_state
 from kit.training.device import Device
+from kit.training.run_record import CandidateRecord
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 CLASSES = ("Maltese_dog", "pug", "beagle")
@@ -33,9 +34,7 @@ def save(folder: Path, model: str) -> Path:
             torch.nn.init.kaiming_normal_(weight, generator=random)
     folder.mkdir()
     checkpoint.save(folder / "checkpoint.pt", state, recipe, checkpoint.Shape(16, 3, CLASSES, (6, 3, 1)))
-    device = {"precision": "float32"}
-    record = {"version": 1, "pictures": 0, "seed": 5, "competition": "generative-dog-images", "device": device}
-    (folder / "run.json").write_text(json.dumps(record))
+    run_record(model, pictures=0, seed=5).save(folder / "run.json")
     return folder
 
 
@@ -184,16 +183,15 @@ def test_pictures_come_from_the_candidate_that_the_zip_came_from(runs, tmp_path)
     candidate.parent.mkdir()
     weights = {name: -value if value.ndim == 4 else value for name, value in content["ema"].items()}
     torch.save({**content, "ema": weights}, candidate)
-    record = json.loads((run / "run.json").read_text())
-    entry = {"pictures": 800, "file": "candidates/0000000800.pt"}
-    (run / "run.json").write_text(json.dumps({**record, "result": {"pictures": 800}, "candidates": [entry]}))
+    entry = CandidateRecord(pictures=800, seconds=9.0, file="candidates/0000000800.pt", score=None)
+    run_record(pictures=900, seed=5, result=result_record(800), candidates=[entry]).save(run / "run.json")
     last, best = (
         np.asarray(Image.open(sample_run(folder, out=tmp_path / name, count=4)), float)
         for folder, name in ((runs["dcgan"], "last.png"), (run, "best.png"))
     )
     assert np.abs(last - best).mean() > 1
     torch.save({**content, "ema": weights}, run / "checkpoint.pt")
-    (run / "run.json").write_text(json.dumps(record))
+    run_record(pictures=0, seed=5).save(run / "run.json")
     again = np.asarray(Image.open(sample_run(run, out=tmp_path / "again.png", count=4)), float)
     assert np.array_equal(best, again)
 

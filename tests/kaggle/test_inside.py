@@ -12,6 +12,7 @@ import kaggle_image
 import numpy as np
 import pytest
 from dog_files import LAYOUTS, clean_dogs
+from run_tools import result_record, run_record
 from typer.testing import CliRunner
 
 import kit.run
@@ -29,7 +30,8 @@ from kit.scoring import record as scores
 from kit.scoring.estimate import Estimate
 from kit.submission.make import make_submission
 from kit.training import checkpoint
-from kit.training.run_folder import Run
+from kit.training.run_folder import Run, read_run
+from kit.training.run_record import DataRecord, PlanRecord, TickRecord
 
 ROOT = Path(__file__).parents[2]
 DOGS = COMPETITIONS[DEFAULT]
@@ -212,12 +214,17 @@ def training(monkeypatch, *, count=COUNT, error=None, zipped=True):
     """Puts into the place of training what leaves a zip of so many pictures, and then fails."""
 
     def train(job, *, clock, listener):
-        run = Run(job.out)
+        run = Run(
+            job.out,
+            run_record(
+                job.out.name, data=DataRecord(name="dogs", digest="d" * 64, size=64, channels=3, path=str(job.data))
+            ),
+        )
         if zipped:
             pixels = np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
             made = pack([pixels], run.path / "images.zip", competition=DOGS, count=count)
-            result = {"count": count, "sha256": made.sha256, "pictures": 8}
-            run.update(version=1, result=result, data={"path": str(job.data)}, signal=None)
+            run.record.result = result_record(8, count=count, sha256=made.sha256)
+            run.save()
         if error:
             raise error
         return run
@@ -283,7 +290,9 @@ def test_a_score_takes_no_more_time_than_there_is(session, monkeypatch, capsys, 
     training(monkeypatch)
     session.prepare()
     session.train()
-    session._run.record["result"]["count"] = 10_000
+    record = read_run(session._run)
+    record.result = result_record(8, count=10_000)
+    record.save(session._run / "run.json")
     asked = []
 
     def score(pictures, prepared, *, features, count, cache, announce, progress):
@@ -319,21 +328,18 @@ def test_a_rescue_is_in_the_output_before_training_ends(session, monkeypatch):
     seen = []
 
     def train(job, *, clock, listener):
-        run = Run(job.out)
-        line = {"pictures": 8, "pictures_per_s": 1.0, "loss_d": 1.0, "loss_g": 1.0, "d_real": 0.5, "d_fake": 0.5}
-        plan = {"budget_s": 9.0, "reserve_s": 1.0, "pictures": 8}
-        device = {"name": "a processor", "precision": "float32"}
-        run.update(
-            version=1, recipe={"model": "dcgan"}, seed=0, count=COUNT, device=device, plans=[plan], data={"path": "x"}
-        )
-        listener.planned(run.record)
+        plan = PlanRecord(at=0, budget_s=9.0, started_s=0.0, reserve_s=1.0, total_images=8)
+        run = Run(job.out, run_record(job.out.name, count=COUNT, plans=[plan]))
+        tick = TickRecord(pictures=8, seconds=1.0, pictures_per_s=1, loss_d=1, loss_g=1, d_real=0.5, d_fake=0.5)
+        listener.on_plan(run.record)
         for rescue in range(3):
-            listener.ticked(line)
+            listener.on_tick(tick)
             seen.append((session.working / "images.zip").exists())
             pixels = np.full((COUNT, 64, 64, 3), rescue, np.uint8)
             made = pack([pixels], run.path / "images.zip", competition=DOGS, count=COUNT)
-            run.update(result={"count": COUNT, "sha256": made.sha256}, signal="SIGTERM")
-        listener.ticked(line)
+            run.record.result, run.record.signal = result_record(8, count=COUNT, sha256=made.sha256), "SIGTERM"
+            run.save()
+        listener.on_tick(tick)
         record = json.loads((session.working / "run.json").read_text())
         report = check(session.working / "images.zip", competition=DOGS, count=COUNT)
         seen.append(report.ok and report.sha256 == record["result"]["sha256"] == made.sha256)

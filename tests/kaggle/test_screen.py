@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import pytest
+from run_tools import run_record
 
 from kit.core.clock import Stopwatch
 from kit.kaggle.log import Log
 from kit.kaggle.screen import TICK, KernelScreen
+from kit.training.run_record import PlanRecord, TickRecord
 
-LINE = {"pictures": 12_800, "pictures_per_s": 93.4, "loss_d": 0.7, "loss_g": 1.2, "d_real": 0.6, "d_fake": 0.4}
-RECORD = {
-    "recipe": {"model": "dcgan"},
-    "seed": 0,
-    "device": {"name": "Tesla T4", "precision": "fp16"},
-    "plans": [{"budget_s": 3600.0, "reserve_s": 100.0, "started_s": 9.0, "pictures": 64_000}],
-    "count": 10_000,
-}
+LINE = TickRecord(pictures=12_800, seconds=9.0, pictures_per_s=93.4, loss_d=0.7, loss_g=1.2, d_real=0.6, d_fake=0.4)
+PLAN = PlanRecord(at=0, budget_s=3600.0, reserve_s=100.0, started_s=9.0, total_images=64_000)
 
 
 @pytest.fixture
 def written(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What a kernel writes: two lines of the plan, three ticks, the end."""
     log = Log(Stopwatch())
-    log.planned(RECORD)
+    log.on_plan(run_record(plans=[PLAN], count=10_000))
     for _ in range(3):
-        log.ticked(LINE)
-    log.finishing("pictures", 10_000, 10_000)
+        log.on_tick(LINE)
+    log.on_progress("pictures", 10_000, 10_000)
     return capsys.readouterr().out.splitlines()
 
 

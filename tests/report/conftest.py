@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -14,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from run_tools import result_record, run_record
 
-from kit.core.files import write_json
 from kit.data.grid import mosaic
 from kit.models.registry import MODELS
 from kit.scoring.record import Against, Score, save
+from kit.training.run_record import DataRecord, PartRecord, PlanRecord, SecondsRecord
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
 """The time at which the tests' pages are written."""
@@ -63,44 +65,31 @@ def write_run(
     ]
     (path / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     ended = 10.0 + 5.0 * ticks
-    plan = {"at": 0, "budget_s": budget_s, "started_s": 10.0, "reserve_s": 12.0, "pictures": 1500}
-    record: dict[str, Any] = {
-        "version": 1,
-        "kit": "0.1.0",
-        "name": path.name if name is None else name,
+    plan = PlanRecord(at=0, budget_s=budget_s or 0.0, started_s=10.0, reserve_s=12.0, total_images=1500)
+    fields: dict[str, Any] = {
         "state": state,
         "why": why,
-        "signal": None,
-        "recipe": {**MODELS[model].recipe.__dict__, **(recipe or {})},
+        "recipe": dataclasses.replace(MODELS[model].recipe, **(recipe or {})),
         "seed": seed,
         "images": None if budget_s else 100 * ticks,
         "count": 256,
-        "competition": "generative-dog-images",
         "budget_s": budget_s,
-        "data": {"name": "demo", "digest": "d" * 64, "size": size, "channels": 3, "path": "data/demo"},
-        "device": {"type": "cpu", "name": "a processor", "precision": "float32", "threads": 2},
+        "data": DataRecord(name="demo", digest="d" * 64, size=size, channels=3, path="data/demo"),
         "versions": {"python": "3.12.1", "torch": "2.14.1"},
         "commit": "c" * 40,
         "dirty": False,
         "tree": "e" * 64,
         "plans": [plan] if budget_s else [],
-        "rescues": [],
         "pictures": 100 * ticks,
-        "parts": [{"from": 0, "to": 100 * ticks, "seconds": ended}],
-        "result": None,
+        "parts": [PartRecord(start=0, stop=100 * ticks, seconds=ended)],
     }
     if state == "finished":
-        record["seconds"] = {"finishing": 4.0, "generating": 3.0, "in_all": ended + 4.0}
-        record["result"] = {
-            "file": "images.zip",
-            "pictures": 100 * ticks,
-            "count": 256,
-            "bytes": 2_000_000,
-            "sha256": "a" * 64,
-            "pixels_sha256": "b" * 64,
-            "weights_sha256": "f" * 64,
-        }
-    write_json(path / "run.json", {**record, **(changes or {})})
+        fields["seconds"] = SecondsRecord(finishing=4.0, generating=3.0, in_all=ended + 4.0)
+        fields["result"] = result_record(100 * ticks)
+    run_record(path.name if name is None else name, **fields).save(path / "run.json")
+    if changes:
+        written = json.loads((path / "run.json").read_text())
+        (path / "run.json").write_text(json.dumps({**written, **changes}))
     written = NOW.timestamp() - age_s
     for file in path.rglob("*"):
         os.utime(file, (written, written))

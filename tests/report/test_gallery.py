@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import kit.run
 from kit.competition import COMPETITIONS
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
@@ -25,10 +26,10 @@ from kit.report.run_data import read
 
 
 class Silent:
-    def planned(self, record): ...
-    def ticked(self, line): ...
+    def on_plan(self, record): ...
+    def on_tick(self, tick): ...
     def happened(self, text): ...
-    def finishing(self, stage, done, total): ...
+    def on_progress(self, stage, done, total): ...
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,8 @@ def runs(make_set, tmp_path_factory):
 
     def run(model):
         recipe = registry.get(model).override(["width=4", "batch=4", "latent=8"])
-        job = run.RunConfig(recipe=recipe, data=prepared.path, out=folder / model, images=4, count=8)
-        return run.train(job, clock=Stopwatch(), listener=Silent()).path
+        job = kit.run.RunConfig(recipe=recipe, data=prepared.path, out=folder / model, images=4, count=8)
+        return kit.run.train(job, clock=Stopwatch(), listener=Silent()).path
 
     return {model: run(model) for model in ("cdcgan", "dcgan")}
 

@@ -117,7 +117,7 @@ def test_the_page_knows_what_the_end_was_spent_on(make_run, tmp_path):
 
     run = make_run(tmp_path / "run", ticks=12)
     record = json.loads((run / "run.json").read_text())
-    record["seconds"] = {"finishing": 4.0, "generating": 3.0, "keeping": 3.0, "in_all": 77.0}
+    record["seconds"] = {"finishing": 4.0, "generating": 3.0, "artifacts": 3.0, "in_all": 77.0}
     (run / "run.json").write_text(json.dumps(record))
     segments = timeline(read(run, now=datetime(2030, 1, 2, 12, tzinfo=UTC))).segments
     assert [(s.kind, s.start, s.stop) for s in segments[1:]] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import sys
@@ -9,12 +10,15 @@ import types
 
 import pytest
 from rich.console import Console
+from run_tools import run_record
 
 from kit.core import console as consoles
 from kit.core.clock import Stopwatch
+from kit.models.registry import MODELS
 from kit.report.panel import Panel, ResizableLive, TrainingScreen, sparkline
+from kit.training.run_record import DataRecord, PlanRecord, TickRecord
 
-PLAN = {"at": 0, "budget_s": 600.0, "started_s": 20.0, "reserve_s": 60.0, "pictures": 60_000}
+PLAN = PlanRecord(at=0, budget_s=600.0, started_s=20.0, reserve_s=60.0, total_images=60_000)
 
 
 class Clock(Stopwatch):
@@ -26,21 +30,13 @@ class Clock(Stopwatch):
 
 
 def record(**changes):
-    facts = {
-        "recipe": {"model": "dcgan"},
-        "data": {"name": "dogs"},
-        "seed": 0,
-        "count": 10_000,
-        "images": None,
-        "device": {"name": "a processor", "precision": "float32", "threads": 2},
-        "plans": [PLAN],
-    }
-    return {**facts, **changes}
+    data = DataRecord(name=changes.pop("dogs", "dogs"), digest="d" * 64, size=64, channels=3)
+    return run_record(**{"data": data, "count": 10_000, "plans": [PLAN], **changes})
 
 
 def tick(pictures, **changes):
     line = {"pictures": pictures, "pictures_per_s": 120.0, "loss_d": 0.5, "loss_g": 2.25, "d_real": 0.8, "d_fake": 0.2}
-    return {**line, **changes}
+    return TickRecord(**{"seconds": 1.0, **line, **changes})
 
 
 def drawn(panel, width=100):
@@ -66,11 +62,11 @@ def test_the_panel_says_how_far_it_is_and_what_is_kept_back():
     clock = Clock()
     panel = Panel(clock)
     assert "getting ready" in drawn(panel)
-    panel.planned(record())
+    panel.on_plan(record())
     assert "before the first tick" in drawn(panel)
     for step in range(1, 4):
         clock.now = 20 + 70 * step
-        panel.ticked(tick(8000 * step, loss_d=1 / step))
+        panel.on_tick(tick(8000 * step, loss_d=1 / step))
     text = drawn(panel)
     assert "dcgan on dogs, seed 0, on a processor (float32, 2 threads)" in text
     assert "24,000 pictures seen, 5m10s left to train" in text  # 600 − 60 − 230
@@ -79,14 +75,14 @@ def test_the_panel_says_how_far_it_is_and_what_is_kept_back():
     (bar,) = re.findall(r"[━─═]+", text)
     assert (len(bar), bar.count("━"), bar.count("═")) == (40, 15, 4)  # 230 and 60 of 600 s
     clock.now = 590
-    panel.finishing("pictures", 2500, 10_000)
+    panel.on_progress("pictures", 2500, 10_000)
     assert "generating and packing: 2,500 of 10,000 pictures" in drawn(panel)
 
 
 def test_without_a_budget_pictures_are_counted():
     panel = Panel(Clock())
-    panel.planned(record(images=1000, plans=[]))
-    panel.ticked(tick(400))
+    panel.on_plan(record(images=1000, plans=[]))
+    panel.on_tick(tick(400))
     text = drawn(panel)
     assert "400 pictures seen, 5s left to train" in text
     assert (text.count("━"), text.count("═")) == (16, 0)
@@ -95,7 +91,7 @@ def test_without_a_budget_pictures_are_counted():
 def test_names_with_brackets_are_text(monkeypatch, capsys):
     consoles.print_table(["run"], [["[bold]run[/bold]"], ["[/]"]])
     with TrainingScreen(Clock(10)) as screen:
-        screen.planned(record(data={"name": "[red]dogs[/blue]"}))
+        screen.on_plan(record(dogs="[red]dogs[/blue]"))
     said = capsys.readouterr()
     assert said.out.split() == ["run", "[bold]run[/bold]", "[/]"]
     assert "[red]dogs[/blue]" in said.err
@@ -104,19 +100,19 @@ def test_names_with_brackets_are_text(monkeypatch, capsys):
 @pytest.mark.parametrize("width", [20, 40, 79, 80, 200])
 def test_no_line_is_wider_than_the_terminal(width):
     panel = Panel(Clock(100))
-    panel.planned(record())
+    panel.on_plan(record())
     for step in range(30):
-        panel.ticked(tick(1000 * step, loss_g=float(step % 7)))
+        panel.on_tick(tick(1000 * step, loss_g=float(step % 7)))
     panel.happened("something went wrong with a very long explanation " * 5)
     assert all(len(line) <= width for line in drawn(panel, width).splitlines())
 
 
 def test_the_last_events_stay_and_alarms_are_among_them():
     panel = Panel(Clock(65))
-    panel.planned(record())
+    panel.on_plan(record())
     for number in range(6):
         panel.happened(f"event {number}")
-    panel.ticked(tick(100, alarms=["D tells every picture apart"]))
+    panel.on_tick(tick(100, alarms=["D tells every picture apart"]))
     text = drawn(panel)
     assert "event 2" not in text
     assert all(said in text for said in ("1m5s  event 3", "event 5", "D tells every picture apart"))
@@ -124,10 +120,10 @@ def test_the_last_events_stay_and_alarms_are_among_them():
 
 def test_an_alarm_that_goes_on_takes_one_line():
     panel = Panel(Clock(65))
-    panel.planned(record())
+    panel.on_plan(record())
     panel.happened("a rescue zip")
     for spread in (1, 2, 3):
-        panel.ticked(tick(100, alarms=[f"the pictures are all alike (they differ by {spread})"]))
+        panel.on_tick(tick(100, alarms=[f"the pictures are all alike (they differ by {spread})"]))
     text = drawn(panel)
     assert text.count("all alike") == 1
     assert "they differ by 3" in text
@@ -136,7 +132,7 @@ def test_an_alarm_that_goes_on_takes_one_line():
 
 def test_a_tick_is_a_line_of_a_log_with_what_matters():
     panel = Panel(Clock(300))
-    panel.planned(record())
+    panel.on_plan(record())
     assert panel.line(tick(12_345, alarms=["all alike"])).split("  ") == [
         "12,345 pictures (50%)",
         "pictures/s 120",
@@ -152,12 +148,12 @@ def test_a_tick_is_a_line_of_a_log_with_what_matters():
 def test_piped_there_is_a_line_a_tick_and_no_control_code(monkeypatch, capsys):
     monkeypatch.setattr(consoles, "stderr", lambda: Console(file=sys.stderr, force_terminal=False, soft_wrap=True))
     with TrainingScreen(Clock(10)) as screen:
-        screen.planned(record())
+        screen.on_plan(record())
         for step in range(1, 4):
-            screen.ticked(tick(100 * step))
+            screen.on_tick(tick(100 * step))
         screen.happened("a rescue zip")
         for done in range(0, 10_001, 100):
-            screen.finishing("pictures", done, 10_000)
+            screen.on_progress("pictures", done, 10_000)
     said = capsys.readouterr().err
     assert "\x1b" not in said
     assert [line.split(" pictures")[0] for line in said.splitlines()[2:5]] == ["100", "200", "300"]
@@ -186,8 +182,8 @@ def test_in_a_terminal_events_stay_when_the_panel_is_gone(monkeypatch):
     terminal = Console(file=file, force_terminal=True, force_interactive=True, width=90, height=30)
     monkeypatch.setattr(consoles, "stderr", lambda: terminal)
     with TrainingScreen(Clock(10)) as screen:
-        screen.planned(record())
-        screen.ticked(tick(100))
+        screen.on_plan(record())
+        screen.on_tick(tick(100))
         screen.happened("a rescue zip")
         screen.refresh()
         assert "━" in file.getvalue()
@@ -198,7 +194,7 @@ def test_another_width_clears_what_the_terminal_has_broken_into_lines():
     file = io.StringIO()
     terminal = Terminal(file=file, force_terminal=True, force_interactive=True, height=30)
     panel = Panel(Clock(10))
-    panel.planned(record())
+    panel.on_plan(record())
     with ResizableLive(panel, console=terminal, auto_refresh=False) as live:
         live.refresh()
         assert CLEAR not in file.getvalue()
@@ -231,8 +227,8 @@ def test_there_is_a_panel_only_where_it_can_be_drawn_over(monkeypatch, stream, e
     file = stream()
     monkeypatch.setattr(sys, "stderr", file)
     with TrainingScreen(Clock(10)) as screen:
-        screen.planned(record())
-        screen.ticked(tick(100))
+        screen.on_plan(record())
+        screen.on_tick(tick(100))
         screen.refresh()
     assert ("\x1b[" in file.getvalue()) == terminal
     assert ("100 pictures (2%)" in file.getvalue()) == (not terminal)
@@ -265,10 +261,10 @@ def test_in_a_notebook_one_cell_is_written_anew(monkeypatch):
     notebook.is_jupyter = True
     monkeypatch.setattr(consoles, "stderr", lambda: notebook)
     with TrainingScreen(Clock(10)) as screen:
-        screen.planned(record(recipe={"model": "<b>mine</b>"}))
-        screen.ticked(tick(100))
+        screen.on_plan(record(recipe=dataclasses.replace(MODELS["dcgan"].recipe, model="<b>mine</b>")))
+        screen.on_tick(tick(100))
         for done in range(1, 10_001):
-            screen.finishing("pictures", done, 10_000)
+            screen.on_progress("pictures", done, 10_000)
     assert file.getvalue() == ""
     assert "getting ready" in shown[0]
     assert "&lt;b&gt;mine" in shown[1]
@@ -278,5 +274,5 @@ def test_in_a_notebook_one_cell_is_written_anew(monkeypatch):
 
 def test_a_whole_step_more_than_was_asked_for_is_no_more_than_all():
     panel = Panel(Clock(10))
-    panel.planned(record(plans=[], images=10))
+    panel.on_plan(record(plans=[], images=10))
     assert "32 pictures (100%)" in panel.line(tick(32))

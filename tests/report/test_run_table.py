@@ -123,7 +123,7 @@ def test_nothing_is_apart_from_nothing(found):
 
 @pytest.mark.parametrize(
     ("archive", "result", "expected"),
-    [("a", {"sha256": "a"}, False), ("a", {"sha256": "b"}, True), (None, {"sha256": "b"}, False), ("a", None, False)],
+    [("a", "a", False), ("a", "b", True), (None, "b", False), ("a", None, False)],
 )
 def test_a_score_of_another_zip_is_stale(make_score, tmp_path, archive, result, expected):
     assert make_score(tmp_path, archive=archive).stale(result) is expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -13,6 +14,8 @@ from kit.models import registry
 from kit.report import tensorboard
 from kit.report.pictures import grids
 from kit.report.tensorboard import EventFiles
+from kit.training.run_folder import read_run
+from kit.training.run_record import TickRecord
 
 pytest.importorskip("tensorboard", reason="TensorBoard is not installed: pip install kit[tensorboard]")
 
@@ -21,16 +24,16 @@ class Callback:
     def __init__(self):
         self.heard = []
 
-    def planned(self, record):
+    def on_plan(self, record):
         self.heard.append("planned")
 
-    def ticked(self, line):
+    def on_tick(self, tick):
         self.heard.append("ticked")
 
     def happened(self, text):
         self.heard.append("happened")
 
-    def finishing(self, stage, done, total):
+    def on_progress(self, stage, done, total):
         self.heard.append("finishing")
 
 
@@ -64,11 +67,11 @@ def test_a_number_that_is_none_is_no_event(make_run, tmp_path):
 
     run = make_run(tmp_path / "run", ticks=1)
     with EventFiles(run, Callback()) as files:
-        files.planned(json.loads((run / "run.json").read_text()) | {"pictures": 0})
-        files.ticked({"pictures": 100, "loss_d": float("nan"), "loss_g": 1.0, "alarms": ["all alike"]})
+        files.on_plan(dataclasses.replace(read_run(run), pictures=0))
+        files.on_tick(TickRecord(pictures=100, seconds=9.0, loss_g=1.0, alarms=["all alike"]))
     found = EventAccumulator(str(run / "tensorboard"))
     found.Reload()
-    assert found.Tags()["scalars"] == ["loss/G"]
+    assert found.Tags()["scalars"] == ["run/seconds", "loss/G"]
 
 
 def test_without_tensorboard_it_is_said_at_once(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from run_helpers import Clock, Silent
 
+import kit.run
 from kit.models.registry import MODELS
 
 
@@ -14,9 +15,9 @@ def run_tiny(make_set, tmp_path):
     data = tmp_path / "set"
     make_set(data, n=32, size=16)
 
-    def run(*, model="dcgan", settings=(), name="run", clock=None, listener=None, **job):
+    def train(*, model="dcgan", settings=(), name="run", clock=None, listener=None, **job):
         recipe = MODELS[model].recipe.override(["width=4", "latent=8", "batch=8", *settings])
-        job = run.RunConfig(recipe=recipe, data=data, out=tmp_path / name, **{"count": 20, **job})
-        return run.train(job, clock=clock or Clock(), listener=listener or Silent())
+        job = kit.run.RunConfig(recipe=recipe, data=data, out=tmp_path / name, **{"count": 20, **job})
+        return kit.run.train(job, clock=clock or Clock(), listener=listener or Silent())
 
-    return run
+    return train

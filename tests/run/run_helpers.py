@@ -34,16 +34,16 @@ class Even(Clock):
 class Silent:
     """A listener that says nothing."""
 
-    def planned(self, record):
+    def on_plan(self, record):
         pass
 
-    def ticked(self, line):
+    def on_tick(self, tick):
         pass
 
     def happened(self, text):
         pass
 
-    def finishing(self, stage, done, total):
+    def on_progress(self, stage, done, total):
         pass
 
 

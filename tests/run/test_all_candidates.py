@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -23,7 +24,7 @@ from kit.scoring import candidates, features, ranking
 from kit.scoring.compute_score import comparable, score
 from kit.scoring.interval import GROUPS
 from kit.training import checkpoint
-from kit.training.run_folder import candidate_files, generator_file
+from kit.training.run_folder import candidate_files, generator_file, read_run
 
 COUNT = 24
 
@@ -76,7 +77,7 @@ def test_each_number_is_that_of_a_zip_of_the_same_pictures(compared, run, networ
         count=COUNT,
         candidate=pictures,
         truncation=truncation,
-        seed=derive(run.record["seed"], "candidates"),
+        seed=derive(run.record.seed, "candidates"),
     )
     alone = score(folder, load(run.path.parent / "set"), features=network)
     assert entry.score.fid == pytest.approx(alone.fid, rel=1e-6)
@@ -117,8 +118,8 @@ def test_the_command(run, monkeypatch, network):
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
     kept = json.loads((run.path / "candidates.json").read_text())
-    assert json.loads(result.stdout)["recommended"] == kept["recommended"]
-    assert {entry["pictures"] for entry in kept["entries"]} == {80, 96, 112, 128, 144, 160}
+    assert json.loads(result.stdout)["recommended"] == kept.recommended
+    assert {entry.pictures for entry in kept.entries} == {80, 96, 112, 128, 144, 160}
 
 
 def test_a_zip_has_no_candidates(run):
@@ -138,11 +139,11 @@ def test_a_candidate_by_its_pictures(run, tmp_path):
 
 
 def test_samples_are_of_the_generator_that_made_the_zip(run, tmp_path, monkeypatch):
-    record = json.loads((run.path / "run.json").read_text())
-    record["result"]["pictures"] = 96
+    record = read_run(run.path)
+    record.result = dataclasses.replace(record.result, pictures=96)
     copy = tmp_path / "run"
     (copy / "candidates").mkdir(parents=True)
-    (copy / "run.json").write_text(json.dumps(record))
+    record.save(copy / "run.json")
     early = candidate_files(run.path)[96]
     (copy / "candidates" / early.name).write_bytes(early.read_bytes())
     generator, *_ = checkpoint.load_generator(generator_file(copy))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import signal
 import time
@@ -21,6 +20,8 @@ from kit.run import budget, snapshots
 from kit.scoring import during, ranking
 from kit.scoring.record import Against, Score
 from kit.training import checkpoint
+from kit.training.run_folder import read_run
+from kit.training.run_record import CandidateRecord
 
 ALWAYS = during.Asked(share=0.99, features="random", count=16)
 
@@ -50,21 +51,21 @@ def test_scores_change_no_trained_byte_and_the_best_average_makes_the_zip(run_ti
     scored = run_tiny(images=64, name="scored", settings=settings, scores=ALWAYS)
     assert equal(weights(plain), weights(scored))
 
-    entries = scored.record["candidates"]
-    assert [entry["pictures"] for entry in entries] == list(range(8, 65, 8))
-    assert len({entry["score"]["features"]["weights"] for entry in entries}) == 1
-    kept = [entry for entry in entries if entry["file"]]
+    entries = scored.record.candidates
+    assert [entry.pictures for entry in entries] == list(range(8, 65, 8))
+    assert len({entry.score["features"]["weights"] for entry in entries}) == 1
+    kept = [entry for entry in entries if entry.file]
     assert {path.name for path in (scored.path / "candidates").iterdir()} == {e["file"].split("/")[1] for e in kept}
     assert len(kept) == snapshots.KEPT
-    best = min(entries, key=lambda entry: entry["score"]["mifid"] or entry["score"]["fid"])
+    best = min(entries, key=lambda entry: entry.score["mifid"] or entry.score["fid"])
     assert best in kept
-    assert scored.record["result"]["pictures"] == best["pictures"]
-    generator, *_ = checkpoint.load_generator(scored.path / best["file"])
-    assert scored.record["result"]["weights_sha256"] == checkpoint.weights_digest(generator)
-    assert plain.record["result"]["pictures"] == 64
+    assert scored.record.result.pictures == best.pictures
+    generator, *_ = checkpoint.load_generator(scored.path / best.file)
+    assert scored.record.result.weights_sha256 == checkpoint.weights_digest(generator)
+    assert plain.record.result.pictures == 64
 
     again = kit.run.replay(
-        json.loads((scored.path / "run.json").read_text()),
+        read_run(scored.path),
         data=tmp_path / "set",
         out=tmp_path / "again",
         clock=Clock(),
@@ -83,9 +84,9 @@ def test_a_zip_of_an_early_candidate_is_made_again(run_tiny, every_step, monkeyp
 
     monkeypatch.setattr(snapshots, "key", worse_and_worse)  # so that the earliest is the best
     run = run_tiny(images=64, settings=["schedule=linear", "lr_end=0"], scores=ALWAYS)
-    assert run.record["result"]["pictures"] == 8
+    assert run.record.result.pictures == 8
     again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
-    assert again.record["result"]["sha256"] == run.record["result"]["sha256"]
+    assert again.record.result.sha256 == run.record.result.sha256
 
 
 def test_a_damaged_candidate_gives_way_to_the_last_state(run_tiny, every_step, monkeypatch):
@@ -99,29 +100,29 @@ def test_a_damaged_candidate_gives_way_to_the_last_state(run_tiny, every_step, m
     monkeypatch.setattr(snapshots, "key", lambda score: (False, 0))  # the first of equals
     listener = Listening()
     run = run_tiny(images=24, scores=ALWAYS, listener=listener)
-    assert run.record["result"]["pictures"] == 24
+    assert run.record.result.pictures == 24
     assert any("damaged" in text and "the last state" in text for text in listener.said)
 
 
 def test_without_scores_a_few_are_kept(run_tiny, monkeypatch):
     monkeypatch.setattr(budget, "tick_seconds", lambda budget_s: 0.0)
     run = run_tiny(images=160)
-    entries = run.record["candidates"]
-    assert [entry["pictures"] for entry in entries] == [80, 96, 112, 128, 144]
-    assert all(entry["score"] is None and (run.path / entry["file"]).is_file() for entry in entries)
-    assert run.record["result"]["pictures"] == 160
+    entries = run.record.candidates
+    assert [entry.pictures for entry in entries] == [80, 96, 112, 128, 144]
+    assert all(entry.score is None and (run.path / entry.file).is_file() for entry in entries)
+    assert run.record.result.pictures == 160
     *_, pictures = checkpoint.load_generator(run.path / entries[0]["file"])
     assert pictures == 80
 
 
 def test_a_resumed_run_drops_candidates_of_another_way(run_tiny, every_step, tmp_path):
     run = run_tiny(images=64, scores=ALWAYS)
-    kept = [entry for entry in run.record["candidates"] if entry["file"]]
+    kept = [entry for entry in run.record.candidates if entry.file]
     late = kept[-1]
     watched = snapshots.Selection(run, None, None, None, watch=None, say=print)
-    watched.forget_after(late["pictures"] - 1)
+    watched.forget_after(late.pictures - 1)
     assert not (run.path / f"candidates/{late['pictures']:010d}.pt").exists()
-    assert [entry["pictures"] for entry in run.record["candidates"]] == list(range(8, late["pictures"], 8))
+    assert [entry.pictures for entry in run.record.candidates] == list(range(8, late.pictures, 8))
 
 
 def test_a_score_gives_way_to_a_signal(run_tiny, every_step, monkeypatch):
@@ -135,8 +136,8 @@ def test_a_score_gives_way_to_a_signal(run_tiny, every_step, monkeypatch):
 
     monkeypatch.setattr(during, "draw", told_to_stop)
     run = run_tiny(images=10_000, scores=ALWAYS)
-    assert (run.record["state"], run.record["pictures"]) == ("stopped", 24)
-    assert [entry["pictures"] for entry in run.record["candidates"]] == [8, 16]
+    assert (run.record.state, run.record.pictures) == ("stopped", 24)
+    assert [entry.pictures for entry in run.record.candidates] == [8, 16]
 
 
 class Costs(during.Watch):
@@ -198,33 +199,37 @@ def test_a_share_too_small_for_the_reference_is_refused_before_training(run_tiny
 
 
 def score(fid, distance=0.3, *, weights="ab", epsilon=0.1):
-    return {
-        "score": Score(
-            fid=fid,
-            distance=distance,
-            mifid=fid / (distance if distance < epsilon else 1),
-            epsilon=epsilon,
-            epsilon_origin="",
-            features={"name": "own", "weights": weights},
-            reference=Against(name="dogs", digest="cd", kind="whole", split="all", count=60),
-            count=40,
-            size=16,
-            flags=(),
-            seconds=1.0,
-        ).to_json(),
-        "pictures": fid,
-    }
+    return Score(
+        fid=fid,
+        distance=distance,
+        mifid=fid / (distance if distance < epsilon else 1),
+        epsilon=epsilon,
+        epsilon_origin="",
+        features={"name": "own", "weights": weights},
+        reference=Against(name="dogs", digest="cd", kind="whole", split="all", count=60),
+        count=40,
+        size=16,
+        flags=(),
+        seconds=1.0,
+    )
+
+
+def candidate(fid, *args, **named):
+    return CandidateRecord(pictures=fid, seconds=1.0, score=score(fid, *args, **named).to_json())
+
+
+UNSCORED = CandidateRecord(pictures=0, seconds=0.0)
 
 
 def test_only_like_scores_are_ranked_and_memorizers_come_last():
-    entries = [score(50), score(3, weights="other"), {"score": None, "pictures": 0}, score(10, 0.11), score(40)]
-    assert [entry["pictures"] for entry in snapshots.rank(entries)] == [40, 50, 10]
-    assert snapshots.rank([{"score": None, "pictures": 0}]) == []
+    entries = [candidate(50), candidate(3, weights="other"), UNSCORED, candidate(10, 0.11), candidate(40)]
+    assert [entry.pictures for entry in snapshots.rank(entries)] == [40, 50, 10]
+    assert snapshots.rank([UNSCORED]) == []
 
 
 def test_groups_hold_like_with_like_the_largest_first():
     scored = [
-        (name, Score.from_json(score(fid, weights=weights)["score"]))
+        (name, score(fid, weights=weights))
         for name, fid, weights in (("a", 50, "x"), ("b", 9, "y"), ("c", 40, "y"), ("d", 60, "y"), ("e", 1, "x"))
     ]
     first, second = ranking.groups(scored)
@@ -251,10 +256,10 @@ class Hasty(Even):
 def test_scores_against_the_sets_own_network(run_tiny, tmp_path, monkeypatch):
     """The default features, within a budget: all of it ends in time, and the zip names its candidate."""
     run = run_tiny(budget_s=200.0, clock=Hasty(), scores=during.Asked(share=0.4, count=16))
-    seconds = run.record["seconds"]
+    seconds = run.record.seconds
     assert seconds["in_all"] - seconds["keeping"] < 200  # film and page take what is left by another clock
-    scored = [entry for entry in run.record["candidates"] if entry["score"]]
+    scored = [entry for entry in run.record.candidates if entry.score]
     assert scored
-    assert {entry["score"]["features"]["name"] for entry in scored} == {"own"}
-    assert run.record["result"]["pictures"] in {entry["pictures"] for entry in scored}
+    assert {entry.score["features"]["name"] for entry in scored} == {"own"}
+    assert run.record.result.pictures in {entry.pictures for entry in scored}
     assert load(tmp_path / "set").digest == scored[0]["score"]["reference"]["digest"]

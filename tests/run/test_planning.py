@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from run_helpers import Even
 
@@ -11,13 +9,21 @@ from kit.run import budget
 from kit.run.planning import Corrections
 from kit.run.trainer import Trainer
 from kit.training import checkpoint
+from kit.training.run_folder import read_run
+from kit.training.run_record import PlanRecord
 
 
 def drive(speeds, *, budget_s=1000.0, reserve_s=100.0, tick_s=10.0):
     """A machine that sees `speeds(now)` pictures a second; gives (seconds, plan in pictures) of each plan."""
     now, pictures = 0.0, 0
-    plan = budget.Plan(budget_s, 0.0, reserve_s, pictures=round(speeds(0.0) * (budget_s - reserve_s)))
-    corrections, plans = Corrections(budget_s), [(now, plan.pictures)]
+    plan = PlanRecord(
+        at=0,
+        budget_s=budget_s,
+        started_s=0.0,
+        reserve_s=reserve_s,
+        total_images=round(speeds(0.0) * (budget_s - reserve_s)),
+    )
+    corrections, plans = Corrections(budget_s), [(now, plan.total_images)]
     corrections.begin(now, pictures)
     while now < plan.deadline_s:
         rate = speeds(now)
@@ -25,8 +31,14 @@ def drive(speeds, *, budget_s=1000.0, reserve_s=100.0, tick_s=10.0):
         expected = corrections.look(plan, now, pictures, rate)
         if expected is not None:
             left = plan.deadline_s - now
-            plan = budget.Plan(budget_s, 0.0, reserve_s, pictures=pictures + round(expected * left))
-            plans.append((now, plan.pictures))
+            plan = PlanRecord(
+                at=0,
+                budget_s=budget_s,
+                started_s=0.0,
+                reserve_s=reserve_s,
+                total_images=pictures + round(expected * left),
+            )
+            plans.append((now, plan.total_images))
             corrections.begin(now, pictures)
     return plans, pictures
 
@@ -52,7 +64,7 @@ def test_a_plan_is_not_made_anew_for_one_slow_tick():
 
 
 def test_without_a_budget_there_is_nothing_to_correct():
-    plan = budget.Plan(1000.0, 0.0, 100.0, pictures=10)
+    plan = PlanRecord(at=0, budget_s=1000.0, started_s=0.0, reserve_s=100.0, total_images=10)
     assert Corrections(None).look(plan, 0.0, 0, 1.0) is None
 
 
@@ -61,17 +73,17 @@ def test_every_plan_is_in_the_record_before_a_checkpoint_is_trained_under_it(run
     rate, save, saved = Trainer.rate, checkpoint.save, []
 
     def noting(path, players, *rest):
-        record = json.loads((path.parent / "run.json").read_text())
-        saved.append((players.pictures, {plan["at"] for plan in record["plans"]}))
+        record = read_run(path.parent)
+        saved.append((players.pictures, {plan.at for plan in record.plans}))
         save(path, players, *rest)
 
     monkeypatch.setattr(Trainer, "rate", lambda self, clock: 10 * rate(self, clock))
     monkeypatch.setattr(checkpoint, "save", noting)
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
     run = run_tiny(budget_s=30.0, settings=["schedule=linear"], clock=Even())
-    plans = json.loads((run.path / "run.json").read_text())["plans"]
-    assert plans[1]["at"] > 0
-    assert plans[1]["pictures"] < 0.9 * plans[0]["pictures"]
+    plans = run.record.plans
+    assert plans[1].at > 0
+    assert plans[1].total_images < 0.9 * plans[0].total_images
     assert len(plans) > 2
     for pictures, known in saved:
-        assert {plan["at"] for plan in plans if plan["at"] < pictures} <= known
+        assert {plan.at for plan in plans if plan.at < pictures} <= known

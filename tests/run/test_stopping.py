@@ -27,6 +27,8 @@ from kit.run.context import BALLAST
 from kit.run.interim import Rescuer
 from kit.run.ticks import ENDS
 from kit.training import checkpoint, losses
+from kit.training.run_folder import read_run
+from kit.training.run_record import MemoryChange
 
 DOGS = COMPETITIONS["generative-dog-images"]
 
@@ -38,10 +40,10 @@ class Interrupting:
         self.left, self.number = after, number
         self.said: list[str] = []
 
-    def planned(self, record):
+    def on_plan(self, record):
         pass
 
-    def ticked(self, line):
+    def on_tick(self, tick):
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), self.number)
@@ -49,7 +51,7 @@ class Interrupting:
     def happened(self, text):
         self.said.append(text)
 
-    def finishing(self, stage, done, total):
+    def on_progress(self, stage, done, total):
         pass
 
 
@@ -61,20 +63,25 @@ def train(run_tiny, monkeypatch):
     return run_tiny
 
 
+def halved(at):
+    """A batch in two steps of accumulation, from so many pictures on."""
+    return MemoryChange(reached=at, resumed_at=at, accumulation_steps=2, offload_activations=False)
+
+
 def read(path):
-    return json.loads((path / "run.json").read_text())
+    return read_run(path)
 
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT")])
 def test_a_signal_ends_a_run_in_order(train, number, name):
     run = train(images=10_000, listener=Interrupting(3, number))
     record = read(run.path)
-    assert (record["state"], record["signal"]) == ("stopped", name)
-    assert record["pictures"] == 24
+    assert (record.state, record.signal) == ("stopped", name)
+    assert record.pictures == 24
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
     generator, *_, pictures = checkpoint.load_generator(run.path / "checkpoint.pt")
     assert pictures == 24
-    assert checkpoint.weights_digest(generator) == record["result"]["weights_sha256"]
+    assert checkpoint.weights_digest(generator) == record.result.weights_sha256
     assert not (run.path / BALLAST).exists()
 
 
@@ -83,10 +90,10 @@ def test_a_resumed_run_gives_the_bytes_of_the_uninterrupted_one(train):
     for part in range(3):
         twice = train(images=80, name="twice", resume=part > 0, listener=Interrupting(3))
     twice = train(images=80, name="twice", resume=True)
-    assert [(part["from"], part["to"]) for part in twice.record["parts"]] == [(0, 24), (24, 48), (48, 72), (72, 80)]
-    assert twice.record["state"] == "finished"
+    assert [(part.start, part.stop) for part in twice.record.parts] == [(0, 24), (24, 48), (48, 72), (72, 80)]
+    assert twice.record.state == "finished"
     for key in ("sha256", "pixels_sha256", "weights_sha256"):
-        assert twice.record["result"][key] == once.record["result"][key]
+        assert getattr(twice.record.result, key) == getattr(once.record.result, key)
     assert (twice.path / "images.zip").read_bytes() == (once.path / "images.zip").read_bytes()
     lines = [json.loads(line)["pictures"] for line in (twice.path / "progress.jsonl").read_text().splitlines()]
     assert lines == list(range(8, 81, 8))
@@ -109,7 +116,7 @@ def test_without_a_run_or_a_checkpoint_resuming_starts_anew_and_says_so(train):
     (run.path / "checkpoint.pt").unlink()
     again = train(images=16, resume=True, listener=listener)
     assert "no checkpoint yet" in listener.said[1]
-    assert again.record["parts"][-1]["from"] == 0
+    assert again.record.parts[-1].start == 0
 
 
 @pytest.mark.parametrize("left", [[], [".set-aside"], [".set-aside", "source.zip", ".run.json.x7.part"]])
@@ -118,7 +125,7 @@ def test_killed_before_there_was_a_record_it_starts_anew(train, tmp_path, left):
     for name in left:
         (tmp_path / "run" / name).write_bytes(b"half")
     run = train(images=16, resume=True)
-    assert (run.record["state"], run.record["pictures"]) == ("finished", 16)
+    assert (run.record.state, run.record.pictures) == ("finished", 16)
     assert not list(run.path.rglob(".*"))
 
 
@@ -149,7 +156,7 @@ def test_another_run_is_refused_with_the_difference(train, change, says):
 
 def test_another_set_or_version_is_refused_with_the_difference(train, make_set, tmp_path, monkeypatch):
     run = train(images=80, listener=Interrupting(2))
-    digest = run.record["data"]["digest"]
+    digest = run.record.data.digest
     versions = provenance.versions()
     monkeypatch.setattr(provenance, "versions", lambda: {**versions, "torch": "9.9"})
     with pytest.raises(KitError, match=rf"torch {re.escape(versions['torch'])} → 9\.9"):
@@ -191,38 +198,40 @@ def test_memory_that_ran_out_once_changes_nothing(train, monkeypatch, error):
     once = train(images=80, name="once")
     breaking(monkeypatch, error, at=[4])
     run = train(images=80)
-    assert (run.record["state"], run.record["memory"]) == ("finished", [])
-    assert run.record["result"]["sha256"] == once.record["result"]["sha256"]
+    assert (run.record.state, run.record.memory) == ("finished", [])
+    assert run.record.result.sha256 == once.record.result.sha256
 
 
 def test_memory_that_runs_out_again_halves_what_is_computed_at_once_and_is_replayed(train, tmp_path, monkeypatch):
     breaking(monkeypatch, ERRORS[0], at=[4, 3])
     run = train(images=80)
     monkeypatch.undo()
-    assert run.record["memory"] == [{"from": 40, "to": 40, "parts": 2, "on_host": False}]
-    assert (run.record["state"], run.record["pictures"]) == ("finished", 80)
+    assert run.record.memory == [halved(at=40)]
+    assert (run.record.state, run.record.pictures) == ("finished", 80)
     again = run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
-    assert again.record["result"]["sha256"] == run.record["result"]["sha256"]
+    assert again.record.result.sha256 == run.record.result.sha256
 
 
 def test_out_of_memory_for_good_ends_in_order_and_can_go_on(train, monkeypatch):
     once = train(images=80, name="once")
     breaking(monkeypatch, ERRORS[0], at=[4, *[1] * 99])
     run = train(images=80)
-    assert (run.record["state"], run.record["why"]) == ("stopped", "out of memory")
-    assert [noted["parts"] for noted in run.record["memory"]] == [2, 4]
+    assert (run.record.state, run.record.why) == ("stopped", "out of memory")
+    assert [noted.accumulation_steps for noted in run.record.memory] == [2, 4]
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
     monkeypatch.undo()
     resumed = train(images=80, resume=True)
-    assert (resumed.record["state"], resumed.record["parts"][-1]["from"]) == ("finished", 24)
-    assert resumed.record["result"]["sha256"] != once.record["result"]["sha256"]  # it goes on in parts
+    assert (resumed.record.state, resumed.record.parts[-1].start) == ("finished", 24)
+    assert resumed.record.result.sha256 != once.record.result.sha256  # it goes on in parts
 
 
 def test_too_little_memory_is_found_before_a_budget_is_spent(train, monkeypatch):
     breaking(monkeypatch, ERRORS[0], at=[1])
     run = train(budget_s=30.0, clock=Even())
-    assert run.record["memory"][0] == {"from": 0, "to": 0, "parts": 2, "on_host": False}
-    assert run.record["state"] == "finished"
+    assert run.record.memory[0] == MemoryChange(
+        reached=0, resumed_at=0, accumulation_steps=2, offload_activations=False
+    )
+    assert run.record.state == "finished"
 
 
 def test_a_budget_takes_rescues_that_are_valid_and_is_replayed_without_a_clock(run_tiny, tmp_path, monkeypatch):
@@ -231,7 +240,7 @@ def test_a_budget_takes_rescues_that_are_valid_and_is_replayed_without_a_clock(r
 
     def looking(self):
         look(self)
-        if self._work.run.record["rescues"]:
+        if self._work.run.record.interim_zips:
             seen.append(check(self._work.images, competition=DOGS, count=20).ok)
 
     monkeypatch.setattr(Rescuer, "look", looking)
@@ -239,9 +248,9 @@ def test_a_budget_takes_rescues_that_are_valid_and_is_replayed_without_a_clock(r
     run = run_tiny(budget_s=30.0, name="budget", clock=Even())
     assert seen
     assert all(seen)
-    assert len(run.record["plans"]) > 1  # it was corrected on the way
+    assert len(run.record.plans) > 1  # it was corrected on the way
     again = run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
-    assert again.record["result"]["sha256"] == run.record["result"]["sha256"]
+    assert again.record.result.sha256 == run.record.result.sha256
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk")
@@ -252,7 +261,7 @@ def test_a_full_disk_ends_with_a_valid_zip(train, tmp_path):
         pytest.skip("mounting a small disk takes root")
     try:
         run = train(images=10**6, name="disk/run")
-        assert "disk is full" in run.record["why"]
+        assert "disk is full" in run.record.why
         assert check(run.path / "images.zip", competition=DOGS, count=20).ok
         checkpoint.load_generator(run.path / "checkpoint.pt")
     finally:
@@ -281,7 +290,7 @@ sys.path.insert(0, sys.argv[1])
 from run_helpers import Silent
 class Waiting(Silent):
     left = int(sys.argv[2])
-    def ticked(self, line):
+    def on_tick(self, tick):
         self.left -= 1
         if self.left == 0:
             time.sleep(3600)  # to be killed
@@ -304,8 +313,8 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(train, tmp_path, tick
     checkpoint.load_generator(tmp_path / "run" / "checkpoint.pt")
     assert subprocess.run([*command, "0"], cwd=tmp_path).returncode == 0
     record = read(tmp_path / "run")
-    assert record["parts"][-1]["from"] > 0
-    assert record["result"]["sha256"] == once.record["result"]["sha256"]
+    assert record.parts[-1].start > 0
+    assert record.result.sha256 == once.record.result.sha256
 
 
 @pytest.fixture
@@ -322,10 +331,10 @@ def often(run_tiny, monkeypatch):
 
 def test_a_signal_is_not_kept_waiting_by_a_rescue_that_is_due(often):
     run = often(listener=Interrupting(3))
-    assert (run.record["state"], run.record["signal"]) == ("stopped", "SIGTERM")
-    rescued = [rescue["at"] for rescue in run.record["rescues"]]
+    assert (run.record.state, run.record.signal) == ("stopped", "SIGTERM")
+    rescued = [rescue.at for rescue in run.record.interim_zips]
     assert len(rescued) == 2
-    assert rescued[-1] == run.record["result"]["pictures"] < run.record["pictures"]
+    assert rescued[-1] == run.record.result.pictures < run.record.pictures
 
 
 def test_a_signal_during_a_rescue_leaves_the_last_one(often, monkeypatch):
@@ -341,8 +350,8 @@ def test_a_signal_during_a_rescue_leaves_the_last_one(often, monkeypatch):
 
     monkeypatch.setattr(images_zip, "deliver", told_to_stop)
     run = often()
-    assert (run.record["state"], run.record["signal"]) == ("stopped", "SIGTERM")
-    assert [rescue["at"] for rescue in run.record["rescues"]] == [run.record["result"]["pictures"]] == seen[:1]
+    assert (run.record.state, run.record.signal) == ("stopped", "SIGTERM")
+    assert [rescue.at for rescue in run.record.interim_zips] == [run.record.result.pictures] == seen[:1]
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
 
 
@@ -357,9 +366,9 @@ def test_a_signal_while_a_resumed_run_is_measured_leaves_its_zip(often, monkeypa
 
     monkeypatch.setattr(images_zip, "time_trial", told_to_stop)
     run = often(resume=True)
-    assert (run.record["state"], run.record["signal"]) == ("stopped", "SIGTERM")
-    assert run.record["pictures"] == first.record["pictures"]
-    assert run.record["result"] == first.record["result"]
+    assert (run.record.state, run.record.signal) == ("stopped", "SIGTERM")
+    assert run.record.pictures == first.record.pictures
+    assert run.record.result == first.record.result
 
 
 def at_the_end(monkeypatch, happens):
@@ -368,7 +377,7 @@ def at_the_end(monkeypatch, happens):
     monkeypatch.setattr(Rescuer, "look", rescued_once(Rescuer.look))
 
     def ended(work):
-        if work.run.record["rescues"]:
+        if work.run.record.interim_zips:
             happens()
         deliver(work)
 
@@ -376,14 +385,14 @@ def at_the_end(monkeypatch, happens):
 
 
 def rescued_once(look):
-    return lambda self: None if self._work.run.record["rescues"] else look(self)
+    return lambda self: None if self._work.run.record.interim_zips else look(self)
 
 
 def test_a_signal_while_the_last_zip_is_made_leaves_the_one_that_is_there_and_the_run_can_go_on(often, monkeypatch):
     at_the_end(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGTERM))
     run = often()
-    assert (run.record["state"], run.record["why"]) == ("stopped", "told to stop (SIGTERM)")
-    assert run.record["result"]["pictures"] == run.record["rescues"][0]["at"] < run.record["pictures"]
+    assert (run.record.state, run.record.why) == ("stopped", "told to stop (SIGTERM)")
+    assert run.record.result.pictures == run.record.interim_zips[0].at < run.record.pictures
 
 
 @pytest.mark.parametrize("error", [DiskFullError("images.zip: the disk is full"), *ERRORS[:1]])
@@ -393,9 +402,9 @@ def test_a_last_zip_that_cannot_be_made_leaves_the_one_that_is_there(often, monk
 
     at_the_end(monkeypatch, fail)
     run = often()
-    assert run.record["state"] == "stopped"
-    assert "disk is full" in run.record["why"] or "out of memory" in run.record["why"]
-    assert run.record["result"]["pictures"] == run.record["rescues"][0]["at"]
+    assert run.record.state == "stopped"
+    assert "disk is full" in run.record.why or "out of memory" in run.record.why
+    assert run.record.result.pictures == run.record.interim_zips[0].at
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
 
 
@@ -422,11 +431,11 @@ def test_a_disk_that_is_full_before_the_first_checkpoint_leaves_a_zip_all_the_sa
 
     monkeypatch.setattr(checkpoint, "save", full)
     run = train(images=80)
-    assert (run.record["state"], run.record["result"]["pictures"]) == ("stopped", 0)
-    assert "disk is full" in run.record["why"]
+    assert (run.record.state, run.record.result.pictures) == ("stopped", 0)
+    assert "disk is full" in run.record.why
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
     monkeypatch.undo()
-    assert train(images=80, resume=True).record["state"] == "finished"
+    assert train(images=80, resume=True).record.state == "finished"
 
 
 def test_room_set_aside_by_a_part_that_was_killed_is_used_again(train, monkeypatch):
@@ -436,7 +445,7 @@ def test_room_set_aside_by_a_part_that_was_killed_is_used_again(train, monkeypat
     ballast = run.path / BALLAST
     ballast.write_bytes(b"room")
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if ballast.exists() else 10**9))
-    assert train(images=80, resume=True).record["state"] == "finished"
+    assert train(images=80, resume=True).record.state == "finished"
 
 
 class Late(Even):
@@ -453,7 +462,7 @@ def test_a_finish_that_takes_too_long_leaves_the_zip_that_is_there(run_tiny, mon
     deliver = images_zip.deliver
 
     def slow(work):
-        if work.run.record["rescues"]:
+        if work.run.record.interim_zips:
             clock.late_s = 1000.0  # while the last pictures are made, the machine stops for a quarter of an hour
         deliver(work)
 
@@ -461,8 +470,8 @@ def test_a_finish_that_takes_too_long_leaves_the_zip_that_is_there(run_tiny, mon
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
     run = run_tiny(budget_s=30.0, clock=clock)
     record = read(run.path)
-    assert record["state"] == "finished"
-    assert record["result"]["pictures"] == record["rescues"][0]["at"] < record["pictures"]
+    assert record.state == "finished"
+    assert record.result.pictures == record.interim_zips[0].at < record.pictures
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
 
 
@@ -473,5 +482,5 @@ def test_a_run_with_its_time_used_up_ends_with_what_it_has(train):
     clock.add(60.0)
     run = train(budget_s=15.0, name="used", resume=True, clock=clock)
     record = read(run.path)
-    assert (record["state"], record["why"]) == ("finished", ENDS[1])
-    assert record["result"]["sha256"] == before
+    assert (record.state, record.why) == ("finished", ENDS[1])
+    assert record.result.sha256 == before

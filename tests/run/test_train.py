@@ -21,6 +21,7 @@ from kit.models.registry import MODELS
 from kit.run import budget, images_zip
 from kit.run.ticks import ENDS
 from kit.training import checkpoint
+from kit.training.run_folder import read_run
 
 DOGS = COMPETITIONS["generative-dog-images"]
 
@@ -38,15 +39,15 @@ def test_a_run_leaves_everything_the_contract_names(run_tiny, model):
         "images.zip",
         "source.zip",
     }
-    record = json.loads((run.path / "run.json").read_text())
-    assert record["state"] == "finished"
-    assert record["pictures"] == 40
-    (part,) = record["parts"]
-    assert (part["from"], part["to"]) == (0, 40)
-    assert record["result"]["sha256"] == sha256(run.path / "images.zip")
+    record = read_run(run.path)
+    assert record.state == "finished"
+    assert record.pictures == 40
+    (part,) = record.parts
+    assert (part.start, part.stop) == (0, 40)
+    assert record.result.sha256 == sha256(run.path / "images.zip")
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
     generator, recipe, _, pictures = checkpoint.load_generator(run.path / "checkpoint.pt")
-    assert record["result"]["weights_sha256"] == checkpoint.weights_digest(generator)
+    assert record.result.weights_sha256 == checkpoint.weights_digest(generator)
     assert (recipe.model, pictures) == (model, 40)
     lines = [json.loads(line) for line in (run.path / "progress.jsonl").read_text().splitlines()]
     assert lines[-1]["pictures"] == 40
@@ -62,7 +63,7 @@ def test_two_runs_of_one_recipe_are_the_same_to_the_byte(run_tiny):
         run_tiny(images=40, name="c", seed=1),
     )
     assert (first.path / "images.zip").read_bytes() == (second.path / "images.zip").read_bytes()
-    assert first.record["result"]["sha256"] != other.record["result"]["sha256"]
+    assert first.record.result.sha256 != other.record.result.sha256
 
 
 @pytest.mark.parametrize("model", ["r3gan", "cgan"])
@@ -81,13 +82,13 @@ def test_every_grid_shows_the_same_latents_and_classes(run_tiny, monkeypatch, mo
 
 
 def test_images_are_rounded_up_to_whole_steps(run_tiny):
-    assert run_tiny(images=41).record["pictures"] == 48
+    assert run_tiny(images=41).record.pictures == 48
 
 
 def test_no_pictures_gives_the_untrained_generator(run_tiny):
     run = run_tiny(images=0)
-    assert run.record["pictures"] == 0
-    assert run.record["result"]["count"] == 20
+    assert run.record.pictures == 0
+    assert run.record.result.count == 20
     assert (run.path / "progress.jsonl").exists() is False
 
 
@@ -112,8 +113,8 @@ def test_a_budget_covers_the_whole_process(run_tiny, monkeypatch, start_s, step_
     monkeypatch.setattr(images_zip, "draw", generated)
     run = run_tiny(budget_s=90.0, clock=clock)
     assert clock.seconds() < 90
-    assert run.record["why"] == ENDS[1]
-    assert run.record["result"]["pictures"] == run.record["pictures"] > 0  # what was kept back was enough for the last
+    assert run.record.why == ENDS[1]
+    assert run.record.result.pictures == run.record.pictures > 0  # what was kept back was enough for the last
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
     speeds = [json.loads(line)["pictures_per_s"] for line in (run.path / "progress.jsonl").read_text().splitlines()]
     assert min(speeds) > 0.5 * max(speeds)  # what rescues and measuring took is not told as slow training
@@ -154,10 +155,10 @@ def break_steps(monkeypatch):
 def test_divergence_goes_back_a_few_times_and_ends_with_the_last_good_generator(run_tiny, break_steps):
     break_steps(lambda step: step > 2)
     run = run_tiny(images=40)
-    assert "diverged" in run.record["why"]
-    assert run.record["state"] == "stopped"
-    assert [back["steps"] for back in run.record["rollbacks"]] == [0.5, 0.25, 0.125]
-    assert run.record["result"]["pictures"] == 0  # the only whole state was that of the start
+    assert "diverged" in run.record.why
+    assert run.record.state == "stopped"
+    assert [back.lr_scale for back in run.record.rollbacks] == [0.5, 0.25, 0.125]
+    assert run.record.result.pictures == 0  # the only whole state was that of the start
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
 
 
@@ -165,19 +166,19 @@ def test_a_run_that_diverged_once_goes_on_with_smaller_steps_and_can_be_replayed
     break_steps(lambda step: step == 3)
     listener = Listening()
     run = run_tiny(images=40, listener=listener)
-    assert (run.record["state"], run.record["pictures"]) == ("finished", 40)
-    (back,) = run.record["rollbacks"]
-    assert (back["to"], back["steps"]) == (0, 0.5)
+    assert (run.record.state, run.record.pictures) == ("finished", 40)
+    (back,) = run.record.rollbacks
+    assert (back.resumed_at, back.lr_scale) == (0, 0.5)
     (said,) = [text for text in listener.said if "back to" in text]
     lines = [json.loads(line) for line in (run.path / "progress.jsonl").read_text().splitlines()]
     assert lines[0]["alarms"][0] == said
     break_steps(lambda step: False)
     again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
-    assert again.record["result"] == run.record["result"]
+    assert again.record.result == run.record.result
     usual = MODELS["dcgan"].recipe
     halved = [f"lr_g={usual.lr_g / 2}", f"lr_d={usual.lr_d / 2}"]
     plain = run_tiny(images=40, settings=halved, name="plain")
-    assert plain.record["result"]["sha256"] == run.record["result"]["sha256"]  # it was half the steps, from the start
+    assert plain.record.result.sha256 == run.record.result.sha256  # it was half the steps, from the start
 
 
 def test_weights_spoiled_by_the_last_step_of_a_tick_are_never_saved(run_tiny, monkeypatch):
@@ -194,8 +195,8 @@ def test_weights_spoiled_by_the_last_step_of_a_tick_are_never_saved(run_tiny, mo
 
     monkeypatch.setattr(loop, "descend", spoil)
     run = run_tiny(images=40)
-    assert [back["from"] for back in run.record["rollbacks"]] == [40]
-    assert run.record["state"] == "finished"
+    assert [back.reached for back in run.record.rollbacks] == [40]
+    assert run.record.state == "finished"
 
 
 def test_pictures_that_become_all_alike_are_a_reason_to_go_back(run_tiny, monkeypatch):
@@ -211,9 +212,9 @@ def test_pictures_that_become_all_alike_are_a_reason_to_go_back(run_tiny, monkey
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 0.0)  # a tick a step
     monkeypatch.setattr(health, "diversity", fall)
     run = run_tiny(images=40)
-    (back,) = run.record["rollbacks"]
-    assert "all alike" in back["why"]
-    assert run.record["pictures"] == 40
+    (back,) = run.record.rollbacks
+    assert "all alike" in back.why
+    assert run.record.pictures == 40
 
 
 def test_the_source_in_the_run_is_the_code_that_ran(run_tiny):
@@ -241,7 +242,7 @@ def test_a_grey_set_gives_the_pictures_the_competition_asks_for(make_set, tmp_pa
     job = kit.run.RunConfig(recipe=recipe, data=made.path, out=tmp_path / "run", images=8, count=3)
     run = kit.run.train(job, clock=Clock(), listener=Silent())
     assert check(run.path / "images.zip", competition=DOGS, count=3).ok
-    assert run.record["result"]["resize"] == {"from": 28, "to": 64, "filter": "pillow-lanczos"}
+    assert run.record.result.resize == {"from": 28, "to": 64, "filter": "pillow-lanczos"}
 
 
 def test_digits_are_not_mirrored_and_dogs_are(make_set, tmp_path):
@@ -253,18 +254,18 @@ def test_digits_are_not_mirrored_and_dogs_are(make_set, tmp_path):
         (made.path / "dataset.json").write_text(json.dumps(info))
         recipe = MODELS["dcgan"].recipe.override(["width=4", "latent=8", "batch=8", f"flip={setting}"])
         job = kit.run.RunConfig(recipe=recipe, data=made.path, out=tmp_path / f"run-{name}", images=32, count=3)
-        results[name] = kit.run.train(job, clock=Clock(), listener=Silent()).record["result"]["sha256"]
+        results[name] = kit.run.train(job, clock=Clock(), listener=Silent()).record.result.sha256
     assert results["digits"] == results["plain"] != results["dogs"]
 
 
 @pytest.mark.parametrize("setting", ["truncation=0.5", "standing_batches=2"])
 def test_a_setting_of_sampling_changes_the_pictures_but_not_the_weights(run_tiny, setting):
     plain, changed = run_tiny(images=16, name="plain"), run_tiny(images=16, name="changed", settings=[setting])
-    assert changed.record["result"]["weights_sha256"] == plain.record["result"]["weights_sha256"]
-    assert changed.record["result"]["pixels_sha256"] != plain.record["result"]["pixels_sha256"]
+    assert changed.record.result.weights_sha256 == plain.record.result.weights_sha256
+    assert changed.record.result.pixels_sha256 != plain.record.result.pixels_sha256
 
 
 def test_deterministic_training_gives_the_bytes_that_a_cpu_gives_anyway(run_tiny):
     plain, strict = run_tiny(images=16, name="plain"), run_tiny(images=16, name="strict", deterministic=True)
-    assert strict.record["device"]["deterministic"] is True
-    assert strict.record["result"]["sha256"] == plain.record["result"]["sha256"]
+    assert strict.record.device["deterministic"] is True
+    assert strict.record.result.sha256 == plain.record.result.sha256

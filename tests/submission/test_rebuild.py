@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from run_tools import run_record
 
 from kit import __version__
 from kit.core import provenance
@@ -43,7 +44,7 @@ def kept(tmp_path: Path) -> Submission:
         kit=__version__,
         packed="2026-01-01T00:00:00+00:00",
         competition=spec.competition,
-        run={},
+        run=run_record(),
         source=Source(sha256=sha256(folder / "source.zip"), tree=tree, commit="c" * 40, dirty=True),
         images=Images(count=12, bytes=1, sha256="0" * 64, pixels_sha256="0" * 64),
         warnings=[],

@@ -19,9 +19,9 @@ from kit.submission.reproduce import reproduce
 
 
 class Silent:
-    planned = ticked = happened = lambda self, _: None
+    on_plan = on_tick = happened = lambda self, _: None
 
-    def finishing(self, stage, done, total):
+    def on_progress(self, stage, done, total):
         pass
 
 

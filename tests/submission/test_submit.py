@@ -50,7 +50,7 @@ def test_it_says_all_that_would_be_sent(pack_run: Callable[..., Submission], slu
     assert str(submission.folder / "images.zip") in text
     assert f"12 pictures, {(submission.folder / 'images.zip').stat().st_size:,} bytes" in text
     assert submission.images.sha256 in text
-    tree = submission.run["tree"][:12]
+    tree = submission.run.tree[:12]
     assert plan.message == f"dcgan-demo-1: dcgan, 12,800 pictures seen, seed 0, source {tree}"
     assert plan.message in text
     assert text.endswith("nothing was sent")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from kit.core import clock
 from kit.core.errors import KitError
 from kit.run import budget
+from kit.training.run_record import PlanRecord
 
 
 class FakeClock:
@@ -66,13 +68,18 @@ def test_what_is_no_moment_in_the_past_is_named(text):
         clock.parse_moment(text)
 
 
+def plan_of(**changes):
+    plan = PlanRecord(at=0, budget_s=300, started_s=10, reserve_s=30, total_images=1, spare_s=budget.SPARE_S)
+    return dataclasses.replace(plan, **changes)
+
+
 def test_a_plan_keeps_back_what_finishing_costs():
     keepsakes_s = budget.keepsakes(300, needed_s=8)
     reserve = budget.reserve(2.0, trial=100, count=1000) + keepsakes_s
     assert reserve > 26
-    plan = budget.Plan(300, started_s=10, reserve_s=reserve, pictures=1, keepsakes_s=keepsakes_s)
+    plan = plan_of(reserve_s=reserve, artifacts_s=keepsakes_s)
     assert plan.deadline_s == pytest.approx(300 - reserve)
-    assert plan.finish_s == pytest.approx(20)
+    assert budget.finish_seconds(plan) == pytest.approx(20)
 
 
 def test_a_lucky_trial_does_not_shrink_the_reserve_below_what_a_whole_zip_took():
@@ -101,15 +108,15 @@ def test_what_is_set_aside_grows_with_what_the_start_took():
     assert [budget.spare(start_s) for start_s in (0, 5, 48, 3600)] == [4, 4, pytest.approx(7.2), 20]
     kept = [budget.reserve(1.0, trial=100, count=100, spare_s=spare_s) for spare_s in (4, 7)]
     assert kept[1] - kept[0] == pytest.approx(3)
-    assert budget.Plan(300, started_s=10, reserve_s=kept[1], pictures=1, spare_s=7).finish_s == pytest.approx(1)
+    assert budget.finish_seconds(plan_of(reserve_s=kept[1], spare_s=7)) == pytest.approx(1)
 
 
 def test_a_machine_that_slows_down_stops_earlier_and_only_so_much():
-    plan = budget.Plan(300, started_s=10, reserve_s=30, pictures=1, rate=100)
-    assert plan.deadline_at(100) == plan.deadline_at(1000) == plan.deadline_s == 270
-    assert plan.deadline_at(50) == 240
-    assert plan.deadline_at(1) == plan.deadline_at(0) == 300 - budget.SLOWEST * 30
-    assert budget.Plan(300, started_s=10, reserve_s=30, pictures=1).deadline_at(0) == 270
+    plan = plan_of(reserve_s=30, rate=100)
+    assert budget.deadline(plan, 100) == budget.deadline(plan, 1000) == plan.deadline_s == 270
+    assert budget.deadline(plan, 50) == 240
+    assert budget.deadline(plan, 1) == budget.deadline(plan, 0) == 300 - budget.SLOWEST * 30
+    assert budget.deadline(plan_of(reserve_s=30), 0) == 270
 
 
 def test_a_budget_too_small_says_what_is_needed():
