@@ -24,7 +24,7 @@ from torchvision.utils import save_image
 from versus import Line, compare, show
 
 from kit.competition import COMPETITIONS
-from kit.generation.batch_norm_statistics import draw
+from kit.generation.generate import generate
 from kit.generation.pack import pack
 from kit.generation.validate import check
 from kit.models import registry
@@ -38,7 +38,9 @@ BATCH = 64
 def ours(generator: nn.Module, recipe: Recipe, count: int, out: Path, *, checked: bool) -> None:
     """The kit."""
     where = device.choose()
-    batches = draw(generator, recipe, count=count, size=DOGS.size, seed=0, device=where.kind, precision=where.precision)
+    batches = generate(
+        generator, recipe, count=count, size=DOGS.size, seed=0, device=where.kind, precision=where.precision
+    )
     pack(batches, out, competition=DOGS, count=count)
     if checked:
         report = check(out, competition=DOGS, count=count)

@@ -24,7 +24,7 @@ from judges import Digits, Dogs, Verdict, digits_set, dogs_set
 
 from kit.data.grid import mosaic
 from kit.data.prepared_set import Batches
-from kit.generation.batch_norm_statistics import draw
+from kit.generation.generate import generate
 from kit.models import registry
 from kit.models.recipe import Recipe
 from kit.training import device, loop, train_state
@@ -93,7 +93,9 @@ def pictures_of(
     recipe: Recipe, state: train_state.TrainState, *, count: int, size: int, where: device.Device
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """So many of a row's pictures as its recipe draws them, and their classes; no classes for unconditional rows."""
-    made = draw(state.ema.module, recipe, count=count, size=size, seed=1, device=where.kind, precision=where.precision)
+    made = generate(
+        state.ema.module, recipe, count=count, size=size, seed=1, device=where.kind, precision=where.precision
+    )
     classes = int(state.G.classes)
     return np.concatenate(list(made)), np.arange(count) % classes if classes else None
 

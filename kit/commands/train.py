@@ -197,9 +197,9 @@ def sample(
     Example: kit sample runs/dcgan-demo-1 --out grid.png
     """
     from kit.core.console import bar
-    from kit.generation import export
+    from kit.generation import export, video
 
-    film = interpolate or to is not None or out.suffix in export.FILMS
+    film = interpolate or to is not None or out.suffix in video.VIDEO_SUFFIXES
     if truncations and (film or truncation is not None or classes):
         raise KitError("--truncations goes with --breed, --count and --seed only", "leave the others out")
     if film and classes:
@@ -208,7 +208,7 @@ def sample(
         raise unknown("way to draw classes", classes, get_args(SampleClasses))
     with bar("sampling", unit="pictures") as progress:
         if truncations:
-            made = export.truncation_strip(
+            made = export.sample_truncations(
                 run,
                 out=out,
                 count=count or 8,
@@ -219,11 +219,11 @@ def sample(
                 progress=progress,
             )
         elif film:
-            made = export.walk_run(
+            made = export.sample_interpolation(
                 run,
                 out=out,
                 count=count or (8 if out.suffix == ".png" else 16),
-                interpolate=interpolate or to is None,
+                move_latents=interpolate or to is None,
                 truncation=truncation,
                 class_name=breed,
                 to_class=to,

@@ -1,4 +1,4 @@
-"""`kit sample`: pictures, films and strips from a saved run; the data is not needed."""
+"""`kit sample`: pictures and videos from a saved run; the data is not needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor, nn
 
 from kit import competition
@@ -18,13 +18,12 @@ from kit.core.errors import KitError
 from kit.core.files import atomic, atomic_folder
 from kit.core.progress import Progress, no_progress
 from kit.data.grid import mosaic
-from kit.generation import classes
-from kit.generation import interpolate as walks
-from kit.generation.batch_norm_statistics import draw, settled
-from kit.generation.generate import render
+from kit.generation import interpolate
+from kit.generation.classes import class_labels, find_class
+from kit.generation.generate import generate, prepare_generator, render
 from kit.generation.pack import DIGITS, pack
 from kit.generation.pictures import Pixels
-from kit.generation.video import has_encoder, write_film
+from kit.generation.video import MARK, VIDEO_SUFFIXES, has_encoder, write_video
 from kit.models.recipe import Recipe, SampleClasses
 from kit.training import checkpoint, device
 from kit.training.checkpoint import Shape
@@ -33,25 +32,22 @@ from kit.training.run_folder import generator_file, read_run
 COLUMNS = 8
 """Pictures in a row of a grid."""
 
-FILMS = (".gif", ".mp4")
-"""Suffixes of films."""
-
 FRAMES, RATE = 200, 20
-"""Frames of a walk, and how many a second: ten seconds, of which no one's GIF is too large to be sent."""
+"""Frames of a video, and frames a second."""
 
-STATIONS = 10
-"""Pictures of a walk that is written as a strip."""
+STEPS = 10
+"""Pictures in a row of a grid that shows an interpolation."""
 
 TRUNCATIONS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, math.inf)
-"""Thresholds of a strip; infinity is none."""
+"""Columns of the truncation grid; infinity is no truncation."""
 
-READABLE = 56
-"""Pixels a column of a strip is at least wide, so that the number above it fits."""
+HEADED_WIDTH = 56
+"""Pixels a column is at least wide, so that the number above it fits."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
-    """An averaged generator of a run, with what drawing from it takes."""
+class RunGenerator:
+    """The EMA of G of a run, with what is needed to generate from it."""
 
     generator: nn.Module
     recipe: Recipe
@@ -62,17 +58,17 @@ class Saved:
     precision: torch.dtype  # of the run's own zip
 
     @classmethod
-    def load(cls, run: Path, *, seed: int | None, candidate: int | None = None, trust: bool = False) -> Saved:
-        """Reads a run folder.
+    def load(cls, run: Path, *, seed: int | None, candidate: int | None = None, trust: bool = False) -> RunGenerator:
+        """Reads it from the run's folder.
 
         Args:
-            run: with its checkpoint.
+            run: the folder, with its checkpoint.
             seed: of the latents; None: the run's own.
-            candidate: the average that had seen so many pictures; None: the one that `images.zip` is made of.
-            trust: whether the code of a model file that made the run may be run.
+            candidate: the checkpoint after so many pictures; None: the one that `images.zip` is made of.
+            trust: whether the code of a custom model may be run.
 
         Raises:
-            KitError: not a run, a damaged checkpoint, or one that brings code and is not trusted.
+            KitError: not a run, a damaged checkpoint, or one with code that is not trusted.
         """
         record = read_run(run)
         generator, recipe, shape, _ = checkpoint.load_generator(generator_file(run, pictures=candidate), trust=trust)
@@ -87,11 +83,11 @@ class Saved:
             precision=getattr(torch, record.device.precision),
         )
 
-    def draw(
+    def generate(
         self, count: int, *, size: int | None = None, truncation: float | None = None, labels: Sequence[int] | None
     ) -> Iterator[Pixels]:
-        """Batches of `count` pictures; of the generator's own size unless another is asked for."""
-        return draw(
+        """Batches of `count` pictures, of the generator's own size unless another is given."""
+        return generate(
             self.generator,
             self.recipe,
             count=count,
@@ -103,27 +99,34 @@ class Saved:
             precision=self.precision,
         )
 
-    def find(self, class_name: str) -> int:
-        """The index of a class by its name."""
-        return classes.find(class_name, self.recipe, self.shape)
+    def prepare(self, truncation: float | None = None) -> tuple[nn.Module, float | None]:
+        """The generator ready to `render`, and the truncation of its latents."""
+        return prepare_generator(
+            self.generator,
+            self.recipe,
+            seed=self.seed,
+            device=self.device,
+            precision=self.precision,
+            truncation=truncation,
+        )
 
     def labels(self, count: int, *, class_name: str | None, how: SampleClasses | None = None) -> list[int] | None:
-        """The class of each picture: all of one breed, or as the recipe or `how` wants them."""
+        """The class of each picture: all of one class, or as the recipe or `how` says."""
         if class_name is not None:
-            return [self.find(class_name)] * count
+            return [find_class(class_name, self.recipe, self.shape)] * count
         if how is not None and not self.recipe.conditional:
-            raise KitError(f"{self.recipe.model} was not told the classes", "leave --classes out")
-        return classes.labels(self.recipe, self.shape, count, classes=how)
+            raise KitError(f"{self.recipe.model} is an unconditional model", "leave --classes out")
+        return class_labels(self.recipe, self.shape, count, how=how)
 
-    def frames(
+    def render_frames(
         self, generator: nn.Module, z: Tensor, y: Tensor, *, progress: Progress = no_progress
     ) -> Iterator[Pixels]:
         """The pictures (N, H, W, C) of each frame.
 
         Args:
-            generator: this one, or one made of it (see `kit.generation.walks.between`).
+            generator: from `prepare`, or made from that by `interpolate_classes`.
             z: latents, (F, N, latent).
-            y: classes, (F, N).
+            y: labels, (F, N).
             progress: called with (pictures made, pictures in all).
         """
         frames, count = y.shape
@@ -157,41 +160,41 @@ def sample_run(
     seed: int | None = None,
     candidate: int | None = None,
     trust: bool = False,
+    overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Path:
-    """Draws pictures from a run's averaged generator.
+    """Writes pictures of a run's generator.
 
     Args:
         run: a run folder with its checkpoint.
-        out: `FILE.png`: a grid of the generator's own pictures. `FILE.zip`: an archive as the competition asks for it.
-            Anything without a suffix: a new folder of PNG files.
-        count: pictures.
-        truncation: threshold of the truncation trick; None: the recipe's.
-        class_name: the class to draw, for a conditional model; None: all of them.
-        how: how often which class comes; None: as the recipe says.
+        out: `FILE.png`: a grid of pictures. `FILE.zip`: an archive as the competition asks for it. Without a suffix:
+            a new folder of PNG files.
+        count: number of pictures.
+        truncation: of the latents; None: the recipe's.
+        class_name: the class, for a conditional model; None: all classes.
+        how: the frequency of the classes; None: the recipe's.
         seed: of the latents; None: the run's own, whose first pictures are those of its `images.zip`.
-        candidate: the average that had seen so many pictures; None: the one that `images.zip` is made of.
-        trust: whether the code of a model file that made the run may be run.
+        candidate: the checkpoint after so many pictures; None: the one that `images.zip` is made of.
+        trust: whether the code of a custom model may be run.
+        overwrite: whether a file that the kit did not make may be replaced.
         progress: called with (pictures made, pictures in all).
 
     Returns:
         `out`.
 
     Raises:
-        KitError: not a run, a damaged checkpoint, one that brings code and is not trusted, an unknown class, another
-            kind of file, or a folder that is there already.
+        KitError: not a run, a damaged checkpoint, one with code that is not trusted, an unknown class, another kind of
+            file, or an `out` that exists and may not be replaced.
     """
-    _require_free(out, (".png", ".zip", ""))
-    saved = Saved.load(run, seed=seed, candidate=candidate, trust=trust)
-    size = saved.rules.size if out.suffix == ".zip" else None
-    batches = saved.draw(
-        count, size=size, truncation=truncation, labels=saved.labels(count, class_name=class_name, how=how)
-    )
+    require_writable(out, (".png", ".zip", ""), overwrite=overwrite)
+    source = RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
+    size = source.rules.size if out.suffix == ".zip" else None
+    labels = source.labels(count, class_name=class_name, how=how)
+    batches = source.generate(count, size=size, truncation=truncation, labels=labels)
     if out.suffix == ".zip":
-        pack(batches, out, competition=saved.rules, progress=lambda done, _: progress(done, count))
+        pack(batches, out, competition=source.rules, count=count, progress=progress)
     elif out.suffix == ".png":
-        with atomic(out) as file:
-            mosaic(np.concatenate(list(batches)), columns=COLUMNS).save(file, "PNG")
+        _write_png(mosaic(np.concatenate(list(batches)), columns=COLUMNS), out)
     else:
         with atomic_folder(out) as folder:
             for index, picture in enumerate(picture for batch in batches for picture in batch):
@@ -200,37 +203,39 @@ def sample_run(
     return out
 
 
-def walk_run(
+def sample_interpolation(
     run: Path,
     *,
     out: Path,
     count: int,
-    interpolate: bool,
+    move_latents: bool,
     truncation: float | None = None,
     class_name: str | None = None,
     to_class: str | None = None,
     seed: int | None = None,
     candidate: int | None = None,
     trust: bool = False,
+    overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Path:
-    """Walks through what a run's generator knows, `count` walks side by side.
+    """Writes `count` interpolations of a run's generator, side by side.
 
-    The walks begin at the pictures that `sample_run` draws. A film comes back to where it began, so that it can run
-    for ever; a strip of a walk from one class to another ends at that one.
+    They begin at the pictures that `sample_run` writes. A video ends where it began, so that it can repeat; a grid of
+    an interpolation from one class to another ends at that class.
 
     Args:
         run: a run folder with its checkpoint.
-        out: `FILE.gif` or `FILE.mp4`: a film. `FILE.png`: a strip, each row a walk. Anything without a suffix: a new
-            folder with the film's frames as PNG files.
-        count: walks.
-        interpolate: go from latent to latent; else they stay where they are.
-        truncation: threshold of the truncation trick; None: the recipe's.
+        out: `FILE.gif` or `FILE.mp4`: a video. `FILE.png`: a grid, one interpolation a row. Without a suffix: a new
+            folder with the video's frames as PNG files.
+        count: number of interpolations.
+        move_latents: interpolate between latents; false: the latents stay the same.
+        truncation: of the latents; None: the recipe's.
         class_name: the class, for a conditional model; with `to_class` the one to begin with.
-        to_class: the class to go to.
+        to_class: the class to interpolate to.
         seed: of the latents; None: the run's own.
-        candidate: the average that had seen so many pictures; None: the one that `images.zip` is made of.
-        trust: whether the code of a model file that made the run may be run.
+        candidate: the checkpoint after so many pictures; None: the one that `images.zip` is made of.
+        trust: whether the code of a custom model may be run.
+        overwrite: whether a file that the kit did not make may be replaced.
         progress: called with (pictures made, pictures in all).
 
     Returns:
@@ -239,71 +244,66 @@ def walk_run(
     Raises:
         KitError: as for `sample_run`; an MP4 without PyAV; `to_class` without `class_name`.
     """
-    _require_free(out, (*FILMS, ".png", ""))
+    require_writable(out, (*VIDEO_SUFFIXES, ".png", ""), overwrite=overwrite)
     if out.suffix == ".mp4" and not has_encoder():
         raise KitError(f"{out}: MP4 needs PyAV", 'install it with `pip install "kit[video]"`, or write a .gif')
     if to_class is not None and class_name is None:
         raise KitError(f"--to-class {to_class}: from which class?", "name the first class with --class NAME")
-    saved = Saved.load(run, seed=seed, candidate=candidate, trust=trust)
-    strip = out.suffix == ".png"
-    frames = STATIONS if strip else FRAMES
-    labels = saved.labels(count, class_name=class_name)
-    ends = None if class_name is None or to_class is None else (saved.find(class_name), saved.find(to_class))
-    generator, threshold = settled(
-        saved.generator,
-        saved.recipe,
-        seed=saved.seed,
-        device=saved.device,
-        precision=saved.precision,
-        truncation=truncation,
-    )
-    way = walks.loop if interpolate else walks.still
-    z = way(saved.recipe.latent, count=count, frames=frames, seed=saved.seed, truncation=threshold)
-    y = torch.tensor(labels if labels is not None else [0] * count).expand(frames, -1)
-    if ends:
-        shares = torch.linspace(0, 1, frames, dtype=torch.float64) if strip else walks.there_and_back(frames)
-        generator = walks.between(generator, ends, shares)
+    source = RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
+    latent, labels = source.recipe.latent, source.labels(count, class_name=class_name)
+    as_grid = out.suffix == ".png"
+    frames = STEPS if as_grid else FRAMES
+    generator, threshold = source.prepare(truncation)
+    if move_latents:
+        z = interpolate.loop_latents(latent, count=count, frames=frames, seed=source.seed, truncation=threshold)
+    else:
+        z = interpolate.first_latents(latent, count=count, seed=source.seed, truncation=threshold)
+        z = z.expand(frames, -1, -1)
+    y = torch.tensor(labels or [0] * count).expand(frames, -1)
+    if class_name is not None and to_class is not None:
+        start, end = (find_class(name, source.recipe, source.shape) for name in (class_name, to_class))
+        t = torch.linspace(0, 1, frames, dtype=torch.float64) if as_grid else interpolate.forth_and_back(frames)
+        generator = interpolate.interpolate_classes(generator, start, end, t)
         y = torch.arange(frames)[:, None].expand(-1, count)
-    pictures = saved.frames(generator, z, y, progress=progress)
-    if strip:
-        rows = np.stack(list(pictures)).swapaxes(0, 1)  # (walks, stations, H, W, C)
-        with atomic(out) as file:
-            mosaic(rows.reshape(-1, *rows.shape[2:]), columns=frames).save(file, "PNG")
+    pictures = source.render_frames(generator, z, y, progress=progress)
+    if as_grid:
+        rows = np.stack(list(pictures)).swapaxes(0, 1)  # (interpolations, steps, H, W, C)
+        _write_png(mosaic(rows.reshape(-1, *rows.shape[2:]), columns=frames), out)
         return out
     columns = math.ceil(math.sqrt(count))
-    sheets = (mosaic(frame, columns=columns).convert("RGB") for frame in pictures)
-    if out.suffix in FILMS:
-        write_film(out, sheets, count=frames, rate=RATE)
+    grids = (mosaic(frame, columns=columns).convert("RGB") for frame in pictures)
+    if out.suffix in VIDEO_SUFFIXES:
+        write_video(out, grids, count=frames, rate=RATE)
     else:
         with atomic_folder(out) as folder:
-            for index, sheet in enumerate(sheets):
-                sheet.save(folder / f"{index:0{DIGITS}}.png")
+            for index, grid in enumerate(grids):
+                grid.save(folder / f"{index:0{DIGITS}}.png")
     return out
 
 
-def truncation_strip(
+def sample_truncations(
     run: Path,
     *,
     out: Path,
     count: int,
-    truncations: Sequence[float] = TRUNCATIONS,
     class_name: str | None = None,
     seed: int | None = None,
     candidate: int | None = None,
     trust: bool = False,
+    overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Path:
-    """Draws latents at several truncations: a row for each latent, a column for each threshold, with its number.
+    """Writes a grid of the same latents at several truncations: a row for each latent, a column for each truncation.
 
     Args:
         run: a run folder with its checkpoint.
         out: `FILE.png`.
-        count: latents, the first of those that `sample_run` draws.
-        truncations: thresholds, infinity for none.
-        class_name: the class to draw, for a conditional model.
+        count: number of latents, the first of those that `sample_run` uses.
+        class_name: the class, for a conditional model.
         seed: of the latents; None: the run's own.
-        candidate: the average that had seen so many pictures; None: the one that `images.zip` is made of.
-        trust: whether the code of a model file that made the run may be run.
+        candidate: the checkpoint after so many pictures; None: the one that `images.zip` is made of.
+        trust: whether the code of a custom model may be run.
+        overwrite: whether a file that the kit did not make may be replaced.
         progress: called with (pictures made, pictures in all).
 
     Returns:
@@ -312,36 +312,59 @@ def truncation_strip(
     Raises:
         KitError: as for `sample_run`.
     """
-    _require_free(out, (".png",))
-    saved = Saved.load(run, seed=seed, candidate=candidate, trust=trust)
-    labels = saved.labels(count, class_name=class_name)
+    require_writable(out, (".png",), overwrite=overwrite)
+    source = RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
+    labels = source.labels(count, class_name=class_name)
     columns = []
-    for done, threshold in enumerate(truncations, 1):
-        columns.append(np.concatenate(list(saved.draw(count, truncation=threshold, labels=labels))))
-        progress(done * count, len(truncations) * count)
-    rows = np.stack(columns, axis=1)  # (latents, thresholds, H, W, C)
-    scale = max(1, math.ceil(READABLE / saved.shape.size))
-    sheet = mosaic(rows.reshape(-1, *rows.shape[2:]), columns=len(truncations), scale=scale)
-    with atomic(out) as file:
-        _headed(sheet, ["all" if t == math.inf else f"±{t:g}" for t in truncations]).save(file, "PNG")
+    for done, threshold in enumerate(TRUNCATIONS, 1):
+        columns.append(np.concatenate(list(source.generate(count, truncation=threshold, labels=labels))))
+        progress(done * count, len(TRUNCATIONS) * count)
+    rows = np.stack(columns, axis=1)  # (latents, truncations, H, W, C)
+    scale = max(1, math.ceil(HEADED_WIDTH / source.shape.size))
+    grid = mosaic(rows.reshape(-1, *rows.shape[2:]), columns=len(TRUNCATIONS), scale=scale)
+    _write_png(_with_headings(grid, ["none" if t == math.inf else f"±{t:g}" for t in TRUNCATIONS]), out)
     return out
 
 
-def _headed(sheet: Image.Image, texts: Sequence[str]) -> Image.Image:
-    """A sheet with a line of text above its columns."""
-    line = 20
-    whole = Image.new(sheet.mode, (sheet.width, sheet.height + line), "white")
-    whole.paste(sheet, (0, line))
-    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(13)
-    for index, text in enumerate(texts):
-        pen.text(((index + 0.5) * sheet.width / len(texts), line / 2), text, fill="black", font=font, anchor="mm")
-    return whole
+def require_writable(out: Path, suffixes: Sequence[str], *, overwrite: bool) -> None:
+    """Makes sure that a file of this kind can be written.
 
-
-def _require_free(out: Path, suffixes: Sequence[str]) -> None:
+    Raises:
+        KitError: another suffix, a folder that exists, or a file that exists and that `kit sample` did not make.
+    """
     if out.suffix not in suffixes:
         kinds = [f"FILE{suffix}" if suffix else "a folder" for suffix in suffixes]
         known = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
-        raise KitError(f"{out}: no kind of file for this", f"give {known}")
-    if out.suffix == "" and out.exists():
-        raise KitError(f"{out} exists already", "choose another folder, or remove it first")
+        raise KitError(f"{out}: not a kind of file that can be written here", f"give {known}")
+    if not out.exists():
+        return
+    if out.suffix == "" or out.is_dir():
+        raise KitError(f"{out} exists already", "choose another name, or remove it first")
+    if not overwrite and not _made_by_kit(out):
+        raise KitError(f"{out} exists, and the kit did not make it", "choose another name, or add --overwrite")
+
+
+def _made_by_kit(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(-min(4096, path.stat().st_size), 2)
+        ends = head + file.read()
+    return MARK in ends or head[30:36] == f"{0:0{DIGITS}}.".encode()  # the first name in a zip of `pack`
+
+
+def _write_png(picture: Image.Image, out: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Software", MARK.decode())
+    with atomic(out) as file:
+        picture.save(file, "PNG", pnginfo=info)
+
+
+def _with_headings(grid: Image.Image, texts: Sequence[str]) -> Image.Image:
+    """A grid with a line of text above its columns."""
+    line = 20
+    whole = Image.new(grid.mode, (grid.width, grid.height + line), "white")
+    whole.paste(grid, (0, line))
+    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(13)
+    for index, text in enumerate(texts):
+        pen.text(((index + 0.5) * grid.width / len(texts), line / 2), text, fill="black", font=font, anchor="mm")
+    return whole

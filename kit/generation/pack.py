@@ -18,8 +18,7 @@ from kit.core.errors import KitError
 from kit.core.files import atomic, sha256
 from kit.core.machine import cores
 from kit.core.progress import Progress, no_progress
-from kit.generation.ordered import map_ordered
-from kit.generation.pictures import Pixels, picture_digest, pixels_digest
+from kit.generation.pictures import Pixels, parallel_map, picture_digest, pixels_digest
 
 # Names are 00000.png to 99999.png, so that their order is that of the pictures.
 DIGITS = 5
@@ -85,7 +84,7 @@ def pack(
 
     with atomic(out) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            stream = map_ordered(encode_one, _each(pictures, competition), workers=workers or cores())
+            stream = parallel_map(encode_one, _each(pictures, competition), workers=workers or cores())
             for index, (data, digest) in enumerate(stream):
                 if index == 10**DIGITS or index == count:
                     raise KitError(f"more than the {index:,} pictures that {out.name} was to hold")

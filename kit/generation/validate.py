@@ -16,11 +16,11 @@ from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.machine import cores
 from kit.core.progress import Progress, no_progress
-from kit.generation.ordered import map_ordered
 from kit.generation.pictures import (
     ENTRY_ERRORS,
     PICTURE_ERRORS,
     open_zip,
+    parallel_map,
     picture_digest,
     pixels_digest,
     read_entry,
@@ -129,7 +129,7 @@ def check(
 
         first: dict[bytes, str] = {}
         digests = []
-        for done, (name, seen) in enumerate(map_ordered(look, _read(archive, entries, competition), workers=cores())):
+        for done, (name, seen) in enumerate(parallel_map(look, _read(archive, entries, competition), workers=cores())):
             if seen.problem:
                 errors.append(Issue(name, seen.problem))
             if seen.digest:

@@ -1,4 +1,4 @@
-"""Frames to a film: GIF, which goes everywhere, and MP4, which is a fortieth of its size."""
+"""Frames to a video: GIF, which every viewer shows, and MP4, which takes a fortieth of the space."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ from kit.core.files import atomic
 GIF_PIXELS = 12_000_000
 """Pixels of all frames of a GIF: at about 0.7 bytes each, 8 MB at most. More frames are therefore smaller."""
 
+VIDEO_SUFFIXES = (".gif", ".mp4")
+
+MARK = b"made with kit"
+"""A comment in the files that `kit sample` writes."""
+
 MP4_SIDE = 1024
 """Longest side of an MP4, which compresses forty times as well."""
 
 
 class Writer(Protocol):
-    """A film that is being written."""
+    """A video that is being written."""
 
     def add(self, picture: Image.Image) -> None:
-        """Appends a frame, in mode RGB and of the size that was announced."""
+        """Appends a frame of mode RGB and of the video's size."""
 
 
 def has_encoder() -> bool:
@@ -36,14 +41,14 @@ def has_encoder() -> bool:
 
 @contextlib.contextmanager
 def gif(path: Path, size: tuple[int, int], *, rate: int, frames: int, hold_s: float = 0.0) -> Iterator[Writer]:
-    """A GIF that repeats for ever, to add frames to; it lands whole or not at all.
+    """A GIF that repeats, to add frames to; it is written whole or not at all.
 
     Args:
         path: the file.
         size: width and height of the frames, pixels; more than `GIF_PIXELS` in all are reduced.
         rate: frames per second.
         frames: how many will come.
-        hold_s: how long it stands on its last frame before it begins again.
+        hold_s: how long it shows the last frame before it repeats.
     """
     scale = min(1.0, math.sqrt(GIF_PIXELS / frames / (size[0] * size[1])))
     writer = _Gif((max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
@@ -51,12 +56,12 @@ def gif(path: Path, size: tuple[int, int], *, rate: int, frames: int, hold_s: fl
     first, *rest = writer.frames
     durations = [1000 // rate] * len(rest) + [round(1000 * hold_s) or 1000 // rate]
     with atomic(path) as file:
-        first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+        first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, comment=MARK)
 
 
 @contextlib.contextmanager
 def mp4(path: Path, size: tuple[int, int], *, rate: int) -> Iterator[Writer]:
-    """An MP4 (H.264) to add frames to; it lands whole or not at all.
+    """An MP4 (H.264) to add frames to; it is written whole or not at all.
 
     Args:
         path: the file.
@@ -72,13 +77,13 @@ def mp4(path: Path, size: tuple[int, int], *, rate: int) -> Iterator[Writer]:
         yield writer
 
 
-def write_film(path: Path, frames: Iterable[Image.Image], *, count: int, rate: int) -> None:
-    """Writes a film that begins again where it ends.
+def write_video(path: Path, frames: Iterable[Image.Image], *, count: int, rate: int) -> None:
+    """Writes a video that repeats.
 
     Args:
         path: FILE.gif or FILE.mp4.
-        frames: pictures in RGB, all of one size, at least one.
-        count: how many they are.
+        frames: at least one, of mode RGB and one size.
+        count: how many there are.
         rate: frames per second.
 
     Raises:
@@ -106,7 +111,7 @@ class _Gif:
 
 
 class _H264:
-    """Writes frames as H.264 in the pixel format that every player takes."""
+    """Writes H.264 in the pixel format that every player supports."""
 
     def __init__(self, file: BinaryIO, size: tuple[int, int], rate: int) -> None:
         import av
@@ -116,6 +121,7 @@ class _H264:
         self._size = (max(2, round(size[0] * scale) // 2 * 2), max(2, round(size[1] * scale) // 2 * 2))
         self._frame = av.VideoFrame.from_ndarray
         self._file = av.open(file, "w", format="mp4")
+        self._file.metadata["comment"] = MARK.decode()
         self._stream = self._file.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "fast"})
         self._stream.width, self._stream.height = self._size
         self._stream.pix_fmt = "yuv420p"

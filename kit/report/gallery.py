@@ -12,8 +12,7 @@ from PIL import Image
 from kit.core.progress import no_progress
 from kit.data.grid import mosaic
 from kit.generation import interpolate
-from kit.generation.batch_norm_statistics import settled
-from kit.generation.export import Saved
+from kit.generation.export import RunGenerator
 
 WALKS, COLUMNS, STEPS = 9, 3, 60
 """Walks beside each other and in a row, and frames of one round."""
@@ -55,23 +54,23 @@ def draw(run: Path, *, trust: bool = False, progress: Callable[[int, int], None]
         KitError: no checkpoint, a damaged one, one that brings code and is not trusted, or a generator that has
             diverged.
     """
-    saved = Saved.load(run, seed=None, trust=trust)
-    generator, threshold = settled(
-        saved.generator, saved.recipe, seed=saved.seed, device=saved.device, precision=saved.precision
-    )
+    saved = RunGenerator.load(run, seed=None, trust=trust)
+    generator, threshold = saved.prepare()
     latent, names = saved.recipe.latent, saved.shape.classes if saved.recipe.conditional else ()
     whole = size(len(names))
 
-    z = interpolate.loop(latent, count=WALKS, frames=STEPS, seed=saved.seed, truncation=threshold)
+    z = interpolate.loop_latents(latent, count=WALKS, frames=STEPS, seed=saved.seed, truncation=threshold)
     y = torch.tensor(saved.labels(WALKS, class_name=None) or [0] * WALKS).expand(STEPS, -1)
-    steps = saved.frames(generator, z, y, progress=lambda done, _: progress(done, whole))
+    steps = saved.render_frames(generator, z, y, progress=lambda done, _: progress(done, whole))
     film = [mosaic(step, columns=COLUMNS).convert("RGB") for step in steps]
 
     if not names:
         return Gallery(walk=film)
-    z = interpolate.still(latent, count=BREED, frames=len(names), seed=saved.seed, truncation=threshold)
+    z = interpolate.first_latents(latent, count=BREED, seed=saved.seed, truncation=threshold)
     y = torch.arange(len(names))[:, None].expand(-1, BREED)
-    strips = saved.frames(generator, z, y, progress=lambda done, _: progress(WALKS * STEPS + done, whole))
+    strips = saved.render_frames(
+        generator, z.expand(len(names), -1, -1), y, progress=lambda done, _: progress(WALKS * STEPS + done, whole)
+    )
     breeds = [
         Breed(name.replace("_", " "), mosaic(strip, columns=BREED).convert("RGB"))
         for name, strip in zip(names, strips, strict=True)

@@ -15,8 +15,8 @@ from kit.core.clock import Waited
 from kit.core.errors import KitError
 from kit.core.files import atomic
 from kit.data.grid import mosaic
-from kit.generation import classes
-from kit.generation.batch_norm_statistics import draw
+from kit.generation.classes import class_labels
+from kit.generation.generate import generate
 from kit.generation.pack import Packed, pack
 from kit.generation.validate import check
 from kit.run.context import RunContext
@@ -92,7 +92,7 @@ def _sample(
     work: RunContext, count: int, size: int, *, generator: nn.Module | None = None, standing_batches: int | None = None
 ) -> Iterator[NDArray[np.uint8]]:
     standing = work.recipe.standing_batches if standing_batches is None else standing_batches
-    return draw(
+    return generate(
         generator or work.state.ema.module,
         dataclasses.replace(work.recipe, standing_batches=standing),
         count=count,
@@ -100,7 +100,7 @@ def _sample(
         seed=work.job.seed,
         device=work.device.kind,
         precision=work.device.precision,
-        labels=classes.labels(work.recipe, work.shape, count),
+        labels=class_labels(work.recipe, work.shape, count),
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from kit.core.errors import KitError
 from kit.core.seeds import derive
 from kit.data.dataset import PreparedSet, Split
-from kit.generation.batch_norm_statistics import draw
+from kit.generation.generate import generate
 from kit.scoring.cache import Cache
 from kit.scoring.compute_score import judge
 from kit.scoring.extract import FeatureSet, Progress, no_progress
@@ -137,7 +137,7 @@ def compare(
     def entry(pictures: int, truncation: float | None) -> Entry:
         began = time.perf_counter()
         generator, recipe, shape, _ = checkpoint.load_generator(files[pictures], trust=trust)
-        batches = draw(
+        batches = generate(
             generator.to(where),
             recipe,
             count=count,

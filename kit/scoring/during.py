@@ -15,7 +15,7 @@ from kit.core.clock import parse_duration, show_duration
 from kit.core.errors import KitError
 from kit.core.seeds import derive
 from kit.data.dataset import PreparedSet
-from kit.generation.batch_norm_statistics import draw
+from kit.generation.generate import generate
 from kit.models.recipe import Recipe
 from kit.scoring import features as feature_sets
 from kit.scoring.cache import Cache, default_cache
@@ -172,7 +172,7 @@ class Watch:
         return result
 
     def _pictures(self, generator: nn.Module) -> Iterator[NDArray[np.uint8]]:
-        batches = draw(
+        batches = generate(
             generator,
             self.recipe,
             count=self.asked.count,

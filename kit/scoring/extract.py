@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kit.core.errors import KitError
 from kit.core.machine import cores
-from kit.generation.ordered import map_ordered
+from kit.generation.pictures import parallel_map
 from kit.scoring.resize import RESIZES, Pixels
 from kit.scoring.weights import weights_digest
 
@@ -96,7 +96,7 @@ class FeatureSet:
             KitError: a feature is NaN or infinite.
         """
         prepare = partial(_prepare, resize=RESIZES[self.resize], side=self.input_size)
-        prepared = map_ordered(prepare, pictures, workers=cores())
+        prepared = parallel_map(prepare, pictures, workers=cores())
         # One array from the start: small ones that outlive each batch would lie scattered between its large ones, and
         # keep the memory of all of them.
         found, done = np.empty((total or ROWS, self.dim), np.float32), 0

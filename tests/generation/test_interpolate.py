@@ -30,7 +30,7 @@ def test_slerp_without_an_arc_is_a_straight_line(b):
 
 
 def test_a_loop_has_no_seam_and_begins_where_samples_do():
-    z = interpolate.loop(100, count=6, frames=50, seed=3)
+    z = interpolate.loop_latents(100, count=6, frames=50, seed=3)
     assert z.shape == (50, 6, 100)
     assert torch.equal(z[0], next(latents(100, count=6, seed=3))[:6])
     steps = (z.roll(-1, 0) - z).norm(dim=2)  # the last of them leads from the end to the beginning
@@ -42,13 +42,13 @@ def test_a_loop_has_no_seam_and_begins_where_samples_do():
 
 @pytest.mark.parametrize("frames", [7, 50, 201])
 def test_a_walk_does_not_depend_on_its_neighbours(frames):
-    many, few = (interpolate.loop(8, count=count, frames=frames, seed=0) for count in (70, 3))
+    many, few = (interpolate.loop_latents(8, count=count, frames=frames, seed=0) for count in (70, 3))
     assert len(many) == frames
     assert torch.equal(many[:, :3], few)
 
 
 def test_there_and_back_is_a_loop():
-    shares = interpolate.there_and_back(20)
+    shares = interpolate.forth_and_back(20)
     assert (shares[0], shares[10]) == (0, 1)
     torch.testing.assert_close(shares[1:], shares[1:].flip(0))
 
@@ -61,14 +61,14 @@ def test_between_two_classes_the_ends_are_those_classes_and_the_way_is_not_cut(m
     for module in generator.modules():  # SAGAN's gains begin at 0, alike for all classes
         if isinstance(module, torch.nn.Embedding):
             torch.nn.init.normal_(module.weight)
-    z = interpolate.still(generator.latent, count=4, frames=5, seed=1).reshape(20, -1)
+    z = interpolate.first_latents(generator.latent, count=4, seed=1).repeat(5, 1)
     y = torch.arange(5).repeat_interleave(4)
 
     def pictures(network, latent, label):
         batches = render(network, latent, label, size=32, device=torch.device("cpu"))
         return np.concatenate(list(batches)).astype(float)
 
-    way = pictures(interpolate.between(generator, (2, 0), torch.linspace(0, 1, 5)), z, y).reshape(5, 4, -1)
+    way = pictures(interpolate.interpolate_classes(generator, 2, 0, torch.linspace(0, 1, 5)), z, y).reshape(5, 4, -1)
     for end, label in ((0, 2), (4, 0)):
         plain = pictures(generator, z[:4], torch.full((4,), label)).reshape(4, -1)
         assert np.abs(way[end] - plain).max() <= 1
