@@ -35,7 +35,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from kit.models import registry
 from kit.training import device, distributed, train_state
-from kit.training.batch_norm import synchronise
+from kit.training.batch_norm import convert_sync_batch_norm
 
 DEVICES = (1, 2, 8, 64)
 
@@ -49,7 +49,7 @@ class Rates(NamedTuple):
 
 def train_along(model: str, images: int, out: Path) -> None:
     """What each process does: a step to warm up, then so many pictures; it writes its seconds of (wall, CPU)."""
-    crew = distributed.join()
+    crew = distributed.init()
     if not torch.cuda.is_available():
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {allowed[crew.rank % len(allowed)]})
@@ -57,7 +57,7 @@ def train_along(model: str, images: int, out: Path) -> None:
     recipe, where = registry.get(model).override(["width=32", "batch=64"]), device.choose()
     state = train_state.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where)
     if crew.size > 1:
-        synchronise(state.G), synchronise(state.D)
+        convert_sync_batch_norm(state.G), convert_sync_batch_norm(state.D)
     batches = Pictures(where.kind)
     kit_steps(recipe, state, batches, where, 1, crew=crew)
     wait(where.kind)
@@ -66,18 +66,19 @@ def train_along(model: str, images: int, out: Path) -> None:
     wait(where.kind)
     seconds = [time.perf_counter() - wall, time.process_time() - cpu]
     (out / f"{crew.rank}.json").write_text(json.dumps([seconds, state.pictures - recipe.pictures_per_iteration]))
-    distributed.leave()
+    distributed.destroy()
 
 
 def rates(model: str, processes: int, images: int) -> Rates:
     """Of a crew of so many processes."""
     with tempfile.TemporaryDirectory() as out:
-        torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
-        options = ("--model", model, "--images", str(images), "--along", out)
-        done = subprocess.run([sys.executable, *torchrun, __file__, *options], capture_output=True, text=True)
+        options, variables = distributed.torchrun_options(processes, Path(out))
+        command = [sys.executable, "-m", "torch.distributed.run", *options, __file__]
+        command += ["--model", model, "--images", str(images), "--along", out]
+        done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr)
-        found = [json.loads(path.read_text()) for path in Path(out).iterdir()]
+        found = [json.loads(path.read_text()) for path in Path(out).glob("*.json")]
     return Rates(*(found[0][1] / max(seconds[side] for seconds, _ in found) for side in (0, 1)))
 
 

@@ -150,7 +150,7 @@ def test_a_budget_covers_the_whole_command(kit, workplace):
         (["train", "--model", "dcgan", "--budget", "soon"], "'soon' is no duration"),
         (["train", "--model", "dcgan", "--images", 8, "--set", "widht=3"], "unknown setting 'widht'"),
         (["train", "--model", "dcgan", "--images", 8, "--gpus", "two"], "--gpus two: neither all nor a number"),
-        (["train", "--model", "dcgan", "--images", 8, "--memory", "much"], "'much' is no amount of memory"),
+        (["train", "--model", "dcgan", "--images", 8, "--memory", "much"], "'much' is not an amount of memory"),
         (["train", "--model", "dcgan", "--images", 8, "--started-at", "noon"], "'noon' is no moment"),
         (["train", "--model", "dcgan", "--images", 8, "--data", "data/none"], "data/none: no such prepared set"),
         (["train", "--model", "dcgan", "--budget", "2s", *TINY], "a budget of 2s is too small"),

@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
-import time
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kit.core.errors import KitError
 from kit.core.machine import cores
 from kit.core.provenance import PACKAGE
 from kit.core.signals import WORDS
+from kit.training.distributed import LOST, torchrun_options
 
-OUT_OF_MEMORY, LOST = 75, 76
-"""Exit codes by which a process says what ended it: no memory left, or another process that is gone."""
-
-LEASH_S = 1.0
-"""Seconds between two looks at whether the process that started this one is still there."""
+OUT_OF_MEMORY = 75
+"""Exit code of a process that has no memory left."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,6 @@ class Ended:
         if self.code == OUT_OF_MEMORY:
             return "out of memory"
         return f"process {self.rank} was lost ({f'signal {-self.code}' if self.code < 0 else f'exit code {self.code}'})"
-
-
-def inside() -> bool:
-    """Whether this process was started by torchrun."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def processes(gpus: str | None) -> int:
@@ -91,9 +84,11 @@ def launch(arguments: Sequence[str], count: int, *, module: str = "kit") -> Ende
     known = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     if str(PACKAGE.parent) not in known:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(PACKAGE.parent), *known])
-    options = ["--standalone", "--nproc-per-node", str(count), "--max-restarts", "0", "--module", module]
     try:
-        torchrun.run(torchrun.get_args_parser().parse_args([*options, *arguments]))
+        with tempfile.TemporaryDirectory(prefix="kit-processes-") as folder:
+            options, environment = torchrun_options(count, Path(folder))
+            os.environ |= environment
+            torchrun.run(torchrun.get_args_parser().parse_args([*options, "--module", module, *arguments]))
     except SignalException as error:
         return Ended(signal=error.sigval)
     except ChildFailedError as error:
@@ -113,18 +108,3 @@ def first_dead(codes: Mapping[int, int]) -> Ended:
     victims = (LOST, -signal.SIGTERM)
     rank = min(codes, key=lambda rank: (codes[rank] != OUT_OF_MEMORY, codes[rank] in victims, rank))
     return Ended(rank=rank, code=codes[rank])
-
-
-def leash() -> None:
-    """Ends this process, in the midst of anything, soon after the one that started it is gone.
-
-    Otherwise it would go on training in a folder in which the user starts another.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LEASH_S)
-        os._exit(LOST)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -47,7 +47,7 @@ def train(
         KitError: what `kit.run.train` raises, in the process that has to say it.
         SystemExit: the processes could not begin, and have said why.
     """
-    if launch.inside():
+    if distributed.started_by_torchrun():
         _take_part(job, clock, watching)
         return None
     count = launch.processes(gpus)
@@ -59,21 +59,21 @@ def train(
 
 def _take_part(job: kit.run.RunConfig, clock: Stopwatch, watching: Watching) -> None:
     """One of several processes."""
-    crew = distributed.join()
+    crew = distributed.init()
     try:
-        if crew.leads:
+        if crew.is_main:
             with watching(clock) as listener:
                 kit.run.train(job, clock=clock, listener=listener, crew=crew)
         else:
             kit.run.follow(job, crew=crew)
     except distributed.WorkerLostError:
-        _leave(launch.LOST)
+        _leave(distributed.LOST)
     except (MemoryError, RuntimeError) as error:
         if not memory.ran_out(error):
             raise
         _leave(launch.OUT_OF_MEMORY)
     except KitError:
-        if crew.leads:
+        if crew.is_main:
             raise
         _leave(1)  # the first process says the same
 

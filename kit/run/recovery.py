@@ -10,7 +10,7 @@ from kit.run.config import RunConfig
 from kit.run.context import RunContext
 from kit.run.ticks import DivergedError, Training
 from kit.training import health, memory
-from kit.training.memory import PLENTY
+from kit.training.memory import DEFAULT
 from kit.training.run_folder import Run, read_run
 from kit.training.run_record import Rollback
 
@@ -64,9 +64,9 @@ def economise(job: RunConfig, *, processes: int) -> bool:
     """
     run = Run(job.out, read_run(job.out))
     noted = schedules.noted_thrifts(run.record)
-    before = noted[-1][1] if noted else PLENTY
+    before = noted[-1][1] if noted else DEFAULT
     kind = torch.device(run.record.device.type)
-    wanted = before.next(batch=job.recipe.batch, processes=processes, device=kind)
+    wanted = before.reduce_memory(batch=job.recipe.batch, processes=processes, device=kind)
     if wanted is None:
         return False
     seen = run.record.pictures

@@ -10,7 +10,7 @@ from kit.data import prepared_set
 from kit.run.config import Callback, RunConfig
 from kit.run.run import follow, train
 from kit.run.schedules import noted_thrifts
-from kit.training.distributed import join
+from kit.training.distributed import init
 from kit.training.run_folder import Run
 from kit.training.run_record import RunRecord
 
@@ -52,8 +52,8 @@ def replay(record: RunRecord, *, data: Path, out: Path, clock: Stopwatch, listen
         rates=tuple((back.resumed_at, back.lr_scale) for back in record.rollbacks),
         thrifts=noted_thrifts(record),
     )
-    crew = join()
-    if not crew.leads:
+    crew = init()
+    if not crew.is_main:
         follow(job, crew=crew)
         return None
     return train(job, clock=clock, listener=listener, crew=crew)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from kit.run.context import RunContext
-from kit.training.memory import PLENTY, MemoryPolicy
+from kit.training.memory import DEFAULT, MemoryPolicy
 from kit.training.run_record import MemoryChange, PlanRecord, RunRecord
 
 
@@ -30,7 +30,7 @@ def thrift(work: RunContext) -> MemoryPolicy:
     """How steps save memory now."""
     noted = (*work.job.thrifts, *noted_thrifts(work.run.record))
     begun = [thrift for at, thrift in noted if at <= work.state.pictures]
-    return begun[-1] if begun else PLENTY
+    return begun[-1] if begun else DEFAULT
 
 
 def note_plan(work: RunContext) -> None:
@@ -66,7 +66,10 @@ def noted_thrifts(record: RunRecord) -> tuple[tuple[int, MemoryPolicy], ...]:
 def memory_change(policy: MemoryPolicy, *, reached: int, resumed_at: int) -> MemoryChange:
     """A way to save memory, as `run.json` keeps it."""
     return MemoryChange(
-        reached=reached, resumed_at=resumed_at, accumulation_steps=policy.parts, offload_activations=policy.on_host
+        reached=reached,
+        resumed_at=resumed_at,
+        accumulation_steps=policy.accumulation_steps,
+        offload_activations=policy.offload_activations,
     )
 
 

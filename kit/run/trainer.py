@@ -6,17 +6,17 @@ import copy
 import dataclasses
 import signal
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kit.core.clock import Stopwatch
 from kit.data import prepared_set
 from kit.models.recipe import Recipe
 from kit.training import checkpoint, distributed, loop, train_state
-from kit.training.batch_norm import synchronise
+from kit.training.batch_norm import convert_sync_batch_norm
 from kit.training.device import Device
 from kit.training.distributed import SINGLE_PROCESS, Distributed
-from kit.training.memory import PLENTY, MemoryPolicy
+from kit.training.memory import DEFAULT, MemoryPolicy
 
 CALIBRATION_S = 1.0
 """Seconds of training on a copy to learn its speed: a first guess, as plans are made anew on the way."""
@@ -62,9 +62,9 @@ class Trainer:
         )
         if crew.size > 1:
             for network in (self.state.G, self.state.D):
-                synchronise(network)
+                convert_sync_batch_norm(network)
         flip = recipe.flip and prepared.mirror
-        self.thrift = PLENTY
+        self.thrift = DEFAULT
         self._others_in_loop = False
         self._batches = prepared_set.Batches(prepared, seed=seed, device=device.kind, flip=flip)
 
@@ -84,19 +84,19 @@ class Trainer:
             plan: pictures over which schedules run.
             lr_scale: factor on the recipe's step sizes.
         """
-        self._tell(_Steps(plan, lr_scale, self.thrift))
+        self._tell({"do": "train", "plan": plan, "lr_scale": lr_scale, "memory": dataclasses.asdict(self.thrift)})
         self._others_in_loop = True
         yield from self._loop(self.state, done=done, tick_due=tick_due, plan=plan, lr_scale=lr_scale)
         self._others_in_loop = False
 
     def rate(self, clock: Stopwatch) -> float:
         """Pictures a second of training, measured on a copy of the players."""
-        self._tell(_Rate(self.thrift))
+        self._tell({"do": "measure", "memory": dataclasses.asdict(self.thrift)})
         return self._rate(clock)
 
     def economise(self) -> bool:
         """Goes over to needing less memory, from the next steps on; false if there is no way left."""
-        wanted = self.thrift.next(batch=self.recipe.batch, processes=self.crew.size, device=self.device.kind)
+        wanted = self.thrift.reduce_memory(batch=self.recipe.batch, processes=self.crew.size, device=self.device.kind)
         self.thrift = wanted or self.thrift
         return wanted is not None
 
@@ -114,14 +114,14 @@ class Trainer:
         Raises:
             KitError: no such file, a damaged one, or one of another recipe or version.
         """
-        self._tell(_Load(str(path)))
+        self._tell({"do": "load", "path": str(path)})
         checkpoint.load_players(path, self.state, self.recipe, self.shape)
 
     def dismiss(self) -> None:
         """Sends the other processes home: from here on this one is enough."""
         if self.crew.size > 1:
             self._tell(None)
-            distributed.leave()
+            distributed.destroy()
             self.crew = SINGLE_PROCESS
 
     def follow(self) -> None:
@@ -130,28 +130,29 @@ class Trainer:
         Signals are the first one's to answer.
 
         Raises:
-            LostError: it is gone.
+            WorkerLostError: it is gone.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        while order := self.crew.tell(None):
-            match order:
-                case _Steps(plan, lr_scale, thrift):
-                    self.thrift = thrift
-                    for _ in self._loop(self.state, done=_never, tick_due=_never, plan=plan, lr_scale=lr_scale):
-                        pass
-                case _Rate(thrift):
-                    self.thrift = thrift
-                    self._rate(Stopwatch())
-                case _Load(path):
-                    checkpoint.load_players(Path(path), self.state, self.recipe, self.shape)
+        while order := self.crew.broadcast():
+            if order["do"] == "load":
+                checkpoint.load_players(Path(order["path"]), self.state, self.recipe, self.shape)
+                continue
+            self.thrift = MemoryPolicy(**order["memory"])
+            if order["do"] == "measure":
+                self._rate(Stopwatch())
+            else:
+                for _ in self._loop(
+                    self.state, done=_never, tick_due=_never, plan=order["plan"], lr_scale=order["lr_scale"]
+                ):
+                    pass
 
-    def _tell(self, order: object) -> None:
+    def _tell(self, order: dict[str, Any] | None) -> None:
         """Tells the others, who are still in the training loop if the first process left it between two steps."""
         if self._others_in_loop:
-            self.crew.agree(True)
+            self.crew.broadcast(True)
             self._others_in_loop = False
-        self.crew.tell(order)
+        self.crew.broadcast(order)
 
     def _loop(
         self,
@@ -186,29 +187,6 @@ class Trainer:
         ):
             pass
         return (copied.pictures - first) / (clock.seconds() - began)
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """The first process's word to the others that it trains now."""
-
-    plan: int | None
-    lr_scale: float
-    thrift: MemoryPolicy
-
-
-@dataclass(frozen=True)
-class _Rate:
-    """That it measures its speed."""
-
-    thrift: MemoryPolicy
-
-
-@dataclass(frozen=True)
-class _Load:
-    """That it goes back to a checkpoint."""
-
-    path: str
 
 
 def _never(pictures: int) -> bool:

@@ -86,7 +86,7 @@ def reproduce(
         raise KitError(f"{submission.folder / ledger.SOURCE}: damaged (not the code that ran)", "restore it from git")
     if keep and keep.exists():
         raise KitError(f"{keep} exists already", "choose another folder")
-    launcher = _launcher(record)
+    processes = _processes(record)
     seen = record.result.pictures if record.result else 0
     say(f"training on {seen:,} pictures again, with the code that ran")
     with tempfile.TemporaryDirectory(prefix="kit-reproduce-") as name:
@@ -99,8 +99,14 @@ def reproduce(
         out = (keep or folder / "run").absolute()
         (folder / "replay.py").write_text(REPLAY, encoding="utf-8")
         script = [str(folder / name) for name in ("replay.py", "run.json")]
-        command = [sys.executable, *launcher, *script, str(prepared.path.absolute()), str(out)]
         environment = {**os.environ, "PYTHONPATH": str(folder / "source")}
+        launcher: list[str] = []
+        if processes > 1:
+            from kit.training.distributed import torchrun_options  # with torch, which takes seconds
+
+            options, variables = torchrun_options(processes, folder)
+            launcher, environment = ["-m", "torch.distributed.run", *options], environment | variables
+        command = [sys.executable, *launcher, *script, str(prepared.path.absolute()), str(out)]
         code = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL).returncode
         if code:
             raise KitError(f"{submission.folder}: the stored code did not come to its end (exit code {code})")
@@ -108,8 +114,8 @@ def reproduce(
     return compare(record, again)
 
 
-def _launcher(record: RunRecord) -> list[str]:
-    """What Python runs the replay with: torchrun, where several processes shared each batch.
+def _processes(record: RunRecord) -> int:
+    """How many processes shared each batch.
 
     Raises:
         KitError: it was not the same number all the time; sums in another order have other last bits.
@@ -119,8 +125,7 @@ def _launcher(record: RunRecord) -> list[str]:
     if len(counts) > 1:
         numbers = " and ".join(map(str, sorted(counts)))
         raise KitError(f"parts of this run were trained by {numbers} processes", "such a run cannot be made again")
-    count = max(counts, default=1)
-    return [] if count == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    return max(counts, default=1)
 
 
 def compare(record: RunRecord, again: RunRecord) -> Verdict:

@@ -1,40 +1,56 @@
-"""Several processes that train one run: they share out each batch, and end every step with the same weights.
+"""Several processes that train one run, over torch.distributed: gloo between CPUs, NCCL between GPUs.
 
-What a process computes is its part of the gradient of the whole batch's objective. So the logits of all are gathered
-before a loss is taken (its means are over the whole batch then, whatever the loss), batch norm's statistics are those
-of the whole batch (`kit.training.batch_norm`), and gradients are added up. The sums are differentiable, twice, which
-DistributedDataParallel's are not: gradient penalties need it. GPUs talk through torch's process group, processes on a
-CPU through `kit.training.sockets`.
+They share each batch and end every step with the same weights, those that one process would have. So the logits of all
+are gathered before a loss is taken (losses compare and average over the whole batch), batch norm's statistics are those
+of the whole batch (`kit.training.batch_norm`), and gradients are summed. DistributedDataParallel does only the last,
+and cannot be differentiated twice, which gradient penalties need.
+
+All processes are on one machine. They find each other through a file in a folder that only their user can read, and
+connect over the loopback interface: no other machine can reach a port, and the host's name need not resolve. Messages
+are tensors and JSON; nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.distributed.rendezvous import rendezvous
+from torch import Tensor
 
 from kit.core.errors import KitError
-from kit.run.launch import inside, leash
 from kit.training.random import BatchSlice
-from kit.training.sockets import Sockets
 
-PATIENCE = timedelta(days=7)
-"""How long a process waits to be told what comes next: the first one packs and checks zips meanwhile."""
+RENDEZVOUS = "KIT_RENDEZVOUS"
+"""Environment variable: the file through which the processes of a run find each other."""
 
-STEP_LIMIT = timedelta(minutes=2)
-"""How long GPUs wait for each other within a step. A process that is gone leaves them waiting for ever otherwise."""
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+"""Name of the network interface that is reached from this machine alone."""
 
+STEP_TIMEOUT = timedelta(minutes=5)
+"""How long processes wait for each other in the middle of a step."""
 
-_sockets: Sockets | None = None
-"""What everything goes through on a CPU; otherwise there is torch's default process group."""
+MESSAGE_TIMEOUT = timedelta(days=1)
+"""How long they wait for a message of the first process, which writes checkpoints and zips in between."""
+
+MESSAGE_BYTES = 8192
+"""Every message has this size; JSON is shorter and is padded with zeros."""
+
+PARENT_CHECK_S = 1.0
+"""Seconds between two checks whether the parent process is still there."""
+
+LOST = 76
+"""Exit code of a process that cannot go on because another one is gone."""
 
 
 class WorkerLostError(Exception):
@@ -43,160 +59,185 @@ class WorkerLostError(Exception):
 
 @dataclass(frozen=True)
 class Distributed:
-    """The processes that train together. The first one decides and writes; the others follow.
+    """The processes that train one run together. The first one decides and writes files.
 
     Every method is called by all processes at the same point of the same step.
     """
 
     rank: int = 0
     size: int = 1
-    talk: dist.ProcessGroup | None = None  # for words, between CPUs; None: the same connections as for numbers
+    messages: dist.ProcessGroup | None = None  # for `broadcast`; tensors go through torch's default group
 
     @property
-    def leads(self) -> bool:
-        """Whether this process is the one that decides and writes."""
+    def is_main(self) -> bool:
+        """Whether this process decides and writes files."""
         return self.rank == 0
 
-    def own(self, share: BatchSlice) -> BatchSlice:
-        """This process's rows of a share of the batch.
+    def local(self, batch_slice: BatchSlice) -> BatchSlice:
+        """This process's rows of a slice of the batch.
 
         Raises:
             KitError: there are fewer rows than processes.
         """
-        if len(share) < self.size:
+        if len(batch_slice) < self.size:
             raise KitError(
-                f"{len(share)} pictures at a time cannot be shared by {self.size} processes",
+                f"{len(batch_slice)} pictures at a time cannot be shared by {self.size} processes",
                 "take a larger batch, or fewer processes",
             )
-        return share.split(self.size)[self.rank]
+        return batch_slice.split(self.size)[self.rank]
 
-    def gather(self, rows: Tensor, own: BatchSlice, share: BatchSlice) -> Tensor:
-        """The numbers of all rows of a share, (len(share),), from each process's own, (len(own),).
+    def gather(self, rows: Tensor, batch_slice: BatchSlice) -> Tensor:
+        """One number for each row of a slice, (len(batch_slice),), from each process's own rows.
 
-        Each process takes the same loss of them; its gradient reaches only the process's own rows.
+        The gradient reaches the process's own rows only: all processes take the same loss of the result, and their
+        gradients are summed afterwards.
+
+        Raises:
+            WorkerLostError: another process is gone.
         """
-        return rows if self.size == 1 else cast(Tensor, _Gather.apply(rows, own.first - share.first, len(share)))
+        if self.size == 1:
+            return rows
+        local = self.local(batch_slice)
+        before, after = local.first - batch_slice.first, batch_slice.last - local.last
+        whole = torch.cat([rows.new_zeros(before), rows.detach(), rows.new_zeros(after)])
+        with _worker_lost():
+            dist.all_reduce(whole)
+        return torch.cat([whole[:before], rows, whole[len(whole) - after :]])
 
-    def add_gradients(self, network: nn.Module) -> None:
-        """Makes each gradient the sum over the processes, in one message."""
+    def sum_gradients(self, weights: Sequence[Tensor]) -> None:
+        """Replaces each gradient by its sum over the processes, in one message.
+
+        Raises:
+            WorkerLostError: another process is gone.
+        """
         if self.size == 1:
             return
-        gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
-        flat = add_up(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(summed.view_as(gradient))
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        with _worker_lost():
+            dist.all_reduce(flat)
+        for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))
 
-    def agree(self, decision: bool) -> bool:
-        """What the first process decides, whatever the others would."""
-        if self.size == 1:
-            return decision
-        with _others():
-            if _sockets:
-                return bool(_sockets.tell(decision))
-            flag = torch.tensor([decision], dtype=torch.uint8)
-            dist.broadcast(flag, src=0, group=self.talk)
-        return bool(flag.item())
+    def broadcast(self, message: Any = None) -> Any:
+        """The first process's message, in all processes: anything that JSON can hold.
 
-    def tell(self, order: object) -> object:
-        """The first process's order, as all hear it; None sends the others home."""
+        Raises:
+            WorkerLostError: another process is gone.
+        """
         if self.size == 1:
-            return order
-        with _others():
-            if _sockets:
-                return _sockets.tell(order)
-            message = [order]
-            dist.broadcast_object_list(message, src=0, group=self.talk)
-        return message[0]
+            return message
+        text = json.dumps(message).encode() if self.is_main else b""
+        buffer = torch.frombuffer(bytearray(text.ljust(MESSAGE_BYTES, b"\0")), dtype=torch.uint8)
+        with _worker_lost():
+            dist.broadcast(buffer, src=0, group=self.messages)
+        return json.loads(bytes(buffer.numpy()).rstrip(b"\0"))
 
 
 SINGLE_PROCESS = Distributed()
 """One process that trains by itself."""
 
 
-def join() -> Distributed:
-    """The crew that torchrun started this process in, or `ALONE`. On GPUs, each process takes one of its own."""
-    if not inside():
+def started_by_torchrun() -> bool:
+    """Whether this process is one of several that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def torchrun_options(processes: int, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """How to start processes on this machine with torchrun, so that nothing listens on the network.
+
+    torchrun's own `--standalone` opens a store on all interfaces, and reads pickles from it.
+
+    Args:
+        processes: how many.
+        folder: an empty one that only this user can read; it must last as long as the processes.
+
+    Returns:
+        Options of `torch.distributed.run`, and environment variables for it and its processes.
+    """
+    options = ["--nnodes", "1", "--nproc-per-node", str(processes), "--max-restarts", "0"]
+    options += ["--rdzv-backend", "c10d", "--rdzv-id", "kit", "--local-addr", "127.0.0.1"]
+    options += ["--rdzv-conf", "store_type=file", "--rdzv-endpoint", str(folder / "launcher")]
+    return options, {RENDEZVOUS: str(folder / "processes"), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+
+
+def init() -> Distributed:
+    """Joins the processes that torchrun started with `torchrun_options`; `SINGLE_PROCESS` where it did not.
+
+    On GPUs each process takes one of its own.
+
+    Raises:
+        KitError: torchrun was started in another way.
+        WorkerLostError: the processes could not connect.
+    """
+    if not started_by_torchrun():
         return SINGLE_PROCESS
-    leash()
-    if not torch.cuda.is_available():
-        global _sockets
-        store, rank, size = next(rendezvous("env://"))
-        _sockets = Sockets(rank, size, store)
-        return Distributed(rank, size)
+    exit_with_parent()
+    if RENDEZVOUS not in os.environ:
+        raise KitError("torchrun started this process, not the kit", "leave torchrun out, and add --gpus N")
+    os.environ |= {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl", timeout=STEP_LIMIT)
-    return Distributed(rank, size, cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE)))
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if backend == "nccl":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    with _worker_lost():
+        store = dist.FileStore(os.environ[RENDEZVOUS], size)  # type: ignore[attr-defined]  # though it is public
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=STEP_TIMEOUT)
+        messages = dist.new_group(backend="gloo", timeout=MESSAGE_TIMEOUT)
+    return Distributed(rank, size, cast(dist.ProcessGroup, messages))
 
 
-def leave() -> None:
-    """Says goodbye to the other processes."""
-    global _sockets
-    if _sockets:
-        _sockets.close()
-        _sockets = None
+def destroy() -> None:
+    """Leaves the other processes."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def place() -> tuple[int, int]:
-    """This process's rank, and how many there are, in whatever connects them."""
-    return (_sockets.rank, _sockets.size) if _sockets else (dist.get_rank(), dist.get_world_size())
+def all_reduce(x: Tensor) -> Tensor:
+    """The sum of a tensor over the processes, differentiable any number of times.
+
+    Raises:
+        WorkerLostError: another process is gone.
+    """
+    return cast(Tensor, _AllReduce.apply(x))
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over all processes. What each makes of it counts, so the gradient is a sum as well."""
+class _AllReduce(torch.autograd.Function):
+    """That of torch.distributed.nn.functional, which torch 2.14 deprecates; the torch of Kaggle has nothing else."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return add_up(x.clone(memory_format=torch.contiguous_format))
+        x = x.clone(memory_format=torch.contiguous_format)
+        with _worker_lost():
+            dist.all_reduce(x)
+        return x
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
-        return summed(slopes[0])
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return all_reduce(gradients[0])
 
 
-class _Gather(torch.autograd.Function):
-    """The rows of all processes. All make the same of it, so the gradient of one's own rows is at hand."""
+def exit_with_parent() -> None:
+    """Ends this process, in the middle of anything, soon after the one that started it is gone.
 
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, first: int, total: int) -> Tensor:
-        ctx.rows = slice(first, first + len(rows))
-        whole = rows.new_zeros(total)
-        whole[ctx.rows] = rows
-        return add_up(whole)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
-        return slopes[0][ctx.rows], None, None
-
-
-def summed(x: Tensor) -> Tensor:
-    """The sum of a tensor over the processes, differentiable, as often as is wanted.
-
-    Raises:
-        LostError: one of them is gone.
+    Otherwise it would go on training in a folder in which the user starts another run.
     """
-    return cast(Tensor, _Sum.apply(x))
+    parent = os.getppid()
 
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_S)
+        os._exit(LOST)
 
-def add_up(x: Tensor) -> Tensor:
-    """Adds up a tensor over the processes, in place.
-
-    Raises:
-        LostError: one of them is gone.
-    """
-    with _others():
-        _sockets.add_up(x) if _sockets else dist.all_reduce(x)
-    return x
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager
-def _others() -> Iterator[None]:
-    """Tells a process that is gone from one's own mistakes."""
+def _worker_lost() -> Iterator[None]:
+    """torch raises a plain RuntimeError when a process is gone; only running out of memory has a type of its own."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ConnectionError) as error:
+    except RuntimeError as error:
         raise WorkerLostError("a process is gone") from error

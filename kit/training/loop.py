@@ -19,7 +19,7 @@ from kit.training.augment import augment
 from kit.training.device import Device
 from kit.training.distributed import SINGLE_PROCESS, Distributed
 from kit.training.losses import LOSSES
-from kit.training.memory import PLENTY, MemoryPolicy
+from kit.training.memory import DEFAULT, MemoryPolicy
 from kit.training.penalties import PENALTIES, DOutputs
 from kit.training.random import BatchSlice, SlicedGenerator, latents, randomness
 from kit.training.schedule import behind, scale
@@ -71,7 +71,7 @@ def train(
     done: Callable[[int], bool],
     plan: int | None = None,
     crew: Distributed = SINGLE_PROCESS,
-    thrift: MemoryPolicy = PLENTY,
+    thrift: MemoryPolicy = DEFAULT,
 ) -> Iterator[Tick]:
     """Trains the players in place, and hands over to the caller at every tick.
 
@@ -96,10 +96,10 @@ def train(
     G, D, opt_G, opt_D = players.G.train(), players.D.train(), players.opt_G, players.opt_D
     loss, penalty = LOSSES[recipe.loss], PENALTIES[recipe.penalty]
     weights_D = list(D.parameters())
-    parts = BatchSlice(0, recipe.batch, recipe.batch).split(thrift.parts)
+    parts = BatchSlice(0, recipe.batch, recipe.batch).split(thrift.accumulation_steps)
     meter = RunningMean()
 
-    while not crew.agree(done(players.pictures)):
+    while not crew.broadcast(done(players.pictures)):
         share = behind(players.pictures, plan)
         rate = scale(recipe.schedule, share, end=recipe.lr_end)
         set_rates((opt_D, recipe.lr_d * rate), (opt_G, recipe.lr_g * rate))
@@ -114,7 +114,7 @@ def train(
             opt_D.zero_grad(set_to_none=True)
             seen: list[DStepOutputs] = []
             for part in parts:  # one, unless memory is short
-                own = crew.own(part)
+                own = crew.local(part)
                 random = randomness(seed, "critic", position, device.kind, own)
                 x, y = batches.draw(position + own.first, len(own))
                 z = latents(seed, position, own, recipe.latent, device.kind)
@@ -128,7 +128,7 @@ def train(
                         logits = [exact(D(shown, y)) for shown in (real_seen, fake_seen)]
                     with device.autocast_twice():
                         steepness = penalty.cost(DOutputs(D, real_seen, fake_seen, y, *logits), random)
-                    real_logits, fake_logits = (crew.gather(own_logits, own, part) for own_logits in logits)
+                    real_logits, fake_logits = (crew.gather(own_logits, part) for own_logits in logits)
                     loss_D = part.weight * loss.critic(real_logits, fake_logits, recipe.real_label)
                     loss_D = loss_D + penalty_weight * own.weight * steepness
                 players.scaler_D.scale(loss_D).backward(inputs=weights_D)
@@ -148,8 +148,8 @@ def train(
                 if len(parts) > 1:
                     with still(G):
                         fake = exact(G(z, y))  # once more: the graphs of all parts would not have had room
-                compared = crew.gather(exact(D(real_seen, y)), own, part) if loss.relativistic else real_logits
-                judged = crew.gather(exact(D(disguise(fake, recipe, noise, random), y)), own, part)
+                compared = crew.gather(exact(D(real_seen, y)), part) if loss.relativistic else real_logits
+                judged = crew.gather(exact(D(disguise(fake, recipe, noise, random), y)), part)
             loss_G = part.weight * loss.generator(judged, compared.detach())
             players.scaler_G.scale(loss_G).backward()
             d_real, d_fake = (part.weight * logits.sigmoid().mean() for logits in (compared, fake_logits))
@@ -159,7 +159,7 @@ def train(
         players.pictures += recipe.pictures_per_iteration
         players.ema.update(G, pictures=players.pictures)
         meter.add(*torch.stack(figures).sum(0), norm_D, norm_G)
-        if crew.agree(tick_due(players.pictures)):
+        if crew.broadcast(tick_due(players.pictures)):
             yield Tick(players.pictures, *meter.read(), *rates(opt_D, opt_G))
 
     if meter.steps:
@@ -224,7 +224,7 @@ def descend(
     Returns:
         The gradient's norm over all weights, before it was shortened; it stays on the device.
     """
-    crew.add_gradients(network)
+    crew.sum_gradients(list(network.parameters()))
     scaler.unscale_(optimizer)
     if max_grad_norm:
         norm = nn.utils.clip_grad_norm_(network.parameters(), max_grad_norm)

@@ -1,4 +1,4 @@
-"""What a run gives up when memory runs out: first speed, then the whole batch at once."""
+"""Less memory at the price of speed: activations on the host, batches in several steps of gradient accumulation."""
 
 from __future__ import annotations
 
@@ -8,83 +8,66 @@ import re
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
 from kit.core.errors import KitError
 
-SMALLEST_PART = 2
-"""Pictures a part of a batch has at least, in each process: batch norm has nothing to compare with one."""
-
-KEPT_BYTES = 1 << 16
-"""Activations smaller than this stay where they are: to move them costs more than it frees."""
+SMALLEST_SLICE = 2
+"""Pictures that a step of gradient accumulation has at least, in each process: batch norm cannot do with one."""
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 @dataclass(frozen=True)
 class MemoryPolicy:
-    """How a step saves memory.
+    """How a training step saves memory.
 
-    On the host, activations are the same to the bit: it is slower, and changes nothing. In parts, gradients add up to
-    those of the whole batch where nothing joins the pictures of a batch; batch norm, and losses that compare with the
-    batch's mean, then see a part at a time.
+    Offloading changes nothing but the last bits. Gradients that are accumulated equal those of the whole batch where
+    nothing connects the pictures of a batch; batch norm, and losses that compare with the batch's mean, see a part of
+    the batch at a time.
     """
 
-    parts: int = 1  # that a batch is computed in, one after the other
-    on_host: bool = False  # activations wait for the backward pass in the machine's memory, not the GPU's
+    accumulation_steps: int = 1  # forward and backward passes for each optimizer step
+    offload_activations: bool = False  # activations wait for the backward pass in the host's memory, not the GPU's
 
     def __str__(self) -> str:
-        words = [f"each batch in {self.parts} parts"] if self.parts > 1 else []
-        words += ["activations on the host"] if self.on_host else []
-        return ", ".join(words) or "with what nothing used given back"
+        words = [f"{self.accumulation_steps} steps of gradient accumulation"] if self.accumulation_steps > 1 else []
+        words += ["activations on the host"] if self.offload_activations else []
+        return ", ".join(words) or "with unused memory released"
 
-    def next(self, *, batch: int, processes: int, device: torch.device) -> MemoryPolicy | None:
-        """The next way to need less, or None if there is none left.
+    def reduce_memory(self, *, batch: int, processes: int, device: torch.device) -> MemoryPolicy | None:
+        """The next policy that needs less memory, or None if there is none.
 
         Args:
             batch: pictures in a step.
             processes: that share them.
-            device: where they are computed; a CPU's activations are in the machine's memory anyway.
+            device: where they are computed; a CPU's activations are in the host's memory anyway.
         """
-        if device.type != "cpu" and not self.on_host:
-            return MemoryPolicy(self.parts, on_host=True)
-        if batch // (2 * self.parts * processes) < SMALLEST_PART:
+        if device.type != "cpu" and not self.offload_activations:
+            return MemoryPolicy(self.accumulation_steps, offload_activations=True)
+        if batch // (2 * self.accumulation_steps * processes) < SMALLEST_SLICE:
             return None
-        return MemoryPolicy(2 * self.parts, self.on_host)
+        return MemoryPolicy(2 * self.accumulation_steps, self.offload_activations)
 
     def activations(self) -> contextlib.AbstractContextManager[object]:
-        """Forward passes in here leave what the backward pass needs on the host, if that is wanted."""
-        if not self.on_host:
+        """Forward passes in this context keep activations where the policy says."""
+        if not self.offload_activations:
             return contextlib.nullcontext()
-        return torch.autograd.graph.saved_tensors_hooks(_to_host, _from_host)
+        return torch.autograd.graph.save_on_cpu(pin_memory=torch.cuda.is_available())
 
 
-PLENTY = MemoryPolicy()
-"""There is enough: a batch at once, everything where it is computed."""
-
-
-def _to_host(x: Tensor) -> Tensor | tuple[torch.device, Tensor]:
-    # Weights are on the GPU in any case.
-    if isinstance(x, nn.Parameter) or x.nbytes < KEPT_BYTES:
-        return x
-    host = torch.empty_like(x, device="cpu", pin_memory=x.is_cuda)
-    host.copy_(x, non_blocking=x.is_cuda)
-    return x.device, host
-
-
-def _from_host(kept: Tensor | tuple[torch.device, Tensor]) -> Tensor:
-    return kept if isinstance(kept, Tensor) else kept[1].to(kept[0], non_blocking=True)
+DEFAULT = MemoryPolicy()
+"""Memory is enough: the whole batch at once, all of it on the device."""
 
 
 def free() -> None:
-    """Gives back what nothing uses any more."""
+    """Releases memory that nothing uses any more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left; a CPU's allocator has no type of its own for it."""
+    """Whether an error says that there is no memory left. A CPU's allocator raises a plain RuntimeError."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "allocate memory" in str(error)
     )
@@ -98,15 +81,15 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?B?)", text.strip().upper())
     if not match or match[2] not in UNITS or not float(match[1]):
-        raise KitError(f"{text!r} is no amount of memory", "write it like 14GB or 800MB")
+        raise KitError(f"{text!r} is not an amount of memory", "write it like 14GB or 800MB")
     return round(float(match[1]) * UNITS[match[2]])
 
 
 def limit(size: int, device: torch.device) -> None:
-    """Lets this process have only so many bytes of its GPU's memory; asking for more is then out of memory.
+    """Limits the bytes of its GPU's memory that this process may use; more is then out of memory.
 
     Raises:
-        KitError: the GPU has less, or it is a CPU: libraries do not survive it when the system refuses them memory.
+        KitError: the GPU has less, or there is none: libraries crash where the system refuses them host memory.
     """
     if device.type != "cuda":
         raise KitError("--memory limits a GPU's memory, and there is none", "leave it out, or limit the container")

@@ -14,7 +14,6 @@ from kit.models import registry
 from kit.models.recipe import OptimizerName, Recipe
 from kit.training.device import Device
 from kit.training.ema import PictureEma
-from kit.training.halving import quicken
 
 
 @dataclass
@@ -58,8 +57,6 @@ def build(recipe: Recipe, *, size: int, channels: int, classes: int, seed: int, 
     # Convolutions are faster on channels-last memory on every device that matters.
     G, D = (network.to(device.kind).to(memory_format=torch.channels_last) for network in (G, D))
     ema = PictureEma(G, half_life=recipe.ema_half_life, ramp=recipe.ema_ramp, batch=recipe.pictures_per_iteration)
-    if device.kind.type == "cpu" and device.precision == torch.bfloat16 and recipe.penalty == "none":
-        quicken(G), quicken(D)
     optimizer = OPTIMIZERS[recipe.optimizer]
     return TrainState(
         G=G,

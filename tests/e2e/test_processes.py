@@ -163,7 +163,7 @@ def test_processes_that_run_out_of_memory_go_on_with_less_of_it(start, make_agai
     ended = run_short(start, tmp_path, "2", "16", "--images", "64")
     assert (ended["state"], ended["why"], ended["pictures"]) == ("finished", "all pictures were seen", 64)
     (noted,) = ended["memory"]
-    assert (noted["parts"], noted["on_host"]) == (2, False)
+    assert (noted["accumulation_steps"], noted["offload_activations"]) == (2, False)
     assert noted["to"] == 16
     assert [(part["from"], part["to"]) for part in ended["parts"]] == [(0, 16), (16, 64)]
     assert {part["processes"] for part in ended["parts"]} == {2}
