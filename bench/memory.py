@@ -33,7 +33,7 @@ from torch import nn
 
 from kit.data.dataset import PreparedSet
 from kit.generation.pack import encode
-from kit.scoring import compute_score as scoring
+from kit.scoring.compute_score import score_pictures
 from kit.scoring.features import build
 
 SIDE = 64
@@ -106,7 +106,7 @@ def measured(folder: Path, batches: int, answer: Path) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    scoring.score(
+    score_pictures(
         folder / "images.zip", read_set(folder / "set"), features=features, detailed=True, cache=folder / "cache"
     )
     over.set()

@@ -36,12 +36,11 @@ from torch import nn
 from versus import Line, compare, show
 
 from kit.generation.pack import encode
-from kit.scoring.extract import FeatureSet
+from kit.scoring.extract import FeatureSet, pillow_bicubic
 from kit.scoring.features import build
 from kit.scoring.frechet import Gaussian, frechet_distance, gaussian
 from kit.scoring.memorization import memorization_distance
 from kit.scoring.mifid import mifid
-from kit.scoring.resize import pillow_bicubic
 
 Features = NDArray[np.float32]
 

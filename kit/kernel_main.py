@@ -236,7 +236,7 @@ class Session:
     def _job(self, *, resume: bool) -> RunConfig:
         from kit.models import custom, registry
         from kit.run import RunConfig
-        from kit.scoring.during import Asked
+        from kit.scoring.periodic import ScoringConfig
 
         spec = self.spec
         custom.require_trust(spec.model, spec.source, trust=True, where=spec.slug)  # who pushed the kernel trusted it
@@ -248,7 +248,7 @@ class Session:
             budget_s=spec.budget_s - self._afterwards_s,
             count=spec.count,
             resume=resume,
-            scores=Asked(share=CHOICE_SHARE, features=FEATURES, optional=True),
+            scores=ScoringConfig(share=CHOICE_SHARE, features=FEATURES, optional=True),
         )
 
     def _processes(self) -> int:
@@ -292,43 +292,37 @@ class Session:
         self.log.say(f"{what} failed ({error}); images.zip is valid and stays")
 
     def _score(self) -> None:
+        import numpy as np
+
         from kit.data.prepared_set import load
-        from kit.scoring import compute_score as scoring
-        from kit.scoring import during, features
-        from kit.scoring.estimate import Estimate
+        from kit.scoring import features
+        from kit.scoring.compute_score import score_pictures
+        from kit.scoring.periodic import OWN_SHARE, TRIAL
+        from kit.scoring.reference import Cache, References, default_cache
 
         prepared = load(self._data)
-        seconds = during.OWN_SHARE * self.spec.budget_s  # only where training has not taught the network already
+        seconds = OWN_SHARE * self.spec.budget_s  # only where training has not taught the network already
         network = features.build(FEATURES, prepared=prepared, seconds=seconds)
+        cache = default_cache(prepared)
+        pending = References(prepared, network, Cache(cache)).pending_count("whole")
+        per_picture = network.seconds_per_picture(np.array(prepared.images[:TRIAL]))
+        affordable = int(SCORE_CAUTION * (self._left_s - self._report_s) / per_picture) - pending
         count = self._count
-
-        def in_time(estimate: Estimate) -> None:
-            left = self._left_s - self._report_s
-            if estimate.seconds > left:
-                raise _TooLongError(left / estimate.seconds)
-
-        for _ in range(2):
-            try:
-                result = scoring.score(
-                    self._run / IMAGES,
-                    prepared,
-                    features=network,
-                    count=count,
-                    cache=scoring.default_cache(prepared),
-                    announce=in_time,
-                    progress=self.log.progress("scored", "pictures"),
-                )
-            except _TooLongError as error:
-                count = int(count * error.share * SCORE_CAUTION)
-                if count < SCORE_LEAST:
-                    break
-                continue
-            scoring.save(result, self._run / SCORE)
-            self._put(SCORE)
-            for line in result.lines():
-                self.log.say(line)
+        if affordable < min(count, SCORE_LEAST):
+            self.log.say("no time is left for a score")
             return
-        self.log.say("no time is left for a score")
+        result = score_pictures(
+            self._run / IMAGES,
+            prepared,
+            features=network,
+            count=min(count, affordable),
+            cache=cache,
+            progress=self.log.progress("scored", "pictures"),
+        )
+        result.save(self._run / SCORE)
+        self._put(SCORE)
+        for line in result.lines():
+            self.log.say(line)
 
     @property
     def _count(self) -> int:
@@ -401,14 +395,6 @@ class Session:
 
 FEATURES = "own"
 """The feature set that scores inside a kernel: no foreign weights are allowed there."""
-
-
-class _TooLongError(Exception):
-    """A score would take longer than there is time; `share` of it would do."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__(f"only {share:.0%} of the time is there")
-        self.share = share
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,9 +15,12 @@ from kit.competition import get as get_competition
 from kit.core.errors import KitError
 
 if TYPE_CHECKING:  # torch is imported where it is used
+    from kit.core.records import Record
     from kit.data.dataset import PreparedSet, Split
     from kit.scoring.extract import FeatureSet
-    from kit.scoring.record import Kind
+    from kit.scoring.score_record import Kind
+
+log = logging.getLogger(__name__)
 
 
 def score(
@@ -24,15 +28,15 @@ def score(
     data: DataOption = None,
     features: Annotated[
         str,
-        typer.Option(help="The network that looks on: timm, timm:NAME, kaggle, nasnet, own or random."),
+        typer.Option(help="The feature network: timm, timm:NAME, kaggle, nasnet, own or random."),
     ] = "timm",
     weights: Annotated[
         Path | None,
-        typer.Option(help="File with that network's weights; default: timm's own, fetched once."),
+        typer.Option(help="File with the weights of that network; default: timm's own, downloaded once."),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16; another precision is another score.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16; their scores are not comparable.")] = "float32",
     reference: Annotated[
-        Literal["whole", "crops"], typer.Option(help="Whole pictures, as on Kaggle, or crops, as trained on.")
+        Literal["whole", "crops"], typer.Option(help="Whole pictures, as on Kaggle, or crops, as in training.")
     ] = "whole",
     split: Annotated[Literal["all", "train", "holdout"], typer.Option(help="Which of the real pictures.")] = "all",
     count: Annotated[
@@ -40,8 +44,8 @@ def score(
         typer.Option(help="Score so many of the pictures, the first by name.", min=1),
     ] = None,
     method: Annotated[
-        Literal["symmetric", "scorer"],
-        typer.Option(help="How the covariances' root is taken; scorer: by sqrtm, as the competition's scorer does."),
+        Literal["symmetric", "sqrtm"],
+        typer.Option(help="How the covariances' root is computed; sqrtm: as the competition's scorer does."),
     ] = "symmetric",
     brief: Annotated[
         bool, typer.Option("--brief", help="Only MiFID, FID and distance: no intervals, KID, precision and recall.")
@@ -53,30 +57,34 @@ def score(
     trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score generated pictures: MiFID, FID and the memorization distance, and how far they can be trusted.
+    """Score generated pictures: MiFID, FID and memorization distance, with intervals, KID, precision and recall.
 
     Example: kit score runs/dcgan-demo-1 --count 1000
     """
     from kit.core.console import bar
     from kit.data.dataset import latest, load
-    from kit.scoring import compute_score as scoring
     from kit.scoring import features as feature_sets
+    from kit.scoring.compute_score import score_pictures
+    from kit.scoring.reference import default_cache, load_reference
     from kit.training.run_folder import read_run
     from kit.training.run_folder import target as find_target
 
     if everything and method != "symmetric":
-        raise KitError("--method scorer is for one score", "leave it or --all out")
+        raise KitError("--method sqrtm is for one score", "leave out --method or --all")
     if everything:
         read_run(target)  # a zip has no candidates
     found = find_target(target)
-    prepared = load(data or found.data or latest())
+    if data is None and found.data and found.digest:
+        prepared = load_reference(found.data, digest=found.digest)
+    else:
+        prepared = load(data or latest())
     with bar("training features", unit="pictures") as progress:
         network = feature_sets.build(features, weights=weights, dtype=dtype, prepared=prepared, progress=progress)
     if everything:
         _compare(target, prepared, network, reference=reference, split=split, count=count, trust=trust, as_json=as_json)
         return
     with bar("scoring", unit="pictures") as progress:
-        result = scoring.score(
+        result = score_pictures(
             found.pictures,
             prepared,
             features=network,
@@ -85,17 +93,24 @@ def score(
             count=count,
             method=method,
             detailed=not brief,
-            cache=scoring.default_cache(prepared),
-            announce=lambda estimate: say(str(estimate)),
+            cache=default_cache(prepared),
             progress=progress,
         )
-    if found.record:
-        scoring.save(result, found.record)
     if as_json:
         print_json(result.to_json())
     else:
         for line in result.lines():
             typer.echo(line)
+    if found.record:
+        _keep(result, found.record)
+
+
+def _keep(record: Record, path: Path) -> None:
+    """Writes what has been printed; the medium may be read-only."""
+    try:
+        record.save(path)
+    except KitError as error:
+        log.warning("not kept: %s", error)
 
 
 def _compare(
@@ -110,9 +125,8 @@ def _compare(
     as_json: bool,
 ) -> None:
     from kit.core.console import bar, print_table
-    from kit.core.files import write_json
     from kit.scoring import candidates
-    from kit.scoring.cache import default_cache
+    from kit.scoring.reference import default_cache
 
     with bar("scoring", unit="candidates") as progress:
         comparison = candidates.compare(
@@ -126,13 +140,13 @@ def _compare(
             trust=trust,
             progress=progress,
         )
-    write_json(run / "candidates.json", comparison.to_json())
     if as_json:
         print_json(comparison.to_json())
-        return
-    print_table(*candidates.rows(comparison))
-    for line in candidates.verdict(run, comparison):
-        say(line)
+    else:
+        print_table(*candidates.rows(comparison))
+        for line in candidates.verdict(run, comparison):
+            say(line)
+    _keep(comparison, run / "candidates.json")
 
 
 def check(

@@ -99,7 +99,7 @@ def train(
     from kit.report.panel import TrainingScreen
     from kit.report.tensorboard import require, screen_and_files
     from kit.run import processes
-    from kit.scoring import during
+    from kit.scoring.periodic import ScoringConfig, parse_every
     from kit.training import run_folder
     from kit.training.memory import parse_size
 
@@ -108,8 +108,8 @@ def train(
 
     scores = None
     if score_every is not None:
-        share, interval_s = during.parse_every(score_every)
-        scores = during.Asked(
+        share, interval_s = parse_every(score_every)
+        scores = ScoringConfig(
             share=share,
             interval_s=interval_s,
             features=score_features,

@@ -17,8 +17,7 @@ from kit.report.command import show
 from kit.report.page import grid_alt, render
 from kit.report.run_data import Facts, Ticks
 from kit.report.table import read_all
-from kit.scoring.ranking import groups
-from kit.scoring.record import FLAGS
+from kit.scoring.score_record import FLAGS, groups
 
 COLOURS, DASHES = 6, 4
 """Styles of the page's lines; after their product they repeat."""
@@ -115,7 +114,7 @@ def _charts(found: Sequence[Facts], names: Sequence[str], axis: Axis) -> list[Ch
     # Of the scores on the way those of the most runs that can be compared.
     alike = groups([(i, facts.scored_as) for i, facts in enumerate(found) if facts.scored_as])
     for group in alike[:1]:
-        what = f"{group.score.count:,} pictures, {group.score.features['name']} features; lower is better"
+        what = f"{group.score.count:,} pictures, {group.score.features.name} features; lower is better"
         charts += over(replace(SCORES, unit=what), [(i, found[i].scored) for i in sorted(group.members)])
     return [laid for laid in charts if laid]
 

@@ -13,12 +13,11 @@ from PIL import Image
 from kit import competition
 from kit.core.errors import KitError
 from kit.core.progress import no_progress
-from kit.data.dataset import load
 from kit.data.grid import mosaic
 from kit.report.run_data import Facts
 from kit.scoring import features as feature_sets
-from kit.scoring.cache import default_cache
 from kit.scoring.neighbours import Neighbours, neighbours
+from kit.scoring.reference import default_cache, load_reference
 from kit.training.run_folder import IMAGES
 
 COUNT = 512
@@ -59,13 +58,11 @@ def find(facts: Facts, *, progress: Callable[[int, int], None] = no_progress) ->
     archive = facts.path / IMAGES
     if not facts.result or not archive.is_file():
         raise KitError(f"{facts.path}: no {IMAGES} to look through")
-    prepared = load(Path(str(facts.data.get("path", ""))))
-    if prepared.digest != facts.data["digest"]:
-        raise KitError(f"{prepared.path}: another set than the one this run was trained on")
+    prepared = load_reference(Path(str(facts.data.get("path", ""))), digest=facts.data["digest"])
     size = competition.get(facts.competition).size
     if prepared.size != size:
         raise KitError(f"{archive}: {size} px, and the set has {prepared.size} px")
-    scored = facts.score.features["name"] if facts.score else ""
+    scored = facts.score.features.name if facts.score else ""
     name = scored if scored in CHEAP else "random"
     found = neighbours(
         archive,

@@ -183,7 +183,7 @@ def _figures(facts: Facts) -> list[tuple[str, str, str]]:
     if facts.result:
         figures.append(("generated", f"{int(facts.result['count']):,}", str(facts.result["file"])))
     if facts.score:
-        name = f"on {facts.score.features['name']} features"
+        name = f"on {facts.score.features.name} features"
         if facts.score.mifid is not None:
             figures.append(("MiFID", f"{facts.score.mifid:.2f}", name))
         figures.append(("FID", f"{facts.score.fid:.2f}", name))

@@ -12,9 +12,7 @@ from typing import Any, Literal
 from kit.core.errors import KitError
 from kit.core.records import to_json
 from kit.report.pictures import Grid, grids
-from kit.scoring import record as scores
-from kit.scoring.ranking import near
-from kit.scoring.record import Score
+from kit.scoring.score_record import REMEDY, Score, comparable
 from kit.training.run_folder import PROGRESS, RECORD, SCORE, read_progress, read_run
 from kit.training.run_record import CandidateRecord, RunRecord
 
@@ -130,13 +128,13 @@ class Facts:
             "count": self.count,
             "fid": score.fid if score else None,
             "mifid": score.mifid if score else None,
-            "features": score.features["name"] if score else "",
+            "features": score.features.name if score else "",
         }
 
     @property
     def too_near(self) -> bool:
         """The scored pictures lie too near to the training set to be sent."""
-        return bool(self.score and near(self.score))
+        return bool(self.score and self.score.too_near)
 
     @property
     def stale_score(self) -> bool:
@@ -252,7 +250,7 @@ def _scores_on_the_way(candidates: list[CandidateRecord], notes: list[str]) -> l
                 damaged += 1
     if damaged:
         notes.append(f"{damaged} score{'s' * (damaged > 1)} taken on the way cannot be read.")
-    return [(entry, score) for entry, score in found if scores.comparable(score, found[-1][1]) is None]
+    return [(entry, score) for entry, score in found if comparable(score, found[-1][1]) is None]
 
 
 def _score_ticks(taken: list[tuple[CandidateRecord, Score]]) -> Ticks:
@@ -271,7 +269,7 @@ def _score(path: Path) -> tuple[Score | None, str]:
     if not (path / SCORE).is_file():
         return None, ""
     try:
-        return scores.load(path / SCORE), ""
+        return Score.load(path / SCORE, remedy=REMEDY), ""
     except KitError as error:
         return None, str(error)
 

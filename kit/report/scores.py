@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from kit.report.run_data import Facts
-from kit.scoring.ranking import near
-from kit.scoring.record import FLAGS, METHODS, SCORER, Details, Score
+from kit.scoring.score_record import FLAGS, METHODS, SCORER, Details, Score
 
 ModelEntry = tuple[str, str, str]
 """A number's name, the number, and what it is."""
@@ -24,9 +23,9 @@ def caveats(facts: Facts) -> list[str]:
     said = [FLAGS[flag] for flag in score.flags]
     if facts.stale_score:
         said.insert(0, STALE)
-    if near(score):
+    if score.too_near:
         said.append(NEAR)
-    if score.features["name"] != SCORER:
+    if score.features.name != SCORER:
         said.append(FOREIGN)
     return said
 
@@ -36,8 +35,7 @@ def rows(score: Score) -> list[ModelEntry]:
     against, features = score.reference, score.features
     real = "whole pictures" if against.kind == "whole" else "crops"
     split = {"all": "all of them", "train": "those trained on", "holdout": "those held out"}[against.split]
-    tag = f".{features['tag']}" if features.get("tag") else ""
-    side = features["input_size"]
+    side = features.input_size
     method = "" if score.method == "symmetric" else f"; {METHODS[score.method]}"
     return [
         ("MiFID", "none" if score.mifid is None else f"{score.mifid:.4f}", "FID divided by the distance, if below ε"),
@@ -46,8 +44,8 @@ def rows(score: Score) -> list[ModelEntry]:
         ("Memorization distance", f"{score.distance:.4f}", f"generated to nearest real, 0 to 1; {_threshold(score)}"),
         ("Generated pictures", f"{score.count:,}", f"{score.size} × {score.size} pixels"),
         ("Real pictures", f"{against.count:,}", f"{real} of {against.name}, {split}; set {against.digest[:12]}"),
-        ("Features", f"{features['name']}{tag}", f"weights {str(features['weights'])[:12]}"),
-        ("Input", f"{side} × {side}", f"pixels, resized by {features['resize']}, computed in {features['dtype']}"),
+        ("Features", str(features), f"weights {features.weights[:12]}"),
+        ("Input", f"{side} × {side}", f"pixels, resized by {features.resize}, computed in {features.dtype}"),
     ]
 
 
@@ -67,12 +65,12 @@ def _details(details: Details) -> list[ModelEntry]:
                 (
                     f"{name}, interval",
                     f"{interval.low:.2f} to {interval.high:.2f}",
-                    f"of endlessly many pictures, {interval.level:.0%}, {interval.method}",
+                    f"for N → ∞, {interval.level:.0%}, {interval.method}",
                 )
             )
     if details.fid_infinity is not None:
-        found.append(("FID∞", f"{details.fid_infinity:.4f}", "of endlessly many pictures, by extrapolation"))
-    most = f"at most {details.manifold_count:,} pictures a side"
+        found.append(("FID∞", f"{details.fid_infinity:.4f}", "for N → ∞, by extrapolation"))
+    most = f"at most {details.prdc_count:,} pictures a side"
     return [
         *found,
         ("KID", f"{details.kid:.5f} ± {details.kid_std:.5f}", f"over subsets of {details.kid_subset:,} pictures"),

@@ -11,8 +11,7 @@ from kit.core.clock import show_duration
 from kit.core.errors import KitError
 from kit.report.run_data import Facts, read
 from kit.report.timeline import rate
-from kit.scoring import ranking
-from kit.scoring.ranking import Group
+from kit.scoring.score_record import Group, groups
 
 STALE = "its score is of another images.zip: run `kit score` again"
 
@@ -64,7 +63,7 @@ def read_all(paths: Sequence[Path], *, now: datetime) -> tuple[list[Facts], list
 def rankings(found: Sequence[Facts]) -> list[Group[int]]:
     """Rankings of runs by their indices; a score of an older `images.zip` is in none."""
     scored = [(i, facts.score) for i, facts in enumerate(found) if facts.score and not facts.stale_score]
-    return ranking.groups(scored)
+    return groups(scored)
 
 
 def sections(found: Sequence[Facts], ranked: Sequence[Group[int]]) -> list[Section]:
@@ -125,7 +124,7 @@ def rows(found: Sequence[Facts], ranked: Sequence[Group[int]]) -> list[list[Cell
             Cell(f"{score.fid:.2f}" if score else "–", score.fid if score else None, group),
             Cell(*_optional(score.mifid if score else None), group),
             Cell(f"{ranked[group].letter} {place}" if place else "–", place or None, group),
-            _text(str(score.features["name"]) if score else "–"),
+            _text(score.features.name if score else "–"),
         ]
         table.append(cells)
     return table

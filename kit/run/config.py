@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kit.models.recipe import Recipe
-from kit.scoring.during import Asked
+from kit.scoring.periodic import ScoringConfig
 from kit.training.memory import MemoryPolicy
 from kit.training.run_record import RunRecord, TickRecord
 
@@ -23,7 +23,7 @@ class RunConfig:
     budget_s: float | None = None  # seconds for the whole run, or
     images: int | None = None  # real pictures to train on
     count: int | None = None  # pictures in images.zip; None: as the competition asks
-    scores: Asked | None = None  # score candidates on the way; never changes what is trained
+    scores: ScoringConfig | None = None  # score candidates on the way; never changes what is trained
     resume: bool = False  # go on with the run in `out` where there is one
     deterministic: bool = False  # only algorithms that give the same bits every time, on a GPU too
     memory: int | None = None  # bytes of its GPU's memory that each process may use

@@ -15,7 +15,7 @@ from kit.run import budget
 from kit.run.config import Callback, RunConfig
 from kit.run.snapshots import Selection
 from kit.run.trainer import Trainer
-from kit.scoring.during import Watch
+from kit.scoring.periodic import PeriodicScorer
 from kit.training import device, memory
 from kit.training.distributed import SINGLE_PROCESS, Distributed
 from kit.training.run_folder import CHECKPOINT, IMAGES, Run
@@ -54,7 +54,7 @@ class RunContext:
         self.session = Trainer(self.recipe, self.prepared, seed=job.seed, device=self.device, crew=crew)
         self.state, self.shape = self.session.state, self.session.shape
         self.run = Run(job.out, self._new_record())
-        self.selection = self._selection(watch=None)
+        self.selection = self._selection(scorer=None)
         self.plan: PlanRecord | None = None  # how the budget's time is to be spent, if there is one
         self.used_s = 0.0  # by earlier processes
         self.alarms: list[str] = []  # to be said with the next tick
@@ -75,9 +75,9 @@ class RunContext:
         """The room that is set aside."""
         return self.run.path / BALLAST
 
-    def score_with(self, watch: Watch) -> None:
+    def score_with(self, scorer: PeriodicScorer) -> None:
         """From here on candidates are scored."""
-        self.selection = self._selection(watch)
+        self.selection = self._selection(scorer)
 
     def say(self, text: str) -> None:
         """Tells who watches of something out of the ordinary."""
@@ -127,5 +127,5 @@ class RunContext:
             tree=source.digest,
         )
 
-    def _selection(self, watch: Watch | None) -> Selection:
-        return Selection(self.run, self.state, self.recipe, self.shape, watch=watch, say=self.say)
+    def _selection(self, scorer: PeriodicScorer | None) -> Selection:
+        return Selection(self.run, self.state, self.recipe, self.shape, scorer=scorer, say=self.say)

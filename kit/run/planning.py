@@ -9,7 +9,7 @@ from kit.core.errors import KitError
 from kit.report import artifacts
 from kit.run import budget, images_zip, schedules
 from kit.run.context import RunContext
-from kit.scoring import during
+from kit.scoring.periodic import PeriodicScorer, ScoringStoppedError
 from kit.training import memory
 from kit.training.run_record import PlanRecord
 
@@ -38,25 +38,25 @@ def prepare_scores(work: RunContext) -> None:
     job = work.job
     if job.scores is None:
         return
-    watch = during.Watch(
+    scorer = PeriodicScorer(
         job.scores,
         work.prepared,
         work.recipe,
         seed=job.seed,
         device=work.device,
         budget_s=job.budget_s,
-        told_to_stop=lambda: work.stop.signal is not None,
+        should_stop=lambda: work.stop.signal is not None,
     )
     try:
-        watch.prepare(work.state.ema.module)
+        scorer.prepare(work.state.ema.module)
     except KitError as error:
         if not job.scores.optional:
             raise
         work.say(error.problem)
         return
-    except during.GivenUpError:
+    except ScoringStoppedError:
         return
-    work.score_with(watch)
+    work.score_with(scorer)
 
 
 def make_plan(work: RunContext) -> None:

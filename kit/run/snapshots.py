@@ -12,9 +12,8 @@ from kit.core.clock import show_duration
 from kit.core.errors import KitError
 from kit.core.files import require_space
 from kit.models.recipe import Recipe
-from kit.scoring.during import GivenUpError, Watch
-from kit.scoring.ranking import key
-from kit.scoring.record import Score, comparable
+from kit.scoring.periodic import PeriodicScorer, ScoringStoppedError
+from kit.scoring.score_record import Score, comparable
 from kit.training import checkpoint
 from kit.training.checkpoint import Shape
 from kit.training.run_folder import CANDIDATES, CHECKPOINT, Run
@@ -38,7 +37,7 @@ class Selection:
         players: what trains; never changed.
         recipe: of the run.
         shape: what the players were built for.
-        watch: scores them; None keeps candidates only.
+        scorer: scores them; None: they are kept without scores.
         say: is told, in a line, what happens.
     """
 
@@ -49,16 +48,16 @@ class Selection:
         recipe: Recipe,
         shape: Shape,
         *,
-        watch: Watch | None,
+        scorer: PeriodicScorer | None,
         say: Callable[[str], None],
     ) -> None:
         self._run, self._players, self._recipe, self._shape = run, players, recipe, shape
-        self._watch, self._say = watch, say
+        self._scorer, self._say = scorer, say
 
     @property
     def reserve_s(self) -> float:
         """Seconds to keep back for the score of the last state."""
-        return self._watch.cost_s if self._watch else 0.0
+        return self._scorer.cost_s if self._scorer else 0.0
 
     def ticked(self, now_s: float, share: float) -> None:
         """Keeps the present average where it is time for that.
@@ -67,9 +66,9 @@ class Selection:
             now_s: seconds of the run.
             share: of the training that is done, 0 to 1.
         """
-        if self._watch:
-            if self._watch.due(now_s):
-                self._score(self._watch, now_s)
+        if self._scorer:
+            if self._scorer.due(now_s):
+                self._score(self._scorer, now_s)
             return
         past = [moment for moment in MOMENTS if moment <= share]
         if share < 1 and len(self._entries) < len(past):
@@ -77,8 +76,8 @@ class Selection:
 
     def ended(self, now_s: float) -> None:
         """Scores the last state, so that it is a candidate like the others."""
-        if self._watch and (not self._entries or self._entries[-1].pictures != self._players.pictures):
-            self._score(self._watch, now_s)
+        if self._scorer and (not self._entries or self._entries[-1].pictures != self._players.pictures):
+            self._score(self._scorer, now_s)
 
     def forget_after(self, pictures: int) -> None:
         """Drops candidates of a way that training does not take again: it goes on from `pictures`."""
@@ -109,9 +108,9 @@ class Selection:
     def _entries(self) -> list[CandidateRecord]:
         return self._run.record.candidates
 
-    def _score(self, watch: Watch, now_s: float) -> None:
-        with contextlib.suppress(GivenUpError):
-            self._add(now_s, watch.score(self._players.ema.module))
+    def _score(self, scorer: PeriodicScorer, now_s: float) -> None:
+        with contextlib.suppress(ScoringStoppedError):
+            self._add(now_s, scorer.score(self._players.ema.module))
 
     def _add(self, now_s: float, score: Score | None) -> None:
         pictures = self._players.pictures
@@ -133,7 +132,7 @@ class Selection:
                 self._entries[self._entries.index(worse)] = dataclasses.replace(worse, file=None)
             first = best[0].pictures == pictures
             self._say(
-                f"{pictures:,} pictures: FID {score.fid:.2f} on {score.features['name']}, {score.count:,} pictures, "
+                f"{pictures:,} pictures: FID {score.fid:.2f} on {score.features.name}, {score.count:,} pictures, "
                 f"in {show_duration(max(1, score.seconds))}{'; the best so far' if first else ''}"
             )
         self._run.save()
@@ -150,4 +149,4 @@ def rank(entries: list[CandidateRecord]) -> list[CandidateRecord]:
     """
     scored = [(entry, Score.from_json(entry.score)) for entry in entries if entry.score]
     alike = [(entry, score) for entry, score in scored if comparable(score, scored[-1][1]) is None]
-    return [entry for entry, _ in sorted(alike, key=lambda pair: key(pair[1]))]
+    return [entry for entry, _ in sorted(alike, key=lambda pair: pair[1].rank_key)]

@@ -1,96 +1,85 @@
-"""`kit score RUN --all`: every candidate of a run, like for like, and which one to take."""
+"""`kit score RUN --all`: the scores of all candidates of a run, and which one is recommended."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from kit.core.errors import KitError
+from kit.core.progress import Progress, no_progress
+from kit.core.records import Record, to_json
 from kit.core.seeds import derive
 from kit.data.dataset import PreparedSet, Split
 from kit.generation.generate import generate
-from kit.scoring.cache import Cache
-from kit.scoring.compute_score import judge
-from kit.scoring.extract import FeatureSet, Progress, no_progress
+from kit.scoring.compute_score import compute_score
+from kit.scoring.extract import FeatureSet
 from kit.scoring.interval import fid_interval
-from kit.scoring.ranking import key, near
-from kit.scoring.record import Interval, Kind, Score
-from kit.scoring.reference import References
+from kit.scoring.reference import Cache, References
+from kit.scoring.score_record import Interval, Kind, Score
 from kit.training import checkpoint, device
 from kit.training.run_folder import candidate_files, generator_file, read_run
 
 COUNT = 2000
-"""Pictures of each candidate, unless told otherwise or an interval needs more."""
+"""Pictures of each candidate, unless `--count` is given or an interval needs more."""
 
 TRUNCATIONS = (0.7, 1.0, 1.5)
-"""Thresholds that the best candidate is also drawn with."""
+"""Truncations that the best candidate is also sampled with."""
 
 
 def enough(dim: int) -> int:
-    """Pictures of each candidate: more than the features' dimensions, also with a group left out for the interval."""
+    """Pictures of each candidate: more than the dimensions of the features, even without a group of the jackknife."""
     return max(COUNT, 5 * dim // 4)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One way to draw a run's pictures, with its score."""
+@dataclass(frozen=True, kw_only=True)
+class ScoredCandidate:
+    """A candidate with a truncation, and its score."""
 
     pictures: int  # that the average had seen
-    truncation: float | None  # None: as the recipe says
+    truncation: float | None  # None: the recipe's
     score: Score
-    interval: Interval | None  # of its FID; None where there are too few pictures for one
+    interval: Interval | None  # of its FID; None where there are too few pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Record):
+    """The content of `candidates.json`: all entries, best first, those too near to the training set last."""
+
+    FORMAT: ClassVar[str] = "kit-candidates"
+    VERSION: ClassVar[int] = 1
+
+    entries: tuple[ScoredCandidate, ...]
 
     @property
-    def refused(self) -> bool:
-        """Whether it lies too near to the training set to be sent."""
-        return near(self.score)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All entries, best first, those too near to the training set last."""
-
-    entries: list[Entry]
+    def recommended(self) -> ScoredCandidate | None:
+        """The best that is not too near to the training set."""
+        return next((entry for entry in self.entries if not entry.score.too_near), None)
 
     @property
-    def recommended(self) -> Entry | None:
-        """The best that is not refused."""
-        return next((entry for entry in self.entries if not entry.refused), None)
-
-    @property
-    def rivals(self) -> list[Entry]:
-        """Those whose interval reaches into that of the recommended one: so many pictures do not tell them apart."""
+    def rivals(self) -> list[ScoredCandidate]:
+        """Those whose interval overlaps that of the recommended one: with so many pictures they may be as good."""
         best = self.recommended
         if best is None or best.interval is None:
             return []
         return [
             entry
             for entry in self.entries
-            if entry is not best and not entry.refused and entry.interval and entry.interval.low <= best.interval.high
+            if entry is not best
+            and not entry.score.too_near
+            and entry.interval
+            and entry.interval.low <= best.interval.high
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """The content of `candidates.json`."""
+        """The comparison for a script, with the recommended one on top."""
         best = self.recommended
-        return {
-            "recommended": {"pictures": best.pictures, "truncation": best.truncation} if best else None,
-            "entries": [
-                {
-                    "pictures": entry.pictures,
-                    "truncation": entry.truncation,
-                    "refused": entry.refused,
-                    "interval": dataclasses.asdict(entry.interval) if entry.interval else None,
-                    "score": entry.score.to_json(),
-                }
-                for entry in self.entries
-            ],
-        }
+        chosen = {"pictures": best.pictures, "truncation": best.truncation} if best else None
+        return {"recommended": chosen, **to_json(self)}
 
 
 def compare(
@@ -106,20 +95,21 @@ def compare(
     trust: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
-    """Scores a run's candidates and its last state, then the best of them with other truncations.
+    """Scores the candidates of a run and its last state, then the best of them with other truncations.
 
-    All are drawn from the same latents, which are not those of `images.zip`: the chosen one was not chosen for them.
+    All are sampled from the same latents. These are not the latents of `images.zip`, so its score is not biased by the
+    choice.
 
     Args:
         run: a run folder.
         prepared: the set.
         features: see `kit.scoring.features.build`.
-        reference: what of the set to score against.
+        reference: which pictures of the set.
         split: which side of its hold-out.
         count: pictures of each; None: `enough`.
-        truncations: thresholds for the best one; none: no sweep.
-        cache: folder for what was computed about the set.
-        trust: whether the code of a model file that made the run may be run.
+        truncations: for the best one.
+        cache: folder for features of the set.
+        trust: whether code of a model file may be run.
         progress: called with (entries done, entries in all).
 
     Raises:
@@ -127,14 +117,14 @@ def compare(
     """
     count = enough(features.dim) if count is None else count
     if count < 2:
-        raise KitError(f"--count {count}: two pictures are the least", "thousands are better")
+        raise KitError(f"--count {count}: too few", "a score needs at least two pictures, better thousands")
     record = read_run(run)
     where = device.choose().kind
     references = References(prepared, features, Cache(cache))
     files = {**candidate_files(run), record.pictures: generator_file(run, pictures=record.pictures)}
     total, entries = len(files) + len(truncations), []
 
-    def entry(pictures: int, truncation: float | None) -> Entry:
+    def entry(pictures: int, truncation: float | None) -> ScoredCandidate:
         began = time.perf_counter()
         generator, recipe, shape, _ = checkpoint.load_generator(files[pictures], trust=trust)
         batches = generate(
@@ -148,32 +138,32 @@ def compare(
             precision=getattr(torch, record.device.precision),
         )
         generated = features.extract((picture for batch in batches for picture in batch), total=count)
-        score = judge(generated, references, reference=reference, split=split, began=began)
+        score = compute_score(generated, references, reference=reference, split=split, began=began)
         real = references.gaussian(reference, split)
         try:
             interval = fid_interval(generated, real)
         except ValueError:
             interval = None
-        return Entry(pictures, truncation, score, interval)
+        return ScoredCandidate(pictures=pictures, truncation=truncation, score=score, interval=interval)
 
     for done, pictures in enumerate(files, 1):
         entries.append(entry(pictures, None))
         progress(done, total)
-    best = min(entries, key=lambda one: key(one.score))
+    best = min(entries, key=lambda one: one.score.rank_key)
     for done, truncation in enumerate(truncations, len(files) + 1):
         entries.append(entry(best.pictures, truncation))
         progress(done, total)
-    return Comparison(sorted(entries, key=lambda one: key(one.score)))
+    return Comparison(entries=tuple(sorted(entries, key=lambda one: one.score.rank_key)))
 
 
 def rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    """The comparison as a table: its columns, and a row for each entry."""
+    """The comparison as a table: columns and rows."""
     columns = ("pictures", "truncation", "MiFID", "FID", "95 % interval", "distance", "margin", "")
     best = comparison.recommended
     table: list[tuple[object, ...]] = []
     for one in comparison.entries:
         score = one.score
-        remark = "recommended" if one is best else "refused: too near to the training set" if one.refused else ""
+        remark = "recommended" if one is best else "too near to the training set" if one.score.too_near else ""
         table.append(
             (
                 one.pictures,
@@ -190,17 +180,17 @@ def rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[object, ..
 
 
 def verdict(run: Path, comparison: Comparison) -> list[str]:
-    """What to do about it, in lines."""
+    """The recommendation, in lines."""
     best = comparison.recommended
     if best is None:
-        return ["none is recommended: all lie too near to the training set, or below its threshold"]
+        return ["none is recommended: the memorization distance of each is below ε, or hardly above it"]
     lines = []
     if comparison.entries and best.score.epsilon is None:
-        lines.append(f"no threshold for the memorization distance ({best.score.epsilon_origin}): none was refused")
+        lines.append(f"no threshold for the memorization distance ({best.score.epsilon_origin}): it was not considered")
     if rivals := comparison.rivals:
         lines.append(
-            f"{len(rivals)} other{'s' * (len(rivals) > 1)} cannot be told apart from it with {best.score.count:,} "
-            "pictures: give a larger --count to be surer"
+            f"{len(rivals)} other{'s' * (len(rivals) > 1)} may be as good: their intervals overlap with "
+            f"{best.score.count:,} pictures; a larger --count makes them smaller"
         )
     count = read_run(run).count
     threshold = "" if best.truncation is None else f" --truncation {best.truncation:g}"

@@ -2,61 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kit import competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
+from kit.core.progress import Progress, no_progress
 from kit.data.dataset import PreparedSet, Split
+from kit.generation.generate import resize
 from kit.generation.pictures import picture_names, read_pictures
-from kit.scoring import sqrtm_reference
-from kit.scoring.cache import Cache, default_cache
-from kit.scoring.details import details
-from kit.scoring.estimate import Estimate, arithmetic_seconds
-from kit.scoring.extract import Features, FeatureSet, Progress, no_progress
-from kit.scoring.frechet import Frechet, Gaussian, frechet, gaussian
+from kit.scoring.extract import Features, FeatureSet, Pixels
+from kit.scoring.frechet import Frechet, Gaussian, frechet, gaussian, sqrtm_reference
+from kit.scoring.interval import Jackknife, fid_infinity, fids, jackknife
+from kit.scoring.kid import kid
 from kit.scoring.memorization import nearest_distances
 from kit.scoring.mifid import mifid
-from kit.scoring.record import Against, Flag, Kind, Method, Score, comparable, load, save
-from kit.scoring.reference import References
-from kit.scoring.resize import Pixels
+from kit.scoring.prdc import NEIGHBOURS_DC, prdc
+from kit.scoring.reference import Cache, References
+from kit.scoring.score_record import Details, Flag, Interval, Kind, Method, ReferenceRecord, Score
 
-__all__ = ["Against", "Score", "comparable", "default_cache", "judge", "load", "save", "score"]
+log = logging.getLogger(__name__)
 
-Announce = Callable[[Estimate], None]
-
-
-def no_announcement(estimate: Estimate) -> None:
-    """Tells nobody."""
+PRDC_COUNT = 5000
+"""Pictures of each side for precision, recall, density and coverage; their cost grows with its square."""
 
 
-class Phases:
-    """One progress over several stretches of work, each of which counts from 0.
-
-    Args:
-        progress: called with (pictures done in all, total).
-        total: pictures in all.
-    """
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total = progress, total
-        self._before = self._now = 0
-
-    def __call__(self, done: int, _: int) -> None:
-        """Tells how far the present stretch has come."""
-        self._now = done
-        self._progress(self._before + done, self._total)
-
-    def next(self) -> None:
-        """Begins the next stretch."""
-        self._before, self._now = self._before + self._now, 0
-
-
-def score(
+def score_pictures(
     pictures: Path,
     prepared: PreparedSet,
     *,
@@ -67,53 +44,45 @@ def score(
     method: Method = "symmetric",
     detailed: bool = False,
     cache: Path | None = None,
-    announce: Announce = no_announcement,
     progress: Progress = no_progress,
 ) -> Score:
     """Scores generated pictures against a prepared set.
 
     Args:
-        pictures: a zip or a folder of them, of the set's size and number of channels.
+        pictures: a zip or a folder of them. They have the set's size, or the competition's: then they are resized.
         prepared: the set.
         features: see `kit.scoring.features.build`.
-        reference: what of the set to score against.
+        reference: which pictures of the set.
         split: which side of its hold-out.
-        count: at most so many of the pictures, the first by name.
-        method: how the covariances' root is taken; "scorer" follows the competition's scorer to the letter.
-        detailed: also everything of `Details`.
-        cache: folder for what was computed about the set, usually `default_cache(prepared)`; None keeps nothing.
-        announce: called once, before the long work, with how long it will take.
-        progress: called with (pictures done, pictures to do), whether generated or real.
+        count: at most so many of the generated pictures, the first by name.
+        method: how the matrix root is computed; "sqrtm" as the competition's scorer does.
+        detailed: with `Details`.
+        cache: folder for features of the set, usually `default_cache(prepared)`; None keeps nothing.
+        progress: called with (pictures done, pictures in all), generated and real ones together.
 
     Raises:
-        KitError: too few pictures on either side, one that cannot be read or is of another size or mode, features
-            that are not finite, or zero throughout.
+        KitError: too few pictures on either side; a picture that cannot be read, or has another size or mode; features
+            that are not finite, or 0 throughout.
     """
     began = time.perf_counter()
     names = picture_names(pictures)[: None if count is None else max(0, count)]
     references = References(prepared, features, Cache(cache))
-    rows = references.rows(reference, split)
-    _require_two(len(names), f"{pictures}: only {len(names)} picture(s)", "two are the least, thousands are better")
-    _require_two(len(rows), f"{prepared.path}: only {len(rows)} picture(s) in its {split} part", "use --split all")
+    _require_two(len(names), f"{pictures}: only {len(names)} picture(s)", "a score needs at least two")
+    rows = len(references.rows(reference, split))
+    _require_two(rows, f"{prepared.path}: only {rows} picture(s) in its {split} part", "use --split all")
 
-    pending = references.pending(reference)
-    todo = len(names) + sum(references.count(kind) for kind in pending)
-    first = np.stack(list(_checked(pictures, prepared, limit=_TRIAL)))
-    per_picture = features.seconds_per_picture(first)
-    arithmetic = arithmetic_seconds(generated=len(names), real=len(rows), dim=features.dim)
-    announce(
-        Estimate(
-            seconds=todo * per_picture + arithmetic,
-            generated=len(names),
-            real=todo - len(names),
-            cached=len(rows) if reference not in pending else 0,
-        )
-    )
+    pending = references.pending_count(reference)
+    log.info("features of %s generated and %s real pictures", f"{len(names):,}", f"{pending:,}")
+    done = 0
 
-    phases = Phases(progress, todo)
-    # The generated ones first: what is wrong with them shows before the reference is worked through.
-    generated = features.extract(_checked(pictures, prepared, limit=len(names)), total=len(names), progress=phases)
-    return judge(
+    def stage(now: int, _: int) -> None:
+        progress(done + now, len(names) + pending)
+
+    # The generated pictures first, so that an error in them comes early.
+    resized, matching = read_matching(pictures, prepared, limit=len(names))
+    generated = features.extract(matching, total=len(names), progress=stage)
+    done = len(names)
+    return compute_score(
         generated,
         references,
         reference=reference,
@@ -121,12 +90,13 @@ def score(
         method=method,
         detailed=detailed,
         began=began,
+        resized=resized,
         archive=None if pictures.is_dir() else sha256(pictures),
-        phases=phases,
+        progress=stage,
     )
 
 
-def judge(
+def compute_score(
     generated: Features,
     references: References,
     *,
@@ -135,34 +105,36 @@ def judge(
     method: Method = "symmetric",
     detailed: bool = False,
     began: float,
+    resized: str | None = None,
     archive: str | None = None,
-    phases: Phases | None = None,
+    progress: Progress = no_progress,
 ) -> Score:
-    """The score of features that were extracted already.
+    """The score of extracted features.
 
     Args:
-        generated: float32 (N, dim), by the same feature set as the references.
-        references: the prepared set, seen through it.
-        reference: what of the set to score against.
+        generated: float32 (N, dim), of the feature set of the references.
+        references: the prepared set on it.
+        reference: which pictures of the set.
         split: which side of its hold-out.
-        method: see `score`.
-        detailed: see `score`.
+        method: see `score_pictures`.
+        detailed: see `score_pictures`.
         began: `time.perf_counter()` when the work on this score began.
-        archive: SHA-256 of the zip that the pictures are from.
-        phases: told of the real pictures that are worked through because they are not known already.
+        resized: how the generated pictures were resized to the set's size.
+        archive: SHA-256 of the zip with the pictures.
+        progress: called with (real pictures done, in all) while features of the set are extracted.
 
     Raises:
-        KitError: features that are zero throughout.
+        KitError: features that are 0 throughout.
     """
     prepared, features = references.prepared, references.features
-    phases = phases or Phases(no_progress, 0)
-    phases.next()
-    real = references.gaussian(reference, split, progress=phases)
-    real_features = references.chosen(reference, split, progress=phases)
-    phases.next()
-    epsilon = references.epsilon(progress=phases)
+    real = references.gaussian(reference, split, progress=progress)
+    real_features = references.split_features(reference, split, progress=progress)
+    epsilon = references.epsilon(progress=progress)
     result = _frechet(gaussian(generated), real, method)
-    nearest = _nearest(generated, real_features, features.name)
+    try:
+        nearest = nearest_distances(generated, real_features)
+    except ValueError as error:
+        raise KitError(f"{features.name}: no memorization distance ({error})") from error
     distance = float(np.nanmean(nearest))
     flags: list[Flag] = []
     if result.rank_deficient:
@@ -175,55 +147,141 @@ def judge(
         mifid=None if epsilon.value is None else mifid(result.distance, distance, epsilon.value),
         epsilon=epsilon.value,
         epsilon_origin=epsilon.origin,
-        features=features.record(),
-        reference=Against(name=prepared.name, digest=prepared.digest, kind=reference, split=split, count=real.count),
+        features=features.record,
+        reference=ReferenceRecord(
+            name=prepared.name, digest=prepared.digest, kind=reference, split=split, count=real.count
+        ),
         count=len(generated),
         size=prepared.size,
         flags=tuple(flags),
         seconds=time.perf_counter() - began,
+        resized=resized,
         archive=archive,
         method=method,
         details=details(generated, real_features, real, nearest=nearest, epsilon=epsilon.value) if detailed else None,
     )
 
 
-_TRIAL = 32
-"""Pictures to time before the estimate."""
+def details(
+    generated: Features,
+    real: Features,
+    fitted: Gaussian,
+    *,
+    nearest: NDArray[np.float64],
+    epsilon: float | None,
+    seed: int = 0,
+) -> Details:
+    """Intervals, FID∞, KID, precision, recall, density and coverage.
+
+    Args:
+        generated: features (N, D).
+        real: features (M, D), which may be memory-mapped.
+        fitted: mean and covariance of the real ones.
+        nearest: see `kit.scoring.memorization.nearest_distances`, (N,).
+        epsilon: the memorization threshold; None where there is none.
+        seed: of everything that is drawn at random.
+
+    Raises:
+        KitError: fewer than six pictures on a side.
+    """
+    rng = np.random.default_rng(seed)
+    least = min(len(generated), len(real))
+    if least <= NEIGHBOURS_DC:
+        raise KitError(f"{least} pictures are too few for precision and recall", "leave them out with --brief")
+    shape = prdc(*(_subset(rows, rng) for rows in (generated, real)))
+    kernel = kid(generated, real, seed=seed)
+    fid_interval, mifid_interval = _intervals(generated, fitted, nearest, epsilon)
+    return Details(
+        fid_interval=fid_interval,
+        mifid_interval=mifid_interval,
+        fid_infinity=fid_infinity(generated, fitted, seed=seed) if len(generated) // 2 > generated.shape[1] else None,
+        kid=kernel.mean,
+        kid_std=kernel.std,
+        kid_subset=kernel.subset_size,
+        precision=shape.precision,
+        recall=shape.recall,
+        density=shape.density,
+        coverage=shape.coverage,
+        prdc_count=PRDC_COUNT,
+    )
 
 
-def _checked(path: Path, prepared: PreparedSet, *, limit: int) -> Iterator[Pixels]:
-    """The pictures, each of the set's size."""
-    side = prepared.size
-    for name, pixels in read_pictures(path, mode="RGB" if prepared.channels == 3 else "L", limit=limit, convert=False):
-        if pixels.shape[:2] != (side, side):
-            height, width = pixels.shape[:2]
-            raise KitError(
-                f"{path}: {name} is {width}×{height}, and the pictures of {prepared.path} are {side}×{side}",
-                "score pictures of one size, against a set prepared with that --size",
-            )
-        yield pixels
+def _subset(features: Features, rng: np.random.Generator) -> Features:
+    """At most PRDC_COUNT of the features, in their order."""
+    return features[np.sort(rng.choice(len(features), min(len(features), PRDC_COUNT), replace=False))]
 
 
-def _require_two(count: int, problem: str, remedy: str) -> None:
-    if count < 2:
-        raise KitError(problem, remedy)
+def _intervals(
+    generated: Features, real: Gaussian, nearest: NDArray[np.float64], epsilon: float | None
+) -> tuple[Interval | None, Interval | None]:
+    """Intervals of FID and MiFID, on the same groups."""
+    try:
+        sample = Jackknife(generated)
+    except ValueError:
+        return None, None
+    if sample.least <= generated.shape[1]:
+        return None, None
+    whole, parts = fids(sample, real)
+    if epsilon is None:
+        return jackknife(whole, parts), None
+    distance = float(np.nanmean(nearest))
+    distances = [float(np.nanmean(np.delete(nearest, rows))) for rows in sample.rows]
+    if len({value < epsilon for value in (distance, *distances)}) > 1:
+        return jackknife(whole, parts), None
+    penalized = [mifid(fid, d, epsilon) for fid, d in zip(parts, distances, strict=True)]
+    return jackknife(whole, parts), jackknife(mifid(whole, distance, epsilon), penalized)
 
 
 def _frechet(generated: Gaussian, real: Gaussian, method: Method) -> Frechet:
     if method == "symmetric":
         return frechet(generated.mean, generated.covariance, real.mean, real.covariance)
     try:
-        distance = sqrtm_reference.frechet_distance(generated.mean, generated.covariance, real.mean, real.covariance)
+        distance = sqrtm_reference(generated.mean, generated.covariance, real.mean, real.covariance)
     except ValueError as error:
-        raise KitError(
-            f"the scorer's method fails here: {error}", "score more pictures, or leave --method out"
-        ) from error
-    dim = len(real.mean)
-    return Frechet(distance, rank_deficient=min(generated.count, real.count) <= dim)
+        raise KitError(f"--method sqrtm fails here: {error}", "score more pictures, or leave --method out") from error
+    return Frechet(distance, rank_deficient=min(generated.count, real.count) <= len(real.mean))
 
 
-def _nearest(generated: Features, real: Features, name: str) -> NDArray[np.float64]:
-    try:
-        return nearest_distances(generated, real)
-    except ValueError as error:
-        raise KitError(f"{name}: no memorization distance ({error})") from error
+def read_matching(path: Path, prepared: PreparedSet, *, limit: int | None) -> tuple[str | None, Iterator[Pixels]]:
+    """Generated pictures with the size and the channels of a set.
+
+    A generator that was trained at another size than the competition's, or on grey pictures, writes its pictures at the
+    competition's size and mode: these are resized to the set's size, and become grey.
+
+    Args:
+        path: a zip or a folder of pictures.
+        prepared: the set.
+        limit: at most so many, the first by name.
+
+    Returns:
+        How they are resized (None: not at all), and the pictures, uint8 (size, size, channels) each.
+
+    Raises:
+        KitError: one that cannot be read, or has another size or mode.
+    """
+    grey, side = prepared.channels == 1, prepared.size
+    official = competition.get(prepared.competition).size
+
+    def read(count: int | None) -> Iterator[tuple[str, Pixels]]:
+        return read_pictures(path, mode="L" if grey else "RGB", limit=count, convert=grey)
+
+    _, first = next(read(1))
+    resized = first.shape[:2] == (official, official) != (side, side)
+    wanted = official if resized else side
+
+    def matching() -> Iterator[Pixels]:
+        for name, pixels in read(limit):
+            if pixels.shape[:2] != (wanted, wanted):
+                height, width = pixels.shape[:2]
+                raise KitError(
+                    f"{path}: {name} is {width}×{height}, and the pictures of {prepared.path} are {side}×{side}",
+                    "score pictures of one size, against a set prepared with that --size",
+                )
+            yield resize(pixels[None], side)[0] if resized else pixels
+
+    return f"resized from {official}² to {side}² by Pillow's LANCZOS" if resized else None, matching()
+
+
+def _require_two(count: int, problem: str, remedy: str) -> None:
+    if count < 2:
+        raise KitError(problem, remedy)

@@ -1,4 +1,7 @@
-"""Pictures → features: a network, and exactly what is done to a picture before it."""
+"""Pictures → features: a feature network with its preprocessing.
+
+How a picture is resized to the network's input moves a score, so each filter has a name that is recorded.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +16,68 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kit.core.errors import KitError
 from kit.core.machine import cores
+from kit.core.progress import Progress, no_progress
 from kit.generation.pictures import parallel_map
-from kit.scoring.resize import RESIZES, Pixels
+from kit.scoring.score_record import FeaturesRecord, Triple
 from kit.scoring.weights import weights_digest
 
+Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
-Progress = Callable[[int, int], None]
-Triple = tuple[float, float, float]
+
+Resize = Callable[[Pixels, int], NDArray[Any]]
+"""(H, W, 3) uint8 and a side → (side, side, 3), uint8 or float32, in 0..255. The whole picture, without a crop."""
 
 BATCH = 32
-"""Pictures that go through the network at once. It changes the features by rounding only."""
+"""Pictures in a batch. It changes the features by rounding only."""
 
 CPU_BATCH = 16
-"""The same on a CPU, whose caches hold little: Inception takes less time than by 32, and half the memory."""
+"""The same on a CPU: Inception is faster than with 32, and takes half the memory."""
 
 ROWS = 1024
-"""Features that there is room for at first where it is not known how many will come."""
+"""Rows that are allocated at first where the number of pictures is not known."""
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def no_progress(done: int, total: int) -> None:
-    """Tells nobody."""
+def pillow_bicubic(picture: Pixels, side: int) -> Pixels:
+    """Pillow's bicubic filter: antialiased, and in fixed point, so the same on every machine."""
+    if picture.shape[:2] == (side, side):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def tf1_bilinear(picture: Pixels, side: int) -> NDArray[np.float32]:
+    """TensorFlow 1's `resize_bilinear` with align_corners=False, as it stands in the 2015 Inception graph.
+
+    Output pixel i samples the input at i · (input / output), not at pixel centres: the picture moves up and left by up
+    to half a pixel. It is not antialiased.
+    """
+    top, bottom, down = _taps(picture.shape[0], side)
+    left, right, across = _taps(picture.shape[1], side)
+    pixels = picture.astype(np.float32)
+    columns = _mix(pixels[:, left], pixels[:, right], across[None, :, None])
+    return _mix(columns[top], columns[bottom], down[:, None, None])
+
+
+def _taps(length: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """For each output pixel its two neighbours in the input, and the weight of the second."""
+    at = np.arange(side, dtype=np.float32) * np.float32(length / side)
+    first = at.astype(np.int64)
+    return first, np.minimum(first + 1, length - 1), at - first.astype(np.float32)
+
+
+def _mix(first: NDArray[np.float32], second: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    return first + (second - first) * weight
+
+
+BICUBIC, TF1_BILINEAR = "pillow-bicubic-antialiased", "tf1-bilinear"
+RESIZES: dict[str, Resize] = {BICUBIC: pillow_bicubic, TF1_BILINEAR: tf1_bilinear}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,31 +100,29 @@ class FeatureSet:
 
     @property
     def batch(self) -> int:
-        """Pictures that go through the network at once."""
+        """Pictures in a batch."""
         return CPU_BATCH if self.device.type == "cpu" else BATCH
 
-    def identity(self) -> dict[str, Any]:
-        """All that decides a feature's value: equal identities give equal features, up to rounding."""
-        return {
-            "name": self.name,
-            "weights": self.weights_digest,
-            "input_size": self.input_size,
-            "resize": self.resize,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "dtype": self.dtype,
-        }
-
-    def record(self) -> dict[str, Any]:
-        """What a score keeps of it: its identity, and where its weights came from."""
-        return {**self.identity(), "tag": self.tag}
+    @property
+    def record(self) -> FeaturesRecord:
+        """All that decides a feature's value: equal records give equal features, up to rounding."""
+        return FeaturesRecord(
+            name=self.name,
+            weights=self.weights_digest,
+            input_size=self.input_size,
+            resize=self.resize,
+            mean=self.mean,
+            std=self.std,
+            dtype=self.dtype,
+            tag=self.tag,
+        )
 
     def extract(self, pictures: Iterable[Pixels], *, total: int = 0, progress: Progress = no_progress) -> Features:
         """The features of pictures, in order.
 
         Args:
-            pictures: uint8 (H, W, C) each, C is 1 or 3; grey goes to all three channels. An array (N, H, W, C) will do.
-            total: how many there will be, for the progress and to make room; 0 where it is not known.
+            pictures: uint8 (H, W, C) each, C is 1 or 3; grey is repeated in three channels. Or an array (N, H, W, C).
+            total: number of pictures, for the progress and the allocation; 0 where it is not known.
             progress: called with (pictures done, total) after each batch.
 
         Returns:
@@ -97,8 +133,7 @@ class FeatureSet:
         """
         prepare = partial(_prepare, resize=RESIZES[self.resize], side=self.input_size)
         prepared = parallel_map(prepare, pictures, workers=cores())
-        # One array from the start: small ones that outlive each batch would lie scattered between its large ones, and
-        # keep the memory of all of them.
+        # One array from the start: small ones that outlive each batch would fragment the memory of the batches.
         found, done = np.empty((total or ROWS, self.dim), np.float32), 0
         for batch in _batches(prepared, self.batch):
             features = self._forward(torch.from_numpy(np.stack(batch)))
@@ -116,12 +151,8 @@ class FeatureSet:
         return found[:done]
 
     def seconds_per_picture(self, pictures: Pixels) -> float:
-        """What a picture costs on this machine.
-
-        Args:
-            pictures: a batch to try it with, uint8 (N, H, W, C).
-        """
-        self.extract(pictures[:2])  # the first call also sets things up
+        """Seconds for a picture on this machine, measured on a batch uint8 (N, H, W, C)."""
+        self.extract(pictures[:2])  # warm-up
         began = time.perf_counter()
         self.extract(pictures)
         return (time.perf_counter() - began) / len(pictures)
@@ -129,7 +160,7 @@ class FeatureSet:
     def _forward(self, pixels: Tensor) -> Features:
         """Features (B, dim) of pixels (B, S, S, 3) in 0..255."""
         with torch.inference_mode(), _full_precision():
-            # By whole rows of pixels: over three channels alone a CPU's vector units would stay empty.
+            # By rows of pixels (3 · S values), which a CPU vectorizes better than by three channels.
             rows = pixels.to(self.device).flatten(2).float()
             rows = (rows - _row(self.mean, rows)).div_(_row(self.std, rows))
             x = rows.view(pixels.shape).permute(0, 3, 1, 2)
@@ -152,17 +183,18 @@ def feature_set(
     epsilon: float | None = None,
     trained: bool = True,
 ) -> FeatureSet:
-    """Makes a network ready to score: digest taken, frozen, folded, moved, and tried once.
+    """Prepares a network for scoring: takes its digest, freezes and fuses it, moves it to the device, and tries it.
 
     Args:
-        network: weights loaded, classifier taken off; it is changed in place. The rest: see `FeatureSet`.
+        network: with its weights, without its classifier; changed in place.
+        The rest: see `FeatureSet`.
 
     Raises:
-        KitError: it takes no pictures of that size, or gives no vectors.
+        KitError: it does not take pictures of that size, or does not give vectors.
     """
     digest = weights_digest(network)
     network.eval().requires_grad_(False)
-    _fold_batch_norm(network)
+    _fuse_batch_norm(network)
     network.to(device, DTYPES[dtype])
     network.to(memory_format=torch.channels_last)
     features = partial(
@@ -186,7 +218,7 @@ def feature_set(
     except (RuntimeError, AssertionError, ValueError) as error:
         raise KitError(f"{name}: does not take pictures of {input_size}×{input_size} ({error})") from error
     if len(shape) != 2:
-        raise KitError(f"{name}: gives features of shape {shape}, and a vector per picture is wanted")
+        raise KitError(f"{name}: gives features of shape {shape}, not a vector per picture")
     return features(dim=shape[1])
 
 
@@ -195,24 +227,24 @@ def _prepare(picture: Pixels, *, resize: Callable[[Pixels, int], NDArray[Any]], 
 
 
 def _with_room(rows: Features, *, for_rows: int) -> Features:
-    """The same rows with room for so many, and for twice as many as there was."""
+    """The rows in a larger allocation: at least twice as large, and enough for so many rows."""
     wider = np.empty((max(2 * len(rows), for_rows), rows.shape[1]), rows.dtype)
     wider[: len(rows)] = rows
     return wider
 
 
 def _row(values: Triple, like: Tensor) -> Tensor:
-    """Values of the 0..1 scale on the scale of 0..255, again and again for a row of pixels, (3 · S,)."""
+    """Values per channel in 0..1 → in 0..255, repeated for a row of pixels, (3 · S,)."""
     return torch.tensor([255 * value for value in values], device=like.device).repeat(like.shape[-1] // 3)
 
 
 def _full_precision() -> contextlib.AbstractContextManager[None]:
-    """float32 convolutions in here are that; by default cuDNN rounds their inputs to TF32's ten bits."""
+    """float32 convolutions in float32: by default cuDNN uses TF32."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
 
 
-def _fold_batch_norm(network: nn.Module) -> None:
-    """Multiplies timm's batch norms into the convolutions before them: the same function in two thirds of the time."""
+def _fuse_batch_norm(network: nn.Module) -> None:
+    """Fuses timm's batch norms into the convolutions before them: the same function in two thirds of the time."""
     from timm.layers.conv_bn_act import ConvNormAct
 
     for block in network.modules():

@@ -1,27 +1,55 @@
-"""The feature sets by name. A new one is a row here and a function that builds it."""
+"""The feature sets by name, and those that are a timm network. A new one is a row of FEATURES and a function."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from kit.core.errors import KitError, unknown
+from kit.core.files import read_json
+from kit.core.progress import Progress, no_progress
+from kit.core.records import from_json
 from kit.data.dataset import PreparedSet
-from kit.scoring.cache import default_cache
-from kit.scoring.extract import DTYPES, FeatureSet, Progress, no_progress
-from kit.scoring.pretrained import MissingWeightsError
+from kit.scoring.extract import BICUBIC, DTYPES, FeatureSet, feature_set
+from kit.scoring.reference import default_cache
+from kit.scoring.score_record import Triple
+from kit.scoring.weights import MissingWeightsError, load_exactly, pretrained_weights, read_weights
 
 __all__ = ["DEFAULT", "DTYPES", "FEATURES", "FeatureSet", "MissingWeightsError", "Request", "build"]
 
 DEFAULT = "timm"
 
+TIMM = "inception_v3.tv_in1k"
+"""Inception v3 as torchvision trained it on ImageNet. Not the 2015 graph that leaderboards use."""
+
+NASNET = "nasnetalarge.tf_in1k"
+NASNET_EPSILON = 0.25  # the dog competition's private board
+
+RANDOM = "resnet18"
+RANDOM_SIZE = 64
+RANDOM_SEED = 0
+
+
+@dataclass(frozen=True)
+class WeightsDescription:
+    """What is needed of the JSON that lies beside a file of weights and has its name."""
+
+    model: str  # timm's name
+    input_size: int  # pixels
+    mean: Triple  # in 0..1
+    std: Triple
+    num_classes: int
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for besides the name; see `build`."""
+    """The arguments of `build` besides the name."""
 
     variant: str | None = None  # NAME of "timm:NAME"
     weights: Path | None = None
@@ -33,8 +61,8 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A feature set before it is built."""
+class Entry:
+    """A row of FEATURES."""
 
     summary: str
     build: Callable[[Request], FeatureSet]
@@ -43,14 +71,10 @@ class Row:
 
 
 def _timm(request: Request) -> FeatureSet:
-    from kit.scoring.timm_features import timm_features
-
     return timm_features(request.variant, weights=request.weights, device=request.device, dtype=request.dtype)
 
 
 def _nasnet(request: Request) -> FeatureSet:
-    from kit.scoring.timm_features import NASNET, NASNET_EPSILON, timm_features
-
     return timm_features(
         NASNET, weights=request.weights, device=request.device, dtype=request.dtype, epsilon=NASNET_EPSILON
     )
@@ -63,8 +87,6 @@ def _kaggle(request: Request) -> FeatureSet:
 
 
 def _random(request: Request) -> FeatureSet:
-    from kit.scoring.timm_features import random_features
-
     return random_features(device=request.device, dtype=request.dtype)
 
 
@@ -83,12 +105,16 @@ def _own(request: Request) -> FeatureSet:
     )
 
 
-FEATURES: dict[str, Row] = {
-    "timm": Row(summary="timm's pretrained inception_v3, or timm:NAME for another network", build=_timm, variants=True),
-    "kaggle": Row(summary="the public scorer's own network, the Inception graph of 2015", build=_kaggle),
-    "nasnet": Row(summary="timm's pretrained nasnetalarge, like the dog competition's private scorer", build=_nasnet),
-    "own": Row(summary="a small network that the kit trains on the set itself, once", build=_own, weights=False),
-    "random": Row(summary="an untrained network: needs no weights, and is uncalibrated", build=_random, weights=False),
+FEATURES: dict[str, Entry] = {
+    "timm": Entry(
+        summary="timm's pretrained inception_v3, or timm:NAME for another network", build=_timm, variants=True
+    ),
+    "kaggle": Entry(summary="the public scorer's own network, the Inception graph of 2015", build=_kaggle),
+    "nasnet": Entry(summary="timm's pretrained nasnetalarge, like the dog competition's private scorer", build=_nasnet),
+    "own": Entry(summary="a small network that the kit trains on the set, once", build=_own, weights=False),
+    "random": Entry(
+        summary="an untrained network: needs no weights, its scores are uncalibrated", build=_random, weights=False
+    ),
 }
 
 
@@ -104,19 +130,17 @@ def build(
 ) -> FeatureSet:
     """A feature set, ready to use.
 
-    Inside a kernel, within 2 % of its time: `build("own", prepared=packed.load(path), seconds=0.02 * budget_s)`.
-
     Args:
         name: a row of FEATURES; "timm:NAME" for any timm network.
-        weights: a file with its weights; None: found on this machine or fetched.
+        weights: a file with its weights; None: found on this machine or downloaded.
         device: where to run; None: the GPU where there is one.
-        dtype: a row of DTYPES. "bfloat16" is faster and gives another score, which is recorded as such.
-        prepared: the set that will be scored against; only "own" needs it, and keeps its network in the set's folder.
-        seconds: for "own": how long training may take where no network is kept yet; None: as long as it needs.
+        dtype: a row of DTYPES. Scores of different dtypes are not comparable.
+        prepared: the reference set; only "own" needs it, and keeps its network in the set's folder.
+        seconds: for "own": limit of the training where no network is kept yet; None: no limit.
         progress: for "own": called with (pictures trained on, pictures at most).
 
     Raises:
-        MissingWeightsError: its weights are not here and cannot be fetched.
+        MissingWeightsError: its weights are not here and cannot be downloaded.
         KitError: an unknown name or dtype, weights that do not fit, or "own" without a set.
     """
     kind, colon, variant = name.partition(":")
@@ -126,7 +150,7 @@ def build(
         raise unknown("dtype", dtype, DTYPES)
     row = FEATURES[kind]
     if colon and not (row.variants and variant):
-        raise KitError(f"{name!r} names no feature set", f"use {kind}:NAME" if row.variants else f"use {kind}")
+        raise KitError(f"{name!r} is no feature set", f"use {kind}:NAME" if row.variants else f"use {kind}")
     if weights and not row.weights:
         raise KitError(f"the feature set {kind} takes no weights, and {weights} was given", "leave --weights out")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -141,3 +165,115 @@ def build(
             progress=progress,
         )
     )
+
+
+def timm_features(
+    name: str | None, *, weights: Path | None, device: torch.device, dtype: str, epsilon: float | None = None
+) -> FeatureSet:
+    """A timm network without its classifier, evaluated as in timm but without the centre crop.
+
+    Args:
+        name: timm's, with or without a tag. None: from the JSON beside the weights, else `TIMM`.
+        weights: a file; None: timm's pretrained ones. A JSON of the same name beside it (see `WeightsDescription`)
+            gives the network, its input size and its normalization; without it timm's own configuration counts.
+        device: where to run.
+        dtype: a row of DTYPES.
+        epsilon: the official threshold, where there is one.
+
+    Raises:
+        KitError: an unknown network, weights that cannot be had, or do not fit it.
+    """
+    import timm  # over half a second
+
+    described = _description(weights)
+    name = name or (described.model if described else TIMM)
+    architecture = timm.models.split_model_name_tag(name)[0]
+    if not timm.is_model(architecture):
+        raise unknown("timm network", architecture, timm.list_models())
+    if described and described.model != architecture:
+        raise KitError(
+            f"{weights}: the JSON beside it says it is a {described.model}, not a {architecture}",
+            f"use --features timm:{described.model}, or give another file",
+        )
+    cfg = _timm_cfg(name)
+    description = described or WeightsDescription(
+        model=architecture,
+        input_size=cfg.input_size[-1],
+        mean=tuple(cfg.mean),
+        std=tuple(cfg.std),
+        num_classes=cfg.num_classes,
+    )
+    network = untrained(lambda: timm.create_model(architecture, num_classes=description.num_classes))
+    _load(network, cfg, weights)
+    network.reset_classifier(0)  # timm: down to the pooled features
+    return feature_set(
+        network,
+        name=f"timm:{architecture}",
+        tag=(cfg.tag or None) if weights is None else None,
+        input_size=description.input_size,
+        mean=description.mean,
+        std=description.std,
+        resize=BICUBIC,
+        dtype=dtype,
+        device=device,
+        epsilon=epsilon,
+    )
+
+
+def random_features(*, device: torch.device, dtype: str) -> FeatureSet:
+    """An untrained network, always the same: it tells noise from pictures and blurred from sharp, and no more.
+
+    A ResNet-18 at 64×64 with He initialization, which keeps the scale of activations, and with active residual branches
+    (timm starts them at 0). On dogs its distances grow with noise and blur like those of a trained network.
+    """
+    import timm
+
+    network = untrained(lambda: timm.create_model(RANDOM, num_classes=0, zero_init_last=False))
+    return feature_set(
+        network,
+        name="random",
+        input_size=RANDOM_SIZE,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        resize=BICUBIC,
+        dtype=dtype,
+        device=device,
+        trained=False,
+    )
+
+
+def untrained(create: Callable[[], Any], *, seed: int = RANDOM_SEED) -> Any:
+    """A network with initial weights from a seed; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
+        return create()
+
+
+def _load(network: nn.Module, cfg: Any, weights: Path | None) -> None:
+    """Loads weights into a network; the state dict is freed before the network is fused, which takes as much memory."""
+    state, source = pretrained_weights(cfg) if weights is None else (read_weights(weights), str(weights))
+    load_exactly(network, state, source=source, architecture=cfg.architecture)
+
+
+def _timm_cfg(name: str) -> Any:
+    """timm's own configuration of a network and one of its sets of weights."""
+    import timm
+
+    try:
+        return timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:
+        raise unknown("timm network", name, timm.list_pretrained(f"{name.partition('.')[0]}.*")) from None
+
+
+def _description(weights: Path | None) -> WeightsDescription | None:
+    path = weights.with_suffix(".json") if weights else None
+    if path is None or not path.is_file():
+        return None
+    import timm
+
+    fields = {field.name for field in dataclasses.fields(WeightsDescription)}
+    remedy = "it needs model, input_size (pixels), mean and std (three numbers in 0..1 each) and num_classes"
+    content = read_json(path, remedy=remedy)
+    known = {key: value for key, value in content.items() if key in fields} if isinstance(content, dict) else content
+    found = from_json(WeightsDescription, known, source=str(path), remedy=remedy)
+    return dataclasses.replace(found, model=timm.models.split_model_name_tag(found.model)[0])

@@ -1,8 +1,8 @@
 """The network of the public scorer: the Inception graph of 2015-12-05, as a PyTorch network.
 
-timm's Inception v3 is the same architecture trained anew. The graph of 2015 differs from it in four places, which
-all move the score: its average pools leave the padding out of the average, the pool branch of its last block takes
-the maximum, it has 1008 outputs, and it resizes by itself, with TensorFlow 1's bilinear filter.
+timm's Inception v3 is the same architecture with other weights. The graph of 2015 differs from it in four places, which
+all move the score: its average pools do not count the padding, the pool branch of its last block is a max pool, it has
+1008 outputs, and it resizes its input itself, with TensorFlow 1's bilinear filter.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from timm.layers.conv_bn_act import ConvNormAct
 from timm.models.inception_v3 import InceptionA, InceptionC, InceptionE, InceptionV3
 from torch import Tensor
 
-from kit.scoring.extract import FeatureSet, feature_set
-from kit.scoring.pretrained import MissingWeightsError, hub_checkpoint
-from kit.scoring.weights import load_exactly, read_weights
+from kit.scoring.extract import TF1_BILINEAR, FeatureSet, feature_set
+from kit.scoring.weights import MissingWeightsError, hub_checkpoint, load_exactly, read_weights
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 """The public PyTorch port of the graph's weights, in pytorch-fid's release `fid_weights`. torch-fidelity's
@@ -28,7 +27,6 @@ FILE = "pt_inception-2015-12-05-6726825d.pth"
 OUTPUTS = 1008
 INPUT_SIZE = 299
 GREY = 128 / 255  # the graph computes (x − 128) / 128 on 0..255
-RESIZE = "tf1-bilinear"
 EPSILON = 0.1
 
 
@@ -61,7 +59,7 @@ def kaggle_features(*, weights: Path | None, device: torch.device, dtype: str) -
         input_size=INPUT_SIZE,
         mean=(GREY, GREY, GREY),
         std=(GREY, GREY, GREY),
-        resize=RESIZE,
+        resize=TF1_BILINEAR,
         dtype=dtype,
         device=device,
         epsilon=EPSILON,
@@ -86,7 +84,7 @@ class Inception2015(InceptionV3):
 
 
 def _average(x: Tensor) -> Tensor:
-    """The 3×3 mean of what lies inside the picture: at an edge of 6 pixels, in a corner of 4."""
+    """3×3 average pooling that does not count the padding."""
     return F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
 
 

@@ -1,9 +1,9 @@
-"""How far a score can be trusted: an interval by the jackknife, and the FID that endlessly many pictures would have.
+"""Confidence intervals of a score by the jackknife, and the FID for N → ∞.
 
 The FID of N pictures is larger than that of the distribution they come from, by about c / N (Chong & Forsyth 2020).
-The plain bootstrap draws pictures twice, so its samples hold fewer different ones and it adds that bias a second
-time: its interval lies above the truth. The jackknife leaves groups of pictures out instead; what changes when fewer
-are left estimates the bias, which is then taken away (Quenouille 1956; Shao & Wu 1989 for deleting groups).
+A bootstrap sample holds some pictures twice and so fewer different ones: it adds this bias a second time, and its
+interval lies above the true value. The jackknife leaves out groups of pictures instead. How the FID changes with fewer
+pictures estimates the bias, which is then subtracted (Quenouille 1956; Shao & Wu 1989 for groups).
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit  # Student's t; scipy.stats would take half a second to import
 
 from kit.scoring.frechet import Gaussian, frechet_distance, gaussian
-from kit.scoring.record import Interval
+from kit.scoring.score_record import Interval
 
 GROUPS = 10
 LEVEL = 0.95
 METHOD = f"delete-group jackknife, {GROUPS} groups"
 
 POINTS = 8
-"""Sample sizes of the extrapolation to endlessly many pictures."""
+"""Sample sizes of the extrapolation to N → ∞."""
 
 
 class Jackknife:
-    """Generated features with each of their groups left out in turn.
+    """Generated features, with each group of them left out in turn.
 
     Args:
         features: (N, D), any float type, N at least twice `groups`.
@@ -41,29 +41,29 @@ class Jackknife:
     def __init__(self, features: NDArray[Any], *, groups: int = GROUPS, seed: int = 0) -> None:
         if len(features) < 2 * groups:
             raise ValueError(f"{len(features)} pictures are too few for {groups} groups")
-        # Drawn at random: pictures of a conditional generator come class by class in turn.
+        # At random, as pictures of a conditional generator are ordered by class.
         self.rows = np.array_split(np.random.default_rng(seed).permutation(len(features)), groups)
         self.features = features
         self.all = gaussian(features)
 
     @property
     def least(self) -> int:
-        """Pictures that are left where the largest group is out."""
+        """Pictures that are left without the largest group."""
         return self.all.count - max(map(len, self.rows))
 
     def without(self) -> Iterator[Gaussian]:
-        """What is left without each group, one at a time: ten covariances at 2048 dimensions are 335 MB."""
+        """The rest without each group, one at a time: ten covariances at 2048 dimensions are 335 MB."""
         for rows in self.rows:
             yield _without(self.all, gaussian(self.features, rows=np.sort(rows)))
 
 
 def jackknife(whole: float, parts: list[float], *, level: float = LEVEL) -> Interval:
-    """The interval of a statistic, its bias of order 1 / N taken away.
+    """The interval of a statistic, corrected for its bias of order 1 / N.
 
     Args:
         whole: the statistic of all pictures.
-        parts: the same with each group left out.
-        level: probability that the interval holds the truth.
+        parts: the statistic with each group left out.
+        level: probability that the interval contains the true value.
     """
     groups = len(parts)
     pseudo = groups * whole - (groups - 1) * np.array(parts)
@@ -73,23 +73,23 @@ def jackknife(whole: float, parts: list[float], *, level: float = LEVEL) -> Inte
 
 
 def fids(sample: Jackknife, real: Gaussian) -> tuple[float, list[float]]:
-    """The FID of all pictures, and those with each group left out, to a reference that is taken as it is."""
+    """The FID of all pictures, and the FIDs with each group left out; the reference has no error of its own."""
 
     def fid(fitted: Gaussian) -> float:
         return frechet_distance(fitted.mean, fitted.covariance, real.mean, real.covariance)
 
-    return fid(sample.all), list(map(fid, sample.without()))  # a comprehension would hold each while the next is made
+    return fid(sample.all), list(map(fid, sample.without()))  # a comprehension would hold two
 
 
 def fid_interval(features: NDArray[Any], real: Gaussian, *, level: float = LEVEL, seed: int = 0) -> Interval:
-    """An interval for the FID that endlessly many pictures of this generator would have.
+    """An interval of the FID of this generator for N → ∞.
 
-    The FID of the pictures themselves may lie above it: that is the bias.
+    The FID of the given pictures may lie above it, because of its bias.
 
     Args:
-        features: generated, (N, D), with N above D: a singular covariance has no bias of order 1 / N.
-        real: the reference, taken as it is.
-        level: probability that the interval holds the truth.
+        features: generated, (N, D), with N above D: the bias of a singular covariance is not of order 1 / N.
+        real: the reference; its own error is not considered.
+        level: probability that the interval contains the true value.
         seed: of the division into groups.
 
     Raises:
@@ -101,7 +101,7 @@ def fid_interval(features: NDArray[Any], real: Gaussian, *, level: float = LEVEL
 
 
 def fid_infinity(features: NDArray[Any], real: Gaussian, *, points: int = POINTS, seed: int = 0) -> float:
-    """The FID of endlessly many pictures: a line through FIDs of smaller samples over 1 / N (Chong & Forsyth 2020).
+    """The FID for N → ∞: a line through the FIDs of smaller samples over 1 / N (Chong & Forsyth 2020).
 
     Args:
         features: generated, (N, D), with N / 2 above D.
@@ -130,7 +130,7 @@ def _require_full_rank(count: int, dim: int) -> None:
 
 
 def _without(whole: Gaussian, part: Gaussian) -> Gaussian:
-    """The Gaussian of what is left when a part of the rows is taken away."""
+    """The Gaussian of all rows but those of a part."""
     count = whole.count - part.count
     mean = (whole.count * whole.mean - part.count * part.mean) / count
     apart = mean - part.mean

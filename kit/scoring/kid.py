@@ -1,4 +1,4 @@
-"""The kernel Inception distance (Bińkowski et al. 2018): an unbiased distance that needs few pictures."""
+"""The kernel Inception distance (Bińkowski et al. 2018), which is unbiased for any number of pictures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
-"""What the field uses: the mean over 100 random subsets of 1,000 pictures a side."""
+"""As is usual: the mean over 100 random subsets of 1,000 pictures of each side."""
 
 
 @dataclass(frozen=True)
 class Kid:
-    """Mean and standard deviation over the subsets, and how many pictures a subset has of each side."""
+    """Mean and standard deviation over the subsets, and how many pictures of each side a subset has."""
 
     mean: float
     std: float
@@ -32,27 +32,27 @@ def kid(
 ) -> Kid:
     """The squared maximum mean discrepancy under the kernel (x·y / D + 1)³, over random subsets.
 
-    Its expectation does not depend on how many pictures there are, so it may fall below 0 for equal distributions.
+    Its expectation does not depend on the number of pictures, so it may be negative for equal distributions.
 
     Args:
         generated: features (N, D), any float type.
         real: features (M, D).
-        subsets: how many are drawn; 0 standard deviation where each holds all pictures.
-        subset_size: pictures of each side in one; no more than the smaller side has are taken.
-        seed: of the draws.
+        subsets: how many are drawn.
+        subset_size: pictures of each side in a subset; at most as many as the smaller side has.
+        seed: of the subsets.
 
     Raises:
         ValueError: fewer than two rows on a side, or another dimension.
     """
     size = min(subset_size, len(generated), len(real))
     if size < 2 or generated.shape[1:] != real.shape[1:]:
-        raise ValueError(f"features of shapes {generated.shape} and {real.shape}; two rows a side are the least")
+        raise ValueError(f"features of shapes {generated.shape} and {real.shape}; each side needs at least two rows")
     rng = np.random.default_rng(seed)
     values = np.array(
         [
             _discrepancy(
                 generated[rng.choice(len(generated), size, replace=False)],
-                real[np.sort(rng.choice(len(real), size, replace=False))],  # in order: it is mapped from disk
+                real[np.sort(rng.choice(len(real), size, replace=False))],  # sorted, as it may be memory-mapped
             )
             for _ in range(subsets)
         ]
@@ -61,7 +61,7 @@ def kid(
 
 
 def _discrepancy(x: NDArray[Any], y: NDArray[Any]) -> float:
-    """The unbiased estimate of equation 4: pairs of a picture with itself are left out."""
+    """The unbiased estimate (equation 4): without the pairs of a picture with itself."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     n = len(x)
     within = 0.0

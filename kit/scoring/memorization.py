@@ -1,4 +1,4 @@
-"""How far generated pictures keep from the real ones: the memorization distance of MiFID (Bai et al. 2021)."""
+"""The memorization distance of MiFID (Bai et al. 2021): how near generated pictures come to real ones."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 1024
-"""Rows of each side that are compared at a time: 8 MB of projections, whatever the sizes of the sets."""
+"""Rows of each side that are compared at a time, which takes 8 MB."""
 
 
 def memorization_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
     """The mean over generated pictures of the cosine distance to the nearest real one.
 
-    With g and r the rows of unit length, the mean over g of min over r of 1 − |g·r|. The direction matters: a
-    generator that repeats a few training pictures is at 0, though most real pictures have nothing near them. As in
-    the competition's scorer, rows whose sum is 0 are left out of either set.
+    With g and r normalized to unit length: the mean over g of the minimum over r of 1 − |g·r|. The direction matters:
+    a generator that repeats a few training pictures has distance 0, although most real pictures have no generated one
+    near them. As in the competition's scorer, rows whose sum is 0 are left out of both sets.
 
     Args:
         generated: features (N, D), any float type.
-        real: features (M, D). May be mapped from disk: it is read once, in pieces.
+        real: features (M, D). May be memory-mapped: it is read once, in pieces.
 
     Returns:
         A distance from 0 to 1, but for rounding.
@@ -34,7 +34,7 @@ def memorization_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
 
 
 def nearest_distances(generated: NDArray[Any], real: NDArray[Any]) -> NDArray[np.float64]:
-    """Each generated picture's part of `memorization_distance`: its cosine distance to the nearest real one.
+    """The cosine distance of each generated picture to the nearest real one; `memorization_distance` is their mean.
 
     Returns:
         float64 (N,), NaN for rows that are left out because their sum is 0.
@@ -65,7 +65,7 @@ def nearest_distances(generated: NDArray[Any], real: NDArray[Any]) -> NDArray[np
 
 
 def _pieces(features: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
-    """The features in float64, a piece at a time: neither set is ever held so as a whole."""
+    """The features in float64, a piece at a time."""
     for start in range(0, len(features), CHUNK):
         yield features[start : start + CHUNK].astype(np.float64)
 

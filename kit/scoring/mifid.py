@@ -1,4 +1,4 @@
-"""The competition's number: FID, made worse for pictures that lie too close to the training set."""
+"""The memorization-informed FID, the number that the competitions rank by."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def mifid(fid: float, distance: float, epsilon: float) -> float:
     Args:
         fid: the Fréchet distance.
         distance: the memorization distance, 0 to 1.
-        epsilon: the threshold ε. A distance of exactly ε is not below it, and is not penalised.
+        epsilon: the threshold ε. A distance of exactly ε is not below it, and is not penalized.
     """
     return fid / ((distance if distance < epsilon else 1.0) + TINY)

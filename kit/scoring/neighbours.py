@@ -1,4 +1,4 @@
-"""Generated pictures beside the real ones they are nearest to: whether a generator repeats what it has seen."""
+"""Generated pictures beside their nearest neighbours in the training set: does a generator memorize?"""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kit.core.progress import Progress, no_progress
 from kit.data.dataset import PreparedSet, Split
 from kit.data.grid import mosaic
-from kit.generation.pictures import read_pictures
-from kit.scoring.cache import Cache
-from kit.scoring.extract import FeatureSet, Progress, no_progress
+from kit.scoring.compute_score import read_matching
+from kit.scoring.extract import FeatureSet, Pixels
 from kit.scoring.memorization import nearest_distances
-from kit.scoring.record import Kind
-from kit.scoring.reference import References
-from kit.scoring.resize import Pixels
+from kit.scoring.reference import Cache, References
+from kit.scoring.score_record import Kind
 
 ROWS = 8
 NEIGHBOURS = 4
@@ -28,10 +27,10 @@ CHUNK = 2048
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The generated pictures nearest to the real ones, nearest first, each with its neighbours, nearest first."""
+    """The generated pictures that are nearest to real ones, each with its nearest neighbours; both nearest first."""
 
     generated: Pixels  # (R, H, W, C)
-    which: NDArray[np.int64]  # (R,): their places among the generated ones, by name
+    which: NDArray[np.int64]  # (R,): their indices in the order of names
     by_features: Pixels  # (R, K, H, W, C)
     feature_distances: NDArray[np.float64]  # (R, K): 1 − |cos|, as in the memorization distance
     by_pixels: Pixels  # (R, K, H, W, C)
@@ -56,27 +55,27 @@ def neighbours(
     cache: Path | None = None,
     progress: Progress = no_progress,
 ) -> Neighbours:
-    """Finds the generated pictures that are nearest to the training set, and what they are near to.
+    """Finds the generated pictures that are nearest to the training set, and their nearest neighbours in it.
 
     Args:
-        pictures: a zip or a folder of them, of the set's size and number of channels.
+        pictures: a zip or a folder of them, see `read_matching`.
         prepared: the set.
         features: see `kit.scoring.features.build`.
-        reference: what of the set to look in.
-        split: which side of its hold-out; "train" is what a generator could have learned by heart.
-        count: at most so many of the pictures, the first by name.
-        rows: how many generated pictures.
+        reference: which pictures of the set.
+        split: which side of its hold-out; "train" is what a generator can have memorized.
+        count: at most so many of the generated pictures, the first by name.
+        rows: how many generated pictures to return.
         each: how many neighbours of each.
-        cache: folder for what was computed about the set, usually `default_cache(prepared)`; None keeps nothing.
+        cache: folder for features of the set, usually `default_cache(prepared)`; None keeps nothing.
         progress: called with (pictures done, pictures in all) while features are extracted.
 
     Raises:
         KitError: a picture cannot be read.
     """
-    read = read_pictures(pictures, mode="RGB" if prepared.channels == 3 else "L", limit=count)
-    generated = np.stack([pixels for _, pixels in read])
+    _, matching = read_matching(pictures, prepared, limit=count)
+    generated = np.stack(list(matching))
     references = References(prepared, features, Cache(cache))
-    real, places = references.chosen(reference, split, progress=progress), references.rows(reference, split)
+    real, places = references.split_features(reference, split, progress=progress), references.rows(reference, split)
     source = prepared.whole if reference == "whole" else prepared.images
     found = features.extract(generated, total=len(generated), progress=progress)
     which = np.argsort(nearest_distances(found, real), kind="stable")[:rows].astype(np.int64)
@@ -117,8 +116,8 @@ def closest_pixels(
 
     Args:
         generated: (R, H, W, C).
-        real: (M, H, W, C), mapped from disk or not: it is read in pieces.
-        places: which of them to look at.
+        real: (M, H, W, C), which may be memory-mapped: it is read in pieces.
+        places: indices of those to compare with.
         each: neighbours of each.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Quality and variety apart: precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
+"""Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-Each picture's ball reaches to its k-th nearest neighbour among its own kind; together the balls stand for where a
-distribution lies.
+Each picture has a ball that reaches to its k-th nearest neighbour on its own side. The balls of one side together
+estimate its manifold.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from numpy.typing import NDArray
 
 NEIGHBOURS_PR = 3
 NEIGHBOURS_DC = 5
-"""The papers' own k."""
+"""k of precision and recall, and of density and coverage, as in the papers."""
 
 CHUNK = 512
-"""Rows whose distances to all others are held at a time."""
+"""Rows whose distances to all others are computed at a time."""
 
 
 @dataclass(frozen=True)
-class Manifold:
-    """Shares from 0 to 1; density may exceed 1."""
+class Prdc:
+    """Fractions from 0 to 1; density may exceed 1."""
 
-    precision: float  # of generated pictures that lie in a real one's ball: quality
-    recall: float  # of real pictures that lie in a generated one's ball: variety
-    density: float  # real balls that a generated picture lies in, over k: quality, less moved by outliers
-    coverage: float  # of real pictures with a generated one in their ball: variety, less moved by outliers
+    precision: float  # of generated pictures inside a real one's ball: quality
+    recall: float  # of real pictures inside a generated one's ball: variety
+    density: float  # real balls around a generated picture, divided by k: quality, more robust to outliers
+    coverage: float  # of real pictures with a generated one in their ball: variety, more robust to outliers
 
 
-def manifold(generated: NDArray[Any], real: NDArray[Any]) -> Manifold:
-    """All four of two sets of features.
+def prdc(generated: NDArray[Any], real: NDArray[Any]) -> Prdc:
+    """Precision, recall, density and coverage of two sets of features.
 
     Args:
-        generated: (N, D), any float type, N over 5.
-        real: (M, D), M over 5.
+        generated: (N, D), any float type, N at least 6.
+        real: (M, D), M at least 6.
 
     Raises:
         ValueError: too few rows, or another dimension.
     """
     if min(len(generated), len(real)) <= NEIGHBOURS_DC or generated.shape[1:] != real.shape[1:]:
-        raise ValueError(f"features of shapes {generated.shape} and {real.shape}; six rows a side are the least")
+        raise ValueError(f"features of shapes {generated.shape} and {real.shape}; each side needs at least six rows")
     (fake_pr,) = _radii(generated, NEIGHBOURS_PR)
     true_pr, true_dc = _radii(real, NEIGHBOURS_PR, NEIGHBOURS_DC)
     inside_true = np.zeros(len(generated), np.bool_)
@@ -56,7 +56,7 @@ def manifold(generated: NDArray[Any], real: NDArray[Any]) -> Manifold:
         in_ball = distances < true_dc
         memberships += int(in_ball.sum())
         covered |= in_ball.any(axis=0)
-    return Manifold(
+    return Prdc(
         precision=float(inside_true.mean()),
         recall=float(inside_fake.mean()),
         density=memberships / (NEIGHBOURS_DC * len(generated)),
@@ -70,7 +70,7 @@ def _radii(rows: NDArray[Any], *neighbours: int) -> list[NDArray[np.float64]]:
     for start in range(0, len(rows), CHUNK):
         piece = slice(start, start + CHUNK)
         distances = _squared(rows[piece], rows)
-        # A row is its own nearest; rounding must not put another one before it.
+        # Each row is nearest to itself, whatever rounding says.
         distances[np.arange(len(distances)), np.arange(start, start + len(distances))] = 0
         distances.partition(neighbours, axis=1)
         for radius, k in zip(radii, neighbours, strict=True):
@@ -79,7 +79,7 @@ def _radii(rows: NDArray[Any], *neighbours: int) -> list[NDArray[np.float64]]:
 
 
 def _squared(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
-    """Squared Euclidean distances (len(x), len(y)), at least 0, in float64 whatever the features are in."""
+    """Squared Euclidean distances (len(x), len(y)), at least 0, in float64."""
     distances = np.empty((len(x), len(y)))
     x = x.astype(np.float64)
     for start in range(0, len(y), CHUNK):

@@ -1,29 +1,109 @@
-"""The real pictures a score is taken against: their features and statistics, computed once and kept."""
+"""The real pictures of a score: their features and statistics, computed once and kept on disk."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.core.errors import KitError
-from kit.data.dataset import PreparedSet, Split
-from kit.scoring.cache import Cache
-from kit.scoring.extract import Features, FeatureSet, Progress, no_progress
+from kit.core.files import atomic_folder, read_json, sha256, write_json
+from kit.core.progress import Progress, no_progress
+from kit.core.records import to_json
+from kit.data.dataset import PreparedSet, Split, load
+from kit.scoring.extract import Features, FeatureSet, Pixels
 from kit.scoring.frechet import Gaussian, gaussian
 from kit.scoring.memorization import memorization_distance
-from kit.scoring.record import Kind
-from kit.scoring.resize import Pixels
+from kit.scoring.score_record import Kind
+
+Arrays = Mapping[str, NDArray[Any]]
+
+CACHE_VERSION = 2
+"""Goes up when the meaning of a cached entry changes; older entries are then not found."""
 
 HALF = 0.5
-"""The share of the held-out crops' own distance at which a generator counts as memorizing."""
+"""A generator counts as memorizing below this fraction of the memorization distance of held-out crops."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of entries, each some named arrays (NPY) and a JSON with their identity and digests.
+
+    A damaged entry counts as absent and is written again. Where the folder cannot be written (a full disk, a read-only
+    data set) nothing is kept, and everything else works.
+
+    Args:
+        folder: need not exist yet; None keeps nothing.
+    """
+
+    folder: Path | None
+
+    def get(self, identity: Mapping[str, Any]) -> Arrays | None:
+        """The arrays of an entry, memory-mapped; None where there is none, or a damaged one."""
+        if self.folder is None:
+            return None
+        path = self.folder / _key(identity)
+        try:
+            record = read_json(path / "entry.json")
+            if record["identity"] != _full(identity):
+                return None
+            files: dict[str, str] = record["sha256"]
+            if any(sha256(path / f"{name}.npy") != digest for name, digest in files.items()):
+                return None
+            return {name: np.lib.format.open_memmap(path / f"{name}.npy", mode="r") for name in files}
+        except (KitError, OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def fetch(self, identity: Mapping[str, Any], build: Callable[[], Arrays]) -> Arrays:
+        """The arrays of an entry; built and kept where there is none.
+
+        Args:
+            identity: JSON values; everything that decides the arrays.
+            build: computes them.
+        """
+        kept = self.get(identity)
+        if kept is not None:
+            return kept
+        arrays = build()
+        self.put(identity, arrays)
+        return self.get(identity) or arrays
+
+    def put(self, identity: Mapping[str, Any], arrays: Arrays) -> None:
+        """Keeps the arrays of an entry and replaces an older one; does nothing where the folder cannot be written."""
+        if self.folder is None:
+            return
+        with contextlib.suppress(KitError, OSError), atomic_folder(self.folder / _key(identity)) as part:
+            for name, array in arrays.items():
+                np.save(part / f"{name}.npy", array, allow_pickle=False)
+            digests = {name: sha256(part / f"{name}.npy") for name in arrays}
+            write_json(part / "entry.json", {"identity": _full(identity), "sha256": digests})
+
+
+def default_cache(prepared: PreparedSet) -> Path:
+    """Where features and statistics of a set are kept: inside the set, so that they are deleted with it."""
+    return prepared.path / ".cache"
+
+
+def _full(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {"version": CACHE_VERSION, **identity}
+
+
+def _key(identity: Mapping[str, Any]) -> str:
+    """A folder's name: what the entry is, and the digest of its identity."""
+    digest = hashlib.sha256(json.dumps(_full(identity), sort_keys=True).encode()).hexdigest()
+    return f"{identity.get('what', 'entry')}-{digest[:20]}"
 
 
 @dataclass(frozen=True)
 class Epsilon:
-    """The memorization threshold, None where there is none to be had, and how it came about."""
+    """The memorization threshold and its origin; the value is None where there is none."""
 
     value: float | None
     origin: str
@@ -31,18 +111,18 @@ class Epsilon:
 
 @dataclass(frozen=True)
 class References:
-    """A prepared set seen through a feature set."""
+    """A prepared set as the reference of scores on one feature set."""
 
     prepared: PreparedSet
     features: FeatureSet
     cache: Cache
 
     def rows(self, kind: Kind, split: Split) -> NDArray[np.int64]:
-        """Which pictures of a kind stand on one side of the hold-out."""
+        """Rows of the pictures of a kind on one side of the hold-out."""
         return self.prepared.whole_rows(split) if kind == "whole" else self.prepared.rows(split)
 
     def extracted(self, kind: Kind, *, progress: Progress = no_progress) -> Features:
-        """The features of all pictures of a kind, float32 (N, dim), mapped from disk where they are kept."""
+        """The features of all pictures of a kind, float32 (N, dim), memory-mapped where they are kept."""
         pictures = self._pictures(kind)
 
         def build() -> dict[str, Features]:
@@ -54,35 +134,35 @@ class References:
         """Mean and covariance of one side's features."""
 
         def build() -> dict[str, NDArray[np.float64]]:
-            fitted = gaussian(self.chosen(kind, split, progress=progress))
+            fitted = gaussian(self.split_features(kind, split, progress=progress))
             return {"mean": fitted.mean, "covariance": fitted.covariance}
 
         kept = self.cache.fetch({**self._identity("gaussian", kind), "split": split}, build)
         return Gaussian(kept["mean"], kept["covariance"], len(self.rows(kind, split)))
 
-    def chosen(self, kind: Kind, split: Split, *, progress: Progress = no_progress) -> Features:
+    def split_features(self, kind: Kind, split: Split, *, progress: Progress = no_progress) -> Features:
         """The features of one side, float32 (n, dim)."""
         features, rows = self.extracted(kind, progress=progress), self.rows(kind, split)
         return features if len(rows) == len(features) else features[rows]
 
     def epsilon(self, *, progress: Progress = no_progress) -> Epsilon:
-        """The threshold on these features.
+        """The threshold ε on these features.
 
-        The official one where the feature set has one. Else half the memorization distance of held-out crops to
-        training crops: pictures nobody has learned from keep that distance twice.
+        It is the official one where the feature set has one. Else it is half the memorization distance of held-out
+        crops to training crops.
         """
         if self.features.epsilon is not None:
             return Epsilon(self.features.epsilon, "the official scorer's")
         held, train = self.prepared.rows("holdout"), self.prepared.rows("train")
         if not len(held) or not len(train):
-            return Epsilon(None, "none, as the set has no hold-out to find it with (`kit data --holdout`)")
+            return Epsilon(None, "none, as the set has no hold-out (`kit data --holdout`) to calibrate it with")
 
         def build() -> dict[str, NDArray[np.float64]]:
             features = self.extracted("crops", progress=progress)
             try:
                 return {"distance": np.array(memorization_distance(features[held], features[train]))}
             except ValueError as error:
-                raise KitError(f"{self.features.name}: no threshold can be found ({error})") from error
+                raise KitError(f"{self.features.name}: no threshold ({error})") from error
 
         distance = float(self.cache.fetch(self._identity("holdout-distance", "crops"), build)["distance"])
         return Epsilon(
@@ -91,22 +171,22 @@ class References:
         )
 
     def pending(self, kind: Kind) -> list[Kind]:
-        """The kinds whose features are still to be computed for a score against `kind`, each once."""
+        """The kinds whose features a score against `kind` needs and the cache does not have."""
         wanted: dict[str, Kind] = {self._array(kind): kind}
         calibrates = self.features.epsilon is None and len(self.prepared.rows("holdout"))
         if calibrates and self.cache.get(self._identity("holdout-distance", "crops")) is None:
             wanted.setdefault(self._array("crops"), "crops")
         return [kind for kind in wanted.values() if self.cache.get(self._identity("features", kind)) is None]
 
-    def count(self, kind: Kind) -> int:
-        """Pictures of a kind, on both sides of the hold-out."""
-        return len(self._pictures(kind))
+    def pending_count(self, kind: Kind) -> int:
+        """Real pictures whose features a score against `kind` still has to compute."""
+        return sum(len(self._pictures(pending)) for pending in self.pending(kind))
 
     def _pictures(self, kind: Kind) -> Pixels:
         return self.prepared.whole if self._array(kind) == "whole" else self.prepared.images
 
     def _array(self, kind: Kind) -> str:
-        """The array that holds a kind: a set of whole pictures has one for both."""
+        """The array with the pictures of a kind; a set without crops has one array for both kinds."""
         return "images" if kind == "crops" or self.prepared.whole is self.prepared.images else "whole"
 
     def _identity(self, what: str, kind: Kind) -> dict[str, Any]:
@@ -114,5 +194,25 @@ class References:
             "what": what,
             "set": self.prepared.digest,
             "pictures": self._array(kind),
-            "features": self.features.identity(),
+            "features": {key: value for key, value in to_json(self.features.record).items() if key != "tag"},
         }
+
+
+def load_reference(path: Path, *, digest: str) -> PreparedSet:
+    """The prepared set that a run was trained on.
+
+    Args:
+        path: where the run's record says it is.
+        digest: of the set, from the run's record.
+
+    Raises:
+        KitError: it is not there, damaged, or another set with this name.
+    """
+    prepared = load(path)
+    if prepared.digest != digest:
+        raise KitError(
+            f"{path}: another set than the one that this run was trained on (digest {prepared.digest[:12]}, "
+            f"not {digest[:12]})",
+            "prepare the run's set again under another name and give it with --data",
+        )
+    return prepared

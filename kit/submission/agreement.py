@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kit.core.errors import KitError
-from kit.scoring.record import Score, comparable
+from kit.scoring.score_record import Score, comparable
 from kit.submission.ledger import Submission
 
 LEAST = 3
@@ -85,4 +85,4 @@ def _agreement(group: Sequence[tuple[Submission, Score]], measure: Measure, boar
     if len(pairs) < LEAST or len(set(ours)) < 2 or len(set(theirs)) < 2:
         return None  # too few, or all alike: there is no order to agree on
     rho = float(spearmanr(ours, theirs).statistic)
-    return Agreement(measure=measure, features=group[0][1].features["name"], board=board, count=len(pairs), rho=rho)
+    return Agreement(measure=measure, features=group[0][1].features.name, board=board, count=len(pairs), rho=rho)

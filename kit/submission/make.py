@@ -20,7 +20,7 @@ from kit.core.source_zip import read_source, write_source
 from kit.data.grid import mosaic
 from kit.generation.pictures import read_pictures
 from kit.generation.validate import Report, check
-from kit.scoring import compute_score
+from kit.scoring.score_record import REMEDY, Score
 from kit.submission import ledger
 from kit.submission.ledger import Images, Kernel, Submission
 from kit.training.run_folder import read_run
@@ -177,7 +177,7 @@ def _scores(run: Path, record: RunRecord) -> tuple[list[dict[str, Any]], list[st
     path = run / "score.json"
     if not path.exists():
         return [], []
-    found = compute_score.load(path)
+    found = Score.load(path, remedy=REMEDY)
     if found.stale(record.result.sha256 if record.result else None):
         return [], [f"{path.name} is of another images.zip and was left out"]
     return [found.to_json()], []

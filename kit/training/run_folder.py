@@ -148,6 +148,7 @@ class Target(NamedTuple):
 
     pictures: Path  # zip or folder of pictures
     data: Path | None  # the prepared set a run was trained on
+    digest: str | None  # of that set
     record: Path | None  # where a run keeps its score
 
 
@@ -170,8 +171,8 @@ def target(path: Path) -> Target:
         KitError: a run without pictures, or a damaged record.
     """
     if not (path / RECORD).is_file():
-        return Target(path, None, None)
+        return Target(path, None, None, None)
     run = read_run(path)
     if not (path / IMAGES).is_file():
         raise KitError(f"{path}: this run has no {IMAGES} (its state is {run.state})", "train it to its end")
-    return Target(path / IMAGES, Path(run.data.path), path / SCORE)
+    return Target(path / IMAGES, Path(run.data.path), run.data.digest, path / SCORE)

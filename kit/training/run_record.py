@@ -101,7 +101,7 @@ class CandidateRecord:
     pictures: int  # seen
     seconds: float  # since the start of the run
     file: str | None = None  # "candidates/NAME.pt" in the run's folder; None once it was deleted
-    score: dict[str, Any] | None = None  # a `kit.scoring.record.Score`; None: not scored
+    score: dict[str, Any] | None = None  # a `kit.scoring.score_record.Score`; None: not scored
 
     def __post_init__(self) -> None:
         if self.file is not None and not re.fullmatch(r"candidates/[0-9]+\.pt", self.file):

@@ -25,9 +25,10 @@ from kit.generation.pack import pack
 from kit.generation.validate import check
 from kit.kaggle import kernel, patience
 from kit.kaggle.spec import KERNELS, KernelSpec, find_spec, spec_text, write_spec
-from kit.scoring import compute_score as scoring
-from kit.scoring import record as scores
-from kit.scoring.estimate import Estimate
+from kit.scoring import compute_score
+from kit.scoring.extract import FeatureSet
+from kit.scoring.reference import References
+from kit.scoring.score_record import Score
 from kit.submission.make import make_submission
 from kit.training import checkpoint
 from kit.training.run_folder import Run, read_run
@@ -270,7 +271,7 @@ def test_without_a_valid_zip_it_fails_with_a_clear_last_line(session, monkeypatc
 def test_the_score_is_that_of_the_zip(session, monkeypatch, capsys):
     training(monkeypatch)
     assert session.main() == 0
-    score = scores.load(session.working / "score.json")
+    score = Score.load(session.working / "score.json")
     record = json.loads((session.working / "run.json").read_text())
     assert (score.archive, score.count) == (record["result"]["sha256"], COUNT)
     log = capsys.readouterr().out
@@ -281,8 +282,8 @@ def test_the_score_is_that_of_the_zip(session, monkeypatch, capsys):
     ("left_s", "counts", "says"),
     [
         (100_000, [10_000], "failed (scored)"),
-        (500 + 288, [10_000, 4_000], "failed (scored)"),  # 500 s, and half of what is kept back, for 1,000 s
-        (20 + 288, [10_000], "no time is left for a score"),  # 160 pictures say nothing
+        (500 + 288, [3_000], "failed (scored)"),  # 500 s, and half of what is kept back, for 1,100 s
+        (120 + 288, [], "no time is left for a score"),  # none beside the real ones
         (200, [], "no time is left for the score"),
     ],
 )
@@ -295,12 +296,13 @@ def test_a_score_takes_no_more_time_than_there_is(session, monkeypatch, capsys, 
     record.save(session._run / "run.json")
     asked = []
 
-    def score(pictures, prepared, *, features, count, cache, announce, progress):
+    def score(pictures, prepared, *, features, count, cache, progress):
         asked.append(count)
-        announce(Estimate(seconds=count / 10, generated=count, real=0, cached=0))
         raise BrokenError("scored")
 
-    monkeypatch.setattr(scoring, "score", score)
+    monkeypatch.setattr(compute_score, "score_pictures", score)
+    monkeypatch.setattr(FeatureSet, "seconds_per_picture", lambda self, pictures: 0.1)
+    monkeypatch.setattr(References, "pending_count", lambda self, kind: 1000)
     monkeypatch.setattr(session.clock, "seconds", lambda: 8 * 3600 - left_s)
     session.score()
     assert asked == counts

@@ -19,7 +19,7 @@ from run_tools import result_record, run_record
 
 from kit.data.grid import mosaic
 from kit.models.registry import MODELS
-from kit.scoring.record import Against, Score, save
+from kit.scoring.score_record import FeaturesRecord, ReferenceRecord, Score
 from kit.training.run_record import DataRecord, PartRecord, PlanRecord, SecondsRecord
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
@@ -102,16 +102,18 @@ def make_run() -> Callable[..., Path]:
     return write_run
 
 
+def network_record(name: str, *, weights: str = "9" * 64) -> FeaturesRecord:
+    """A feature network as a score records it."""
+    half = (0.5, 0.5, 0.5)
+    return FeaturesRecord(
+        name=name, weights=weights, input_size=64, resize="pillow-bicubic", mean=half, std=half, dtype="float32"
+    )
+
+
 def write_score(run: Path, *, fid: float = 50.0, **changes: Any) -> Score:
     """A score.json in a run's folder."""
-    against = Against(name="demo", digest="d" * 64, kind="whole", split="all", count=1200)
-    network = {
-        "name": "resnet18",
-        "weights": "9" * 64,
-        "input_size": 64,
-        "resize": "pillow-bicubic",
-        "dtype": "float32",
-    }
+    against = ReferenceRecord(name="demo", digest="d" * 64, kind="whole", split="all", count=1200)
+    network = network_record("resnet18")
     facts: dict[str, Any] = {
         "fid": fid,
         "distance": 0.3,
@@ -127,7 +129,7 @@ def write_score(run: Path, *, fid: float = 50.0, **changes: Any) -> Score:
         "archive": "a" * 64,
     }
     score = Score(**{**facts, **changes})
-    save(score, run / "score.json")
+    score.save(run / "score.json")
     return score
 
 

@@ -13,12 +13,21 @@ from kit.report.comparison import write_comparison
 from kit.report.gallery import Breed, Gallery
 from kit.report.nearest import Nearest
 from kit.report.page import write_report
+from kit.scoring.score_record import FeaturesRecord
 
 pytestmark = pytest.mark.browser
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
 HOSTILE = "</script><script>alert(1)</script>\"'\u202eكلاب" + "x" * 170
-OTHER = {"name": "inception", "weights": "8" * 64, "input_size": 299, "resize": "pillow-bicubic", "dtype": "float32"}
+OTHER = FeaturesRecord(
+    name="inception",
+    weights="8" * 64,
+    input_size=299,
+    resize="pillow-bicubic",
+    mean=(0, 0, 0),
+    std=(1, 1, 1),
+    dtype="float32",
+)
 
 
 @pytest.fixture(scope="module")

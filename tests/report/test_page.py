@@ -16,7 +16,7 @@ from PIL import Image
 from kit.report import embed
 from kit.report.page import write_report
 from kit.report.pictures import grids
-from kit.scoring.record import Details, Interval
+from kit.scoring.score_record import Details, FeaturesRecord, Interval
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
 VOID = {"meta", "link", "img", "input", "br", "path"}
@@ -173,7 +173,9 @@ def test_hostile_names_are_text(make_run, make_score, tmp_path, hostile):
 def test_hostile_scores_are_text(make_run, make_score, tmp_path):
     run = make_run(tmp_path / "run")
     hostile = HOSTILE["closing"]
-    network = {"name": hostile, "weights": hostile, "input_size": 64, "resize": hostile, "dtype": hostile}
+    network = FeaturesRecord(
+        name=hostile, weights=hostile, input_size=64, resize=hostile, mean=(0, 0, 0), std=(1, 1, 1), dtype=hostile
+    )
     make_score(run, features=network, epsilon_origin=hostile)
     page = read_page(write_report(run, now=NOW))
     assert len(page.all("img")) == 2
@@ -241,7 +243,7 @@ DETAILS = Details(
     recall=0.5,
     density=1.125,
     coverage=0.625,
-    manifold_count=5000,
+    prdc_count=5000,
 )
 
 
@@ -250,7 +252,7 @@ def test_a_score_has_its_interval_and_all_that_stands_beside_it(make_run, make_s
     make_score(run, details=DETAILS)
     text = read_page(write_report(run, now=NOW)).text
     for said in (
-        "FID, interval48.50 to 52.25of endlessly many pictures, 95%, jackknife",
+        "FID, interval48.50 to 52.25for N → ∞, 95%, jackknife",
         "FID∞49.5000",
         "KID0.01250 ± 0.00050over subsets of 100 pictures",
         "Precision0.750",

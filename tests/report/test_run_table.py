@@ -16,9 +16,18 @@ from kit.core.errors import KitError
 from kit.report.comparison import write_comparison
 from kit.report.run_data import read
 from kit.report.table import COLUMNS, STALE, rankings, sections
+from kit.scoring.score_record import FeaturesRecord
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
-OTHER = {"name": "inception", "weights": "8" * 64, "input_size": 299, "resize": "pillow-bicubic", "dtype": "float32"}
+OTHER = FeaturesRecord(
+    name="inception",
+    weights="8" * 64,
+    input_size=299,
+    resize="pillow-bicubic",
+    mean=(0, 0, 0),
+    std=(1, 1, 1),
+    dtype="float32",
+)
 
 
 @pytest.fixture
@@ -101,7 +110,7 @@ def test_like_stands_with_like(found):
     assert parted[0].apart is None
     assert "features (resnet18 and inception)" in parted[1].apart
     assert "generated pictures (256 and 10)" in parted[2].apart
-    assert "no score" in parted[3].apart
+    assert "not a kit-score file" in parted[3].apart
     assert (parted[4].apart, parted[5].apart) == (STALE, "not scored yet")
 
 
@@ -122,11 +131,10 @@ def test_nothing_is_apart_from_nothing(found):
 
 
 @pytest.mark.parametrize(
-    ("archive", "result", "expected"),
-    [("a", "a", False), ("a", "b", True), (None, "b", False), ("a", None, False)],
+    ("archive", "now", "expected"), [("a", "a", False), ("a", "b", True), (None, "b", False), ("a", None, False)]
 )
-def test_a_score_of_another_zip_is_stale(make_score, tmp_path, archive, result, expected):
-    assert make_score(tmp_path, archive=archive).stale(result) is expected
+def test_a_score_of_another_zip_is_stale(make_score, tmp_path, archive, now, expected):
+    assert make_score(tmp_path, archive=archive).stale(now) is expected
 
 
 def test_programs_read_the_same_order_and_the_same_reasons(workplace, capsys):

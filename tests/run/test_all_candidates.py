@@ -20,9 +20,10 @@ from kit.generation.export import sample_run
 from kit.generation.pictures import read_pictures
 from kit.models.registry import MODELS
 from kit.run import budget
-from kit.scoring import candidates, features, ranking
-from kit.scoring.compute_score import comparable, score
+from kit.scoring import candidates, features, score_record
+from kit.scoring.compute_score import score_pictures
 from kit.scoring.interval import GROUPS
+from kit.scoring.score_record import comparable
 from kit.training import checkpoint
 from kit.training.run_folder import candidate_files, generator_file, read_run
 
@@ -58,7 +59,7 @@ def test_all_are_scored_like_for_like_and_the_best_is_swept(compared):
     entries = compared.entries
     assert {one.pictures for one in entries if one.truncation is None} == {80, 96, 112, 128, 144, 160}
     assert all(comparable(entries[0].score, one.score) is None for one in entries)
-    keys = [ranking.key(one.score) for one in entries]
+    keys = [one.score.rank_key for one in entries]
     assert keys == sorted(keys)
     plain = [one for one in entries if one.truncation is None]
     swept = [one for one in entries if one.truncation is not None]
@@ -79,7 +80,7 @@ def test_each_number_is_that_of_a_zip_of_the_same_pictures(compared, run, networ
         truncation=truncation,
         seed=derive(run.record.seed, "candidates"),
     )
-    alone = score(folder, load(run.path.parent / "set"), features=network)
+    alone = score_pictures(folder, load(run.path.parent / "set"), features=network)
     assert entry.score.fid == pytest.approx(alone.fid, rel=1e-6)
     assert entry.score.distance == pytest.approx(alone.distance, rel=1e-6)
 
@@ -88,10 +89,10 @@ def test_a_candidate_near_the_threshold_is_refused(compared, monkeypatch):
     best = compared.recommended
     assert best is compared.entries[0]
     assert best.score.margin > 0.5
-    monkeypatch.setattr(ranking, "NEAR", 1 + best.score.margin + 0.001)
-    assert best.refused
+    monkeypatch.setattr(score_record, "TOO_NEAR", 1 + best.score.margin + 0.001)
+    assert best.score.too_near
     assert compared.recommended is not best
-    monkeypatch.setattr(ranking, "NEAR", 1e9)
+    monkeypatch.setattr(score_record, "TOO_NEAR", 1e9)
     assert compared.recommended is None
     assert "none is recommended" in candidates.verdict(None, compared)[0]
 
@@ -117,8 +118,8 @@ def test_the_command(run, monkeypatch, network):
     arguments = ["score", str(run.path), "--all", "--features", "random", "--count", "16", "--json"]
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
-    kept = json.loads((run.path / "candidates.json").read_text())
-    assert json.loads(result.stdout)["recommended"] == kept.recommended
+    kept = candidates.Comparison.load(run.path / "candidates.json")
+    assert json.loads(result.stdout)["recommended"]["pictures"] == kept.recommended.pictures
     assert {entry.pictures for entry in kept.entries} == {80, 96, 112, 128, 144, 160}
 
 

@@ -17,20 +17,20 @@ from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.data.dataset import load
 from kit.run import budget, snapshots
-from kit.scoring import during, ranking
-from kit.scoring.record import Against, Score
+from kit.scoring import periodic
+from kit.scoring.score_record import FeaturesRecord, ReferenceRecord, Score, groups
 from kit.training import checkpoint
 from kit.training.run_folder import read_run
 from kit.training.run_record import CandidateRecord
 
-ALWAYS = during.Asked(share=0.99, features="random", count=16)
+ALWAYS = periodic.ScoringConfig(share=0.99, features="random", count=16)
 
 
 @pytest.fixture
 def every_step(monkeypatch):
     """A tick after each step, and a score at each tick."""
     monkeypatch.setattr(budget, "tick_seconds", lambda budget_s: 0.0)
-    monkeypatch.setattr(during.Watch, "due", lambda self, now_s: True)
+    monkeypatch.setattr(periodic.PeriodicScorer, "due", lambda self, now_s: True)
 
 
 def weights(run, name="checkpoint.pt"):
@@ -82,7 +82,7 @@ def test_a_zip_of_an_early_candidate_is_made_again(run_tiny, every_step, monkeyp
         first.append(score)
         return (False, len(first))
 
-    monkeypatch.setattr(snapshots, "key", worse_and_worse)  # so that the earliest is the best
+    monkeypatch.setattr(Score, "rank_key", property(worse_and_worse))  # so that the earliest is the best
     run = run_tiny(images=64, settings=["schedule=linear", "lr_end=0"], scores=ALWAYS)
     assert run.record.result.pictures == 8
     again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
@@ -97,7 +97,7 @@ def test_a_damaged_candidate_gives_way_to_the_last_state(run_tiny, every_step, m
         path.write_bytes(path.read_bytes()[:100])
 
     monkeypatch.setattr(checkpoint, "save_average", spoilt)
-    monkeypatch.setattr(snapshots, "key", lambda score: (False, 0))  # the first of equals
+    monkeypatch.setattr(Score, "rank_key", (False, 0))  # the first of equals
     listener = Listening()
     run = run_tiny(images=24, scores=ALWAYS, listener=listener)
     assert run.record.result.pictures == 24
@@ -119,14 +119,14 @@ def test_a_resumed_run_drops_candidates_of_another_way(run_tiny, every_step, tmp
     run = run_tiny(images=64, scores=ALWAYS)
     kept = [entry for entry in run.record.candidates if entry.file]
     late = kept[-1]
-    watched = snapshots.Selection(run, None, None, None, watch=None, say=print)
+    watched = snapshots.Selection(run, None, None, None, scorer=None, say=print)
     watched.forget_after(late.pictures - 1)
-    assert not (run.path / f"candidates/{late['pictures']:010d}.pt").exists()
+    assert not (run.path / f"candidates/{late.pictures:010d}.pt").exists()
     assert [entry.pictures for entry in run.record.candidates] == list(range(8, late.pictures, 8))
 
 
 def test_a_score_gives_way_to_a_signal(run_tiny, every_step, monkeypatch):
-    draw, drawn = during.draw, []
+    draw, drawn = periodic.draw, []
 
     def told_to_stop(*arguments, **options):
         drawn.append(0)
@@ -134,24 +134,24 @@ def test_a_score_gives_way_to_a_signal(run_tiny, every_step, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
         return draw(*arguments, **options)
 
-    monkeypatch.setattr(during, "draw", told_to_stop)
+    monkeypatch.setattr(periodic, "draw", told_to_stop)
     run = run_tiny(images=10_000, scores=ALWAYS)
     assert (run.record.state, run.record.pictures) == ("stopped", 24)
     assert [entry.pictures for entry in run.record.candidates] == [8, 16]
 
 
-class Costs(during.Watch):
-    """A watch whose costs are given."""
+class Costs(periodic.PeriodicScorer):
+    """A scorer whose costs are given."""
 
-    def __init__(self, asked, *, budget_s, cost_s, setup_s):
-        self.asked, self.budget_s, self.cost_s, self.setup_s = asked, budget_s, cost_s, setup_s
+    def __init__(self, config, *, budget_s, cost_s, setup_s):
+        self.config, self.budget_s, self.cost_s, self.setup_s = config, budget_s, cost_s, setup_s
         self.spent_s, self._last_s = 0.0, 0.0
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
 @pytest.mark.parametrize(("cost_s", "setup_s"), [(1.0, 0.0), (7.0, 20.0), (0.1, 5.0)])
 def test_scores_keep_to_their_share(share, cost_s, setup_s):
-    watch = Costs(during.Asked(share=share), budget_s=3600.0, cost_s=cost_s, setup_s=setup_s)
+    watch = Costs(periodic.ScoringConfig(share=share), budget_s=3600.0, cost_s=cost_s, setup_s=setup_s)
     moments = [now for now in range(0, 3600, 10) if watch.due(now) and add(watch)]
     in_all = setup_s + watch.spent_s + cost_s  # with the last state's
     assert in_all <= share * 3600
@@ -167,7 +167,7 @@ def add(watch):
 
 
 def test_an_interval_is_kept():
-    watch = Costs(during.Asked(share=0.5, interval_s=600), budget_s=3600.0, cost_s=1.0, setup_s=0.0)
+    watch = Costs(periodic.ScoringConfig(share=0.5, interval_s=600), budget_s=3600.0, cost_s=1.0, setup_s=0.0)
     assert [now for now in range(0, 3600, 100) if watch.due(now)] == [600, 1200, 1800, 2400, 3000]
 
 
@@ -177,18 +177,18 @@ def test_an_interval_is_kept():
         ("5%", (0.05, 0)),
         ("0.5%", (0.005, 0)),
         ("0.1", (0.1, 0)),
-        ("10m", (during.SHARE, parse_duration("10m"))),
-        ("1h30m", (during.SHARE, 5400)),
+        ("10m", (periodic.SHARE, parse_duration("10m"))),
+        ("1h30m", (periodic.SHARE, 5400)),
     ],
 )
 def test_how_often(text, expected):
-    assert during.parse_every(text) == pytest.approx(expected)
+    assert periodic.parse_every(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("text", ["0", "0%", "1", "100%", "-3%", "often", "", "%", "5x", "nan"])
 def test_how_often_not(text):
     with pytest.raises(KitError, match="neither a share of the time nor an interval"):
-        during.parse_every(text)
+        periodic.parse_every(text)
 
 
 def test_a_share_too_small_for_the_reference_is_refused_before_training(run_tiny, tmp_path):
@@ -205,8 +205,10 @@ def score(fid, distance=0.3, *, weights="ab", epsilon=0.1):
         mifid=fid / (distance if distance < epsilon else 1),
         epsilon=epsilon,
         epsilon_origin="",
-        features={"name": "own", "weights": weights},
-        reference=Against(name="dogs", digest="cd", kind="whole", split="all", count=60),
+        features=FeaturesRecord(
+            name="own", weights=weights, input_size=64, resize="", mean=(0, 0, 0), std=(1, 1, 1), dtype="float32"
+        ),
+        reference=ReferenceRecord(name="dogs", digest="cd", kind="whole", split="all", count=60),
         count=40,
         size=16,
         flags=(),
@@ -232,11 +234,11 @@ def test_groups_hold_like_with_like_the_largest_first():
         (name, score(fid, weights=weights))
         for name, fid, weights in (("a", 50, "x"), ("b", 9, "y"), ("c", 40, "y"), ("d", 60, "y"), ("e", 1, "x"))
     ]
-    first, second = ranking.groups(scored)
+    first, second = groups(scored)
     assert (first.members, first.apart) == (["b", "c", "d"], None)
     assert second.members == ["e", "a"]
     assert "features: weights (y and x)" in second.apart
-    assert ranking.groups([]) == []
+    assert groups([]) == []
 
 
 class Hasty(Even):
@@ -255,7 +257,7 @@ class Hasty(Even):
 @pytest.mark.slow
 def test_scores_against_the_sets_own_network(run_tiny, tmp_path, monkeypatch):
     """The default features, within a budget: all of it ends in time, and the zip names its candidate."""
-    run = run_tiny(budget_s=200.0, clock=Hasty(), scores=during.Asked(share=0.4, count=16))
+    run = run_tiny(budget_s=200.0, clock=Hasty(), scores=periodic.ScoringConfig(share=0.4, count=16))
     seconds = run.record.seconds
     assert seconds["in_all"] - seconds["keeping"] < 200  # film and page take what is left by another clock
     scored = [entry for entry in run.record.candidates if entry.score]

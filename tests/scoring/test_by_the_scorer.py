@@ -11,8 +11,9 @@ import scipy.linalg
 from scoring_helpers import draw, small_features
 
 from kit.data.dataset import PreparedSet
-from kit.scoring import frechet, sqrtm_reference
-from kit.scoring.compute_score import comparable, score
+from kit.scoring.compute_score import score_pictures
+from kit.scoring.frechet import frechet_distance, sqrtm_reference
+from kit.scoring.score_record import comparable
 
 
 def gaussians(count: int, dim: int) -> list[np.ndarray]:
@@ -23,7 +24,7 @@ def gaussians(count: int, dim: int) -> list[np.ndarray]:
 
 def test_at_full_rank_both_ways_agree() -> None:
     given = gaussians(400, 12)
-    assert sqrtm_reference.frechet_distance(*given) == pytest.approx(frechet.frechet_distance(*given), rel=1e-9)
+    assert sqrtm_reference(*given) == pytest.approx(frechet_distance(*given), rel=1e-9)
 
 
 def test_a_root_that_is_not_finite_is_taken_again_with_larger_diagonals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +37,7 @@ def test_a_root_that_is_not_finite_is_taken_again_with_larger_diagonals(monkeypa
 
     root = scipy.linalg.sqrtm
     monkeypatch.setattr(scipy.linalg, "sqrtm", fails_once)
-    found = sqrtm_reference.frechet_distance(*given)
+    found = sqrtm_reference(*given)
     wider = given[1] + 1e-6 * np.eye(4), given[3] + 1e-6 * np.eye(4)
     np.testing.assert_allclose(asked[1], wider[0] @ wider[1])
     apart = given[0] - given[2]
@@ -51,23 +52,23 @@ def test_a_small_imaginary_part_is_dropped_and_a_large_one_refused(
     given = [np.zeros(2), np.eye(2), np.zeros(2), np.eye(2)]
     monkeypatch.setattr(scipy.linalg, "sqrtm", lambda matrix: np.eye(2) * (1 + 1j * imaginary))
     if fine:
-        assert sqrtm_reference.frechet_distance(*given) == 0
+        assert sqrtm_reference(*given) == 0
     else:
         with pytest.raises(ValueError, match="imaginary part"):
-            sqrtm_reference.frechet_distance(*given)
+            sqrtm_reference(*given)
 
 
 def test_shapes() -> None:
     with pytest.raises(ValueError, match="do not belong together"):
-        sqrtm_reference.frechet_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3))
+        sqrtm_reference(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3))
 
 
 def test_a_score_says_which_way_it_went(make_set: Callable[..., PreparedSet], make_zip: Callable[..., Path]) -> None:
     prepared, archive = make_set(draw(60, seed=1)), make_zip(draw(40, seed=3))
     features = small_features(epsilon=0.1)
-    ours, theirs = (score(archive, prepared, features=features, method=m) for m in ("symmetric", "scorer"))
+    ours, theirs = (score_pictures(archive, prepared, features=features, method=m) for m in ("symmetric", "sqrtm"))
     assert theirs.fid == pytest.approx(ours.fid, rel=1e-8)
     assert "sqrtm" in "\n".join(theirs.lines())
-    assert "method (symmetric and scorer)" in str(comparable(ours, theirs))
-    few = score(archive, prepared, features=small_features(dim=16, epsilon=0.1), method="scorer", count=9)
+    assert "method (symmetric and sqrtm)" in str(comparable(ours, theirs))
+    few = score_pictures(archive, prepared, features=small_features(dim=16, epsilon=0.1), method="sqrtm", count=9)
     assert few.flags == ("rank-deficient",)

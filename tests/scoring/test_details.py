@@ -14,13 +14,13 @@ from scoring_helpers import draw, small_features
 
 from kit.core.errors import KitError
 from kit.data.dataset import PreparedSet
-from kit.scoring.compute_score import Score, score
-from kit.scoring.details import details
+from kit.scoring.compute_score import details, score_pictures
 from kit.scoring.frechet import Gaussian, frechet_distance, gaussian
 from kit.scoring.interval import Jackknife, _without, fid_infinity, fid_interval
 from kit.scoring.kid import kid
 from kit.scoring.memorization import memorization_distance, nearest_distances
-from kit.scoring.prdc import manifold
+from kit.scoring.prdc import prdc
+from kit.scoring.score_record import Score
 
 Features = np.ndarray
 
@@ -81,13 +81,13 @@ def by_hand(fake: Features, real: Features) -> tuple[float, float, float, float]
 def test_shares_are_as_defined(shift: float, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kit.scoring.prdc.CHUNK", 16)
     fake, real = cloud(45, 3, seed=1, shift=shift, scale=scale), cloud(60, 3, seed=2)
-    found = manifold(fake, real)
+    found = prdc(fake, real)
     assert dataclasses.astuple(found) == pytest.approx(by_hand(fake.astype(float), real.astype(float)))
 
 
 def test_too_few_for_balls() -> None:
     with pytest.raises(ValueError, match="six rows"):
-        manifold(cloud(5, 3, seed=0), cloud(60, 3, seed=1))
+        prdc(cloud(5, 3, seed=0), cloud(60, 3, seed=1))
 
 
 # Intervals
@@ -195,15 +195,15 @@ def test_details_come_with_a_score_and_go_through_its_record(
 ) -> None:
     prepared, archive = make_set(draw(60, seed=1), holdout=range(0, 60, 5)), make_zip(draw(60, seed=3))
     features = small_features()
-    assert score(archive, prepared, features=features).details is None
-    result = score(archive, prepared, features=features, detailed=True)
+    assert score_pictures(archive, prepared, features=features).details is None
+    result = score_pictures(archive, prepared, features=features, detailed=True)
     assert result.details is not None
     assert result.details.kid_subset == 60
     assert result.details.fid_interval is not None
     assert result.details.fid_interval.low < result.details.fid_infinity * 1.5
     assert Score.from_json(json.loads(json.dumps(result.to_json()))) == result
     text = "\n".join(result.lines())
-    for part in ("KID", "precision", "recall", "density", "coverage", "FID∞", "jackknife", "margin"):
+    for part in ("KID", "precision", "recall", "density", "coverage", "N → ∞", "jackknife", "margin"):
         assert part in text
     with pytest.raises(KitError, match="too few for precision"):
-        score(archive, prepared, features=features, detailed=True, count=5)
+        score_pictures(archive, prepared, features=features, detailed=True, count=5)

@@ -14,10 +14,10 @@ from scoring_helpers import draw
 from torch import Tensor, nn
 
 from kit.core.errors import KitError
+from kit.scoring.extract import tf1_bilinear
 from kit.scoring.features import build
 from kit.scoring.inception2015 import FILE, OUTPUTS, Inception2015
-from kit.scoring.pretrained import hub_checkpoint
-from kit.scoring.resize import tf1_bilinear
+from kit.scoring.weights import hub_checkpoint
 
 
 def windows(x: Tensor, edge: float) -> Tensor:

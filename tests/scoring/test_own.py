@@ -21,14 +21,14 @@ from kit.core.files import read_json
 from kit.data.dataset import PreparedSet
 from kit.scoring import features as feature_sets
 from kit.scoring import own
-from kit.scoring.cache import default_cache
 from kit.scoring.extract import FeatureSet
-from kit.scoring.own import LEAST, LESSONS, Lessons, own_features, rotated, task_of, train
+from kit.scoring.own import CONFIG, TRAINED, OwnConfig, own_features, rotated, task_of, train
+from kit.scoring.reference import default_cache
 
 CPU = torch.device("cpu")
 MakeSet = Callable[..., PreparedSet]
 
-SMALL = Lessons(channels=(4, 4, 8, 8), pictures=64, batch=16, lr=3e-3)
+SMALL = OwnConfig(channels=(4, 4, 8, 8), pictures=64, batch=16, lr=3e-3)
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def same(one: own.Trained, other: own.Trained) -> bool:
     return all(np.array_equal(value, other.state[name]) for name, value in one.state.items())
 
 
-def right(trained: own.Trained, lessons: Lessons, x: torch.Tensor, y: torch.Tensor, outputs: int) -> float:
+def right(trained: own.Trained, config: OwnConfig, x: torch.Tensor, y: torch.Tensor, outputs: int) -> float:
     """The share of pictures that the trained network puts in their class."""
     import timm
 
-    network = timm.create_model(lessons.architecture, channels=lessons.channels, num_classes=outputs).eval()
+    network = timm.create_model(config.architecture, channels=config.channels, num_classes=outputs).eval()
     network.load_state_dict({name: torch.from_numpy(value) for name, value in trained.state.items()})
     with torch.inference_mode():
-        x = F.interpolate(x, size=(lessons.least_side,) * 2, mode="bicubic", antialias=True)
+        x = F.interpolate(x, size=(config.min_size,) * 2, mode="bicubic", antialias=True)
         return float((network(x).argmax(1) == y).float().mean())
 
 
@@ -84,7 +84,7 @@ def test_it_learns_the_classes(make_set: MakeSet) -> None:
     images, labels = stripes(400, 3, seed=0)
     prepared = labelled(make_set(images), labels)
     assert task_of(prepared) == "classes"
-    trained = train(prepared, device=CPU, lessons=LONGER)
+    trained = train(prepared, device=CPU, config=LONGER)
     images, labels = stripes(300, 3, seed=1)
     assert right(trained, LONGER, as_input(images), torch.from_numpy(labels.astype(np.int64)), 3) > 0.7
 
@@ -92,7 +92,7 @@ def test_it_learns_the_classes(make_set: MakeSet) -> None:
 def test_without_classes_it_learns_which_way_is_up(make_set: MakeSet) -> None:
     prepared = make_set(lit_from_above(400, seed=0))
     assert task_of(prepared) == "rotation"
-    trained = train(prepared, device=CPU, lessons=LONGER)
+    trained = train(prepared, device=CPU, config=LONGER)
     x, y = rotated(as_input(lit_from_above(300, seed=1)), np.random.default_rng(2))
     assert right(trained, LONGER, x, y, 4) > 0.7
 
@@ -111,7 +111,7 @@ def test_what_there_is_to_learn(make_set: MakeSet, unnamed: int, task: str) -> N
     labels[:unnamed] = -1
     prepared = labelled(make_set(draw(48)), labels)
     assert task_of(prepared) == task
-    trained = train(prepared, device=CPU, lessons=dataclasses.replace(SMALL, batch=2, pictures=32))
+    trained = train(prepared, device=CPU, config=dataclasses.replace(SMALL, batch=2, pictures=32))
     assert all(np.isfinite(value).all() for value in trained.state.values())  # whole batches have no class at all
 
 
@@ -121,12 +121,12 @@ def test_one_class_is_none(make_set: MakeSet) -> None:
 
 def test_it_is_a_function_of_the_set_and_the_seed(prepared: PreparedSet) -> None:
     state, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first = train(prepared, device=CPU, lessons=SMALL)
+    first = train(prepared, device=CPU, config=SMALL)
     torch.rand(3)
-    assert same(first, train(prepared, device=CPU, lessons=SMALL))
-    assert not same(first, train(prepared, device=CPU, lessons=dataclasses.replace(SMALL, seed=1)))
+    assert same(first, train(prepared, device=CPU, config=SMALL))
+    assert not same(first, train(prepared, device=CPU, config=dataclasses.replace(SMALL, seed=1)))
     torch.set_rng_state(state)
-    train(prepared, device=CPU, lessons=SMALL)
+    train(prepared, device=CPU, config=SMALL)
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's random numbers move
     assert (np.random.get_state()[1] == legacy).all()
 
@@ -136,7 +136,7 @@ def test_it_never_sees_the_hold_out(prepared: PreparedSet) -> None:
     images[prepared.rows("holdout")] = 0
     blind = dataclasses.replace(prepared, images=images)
     assert len(prepared.rows("holdout"))
-    assert same(train(prepared, device=CPU, lessons=SMALL), train(blind, device=CPU, lessons=SMALL))
+    assert same(train(prepared, device=CPU, config=SMALL), train(blind, device=CPU, config=SMALL))
 
 
 class Count:
@@ -153,7 +153,7 @@ def built(prepared: PreparedSet, **arguments: Any) -> tuple[FeatureSet, bool]:
     """The features, and whether they were trained now."""
     watch = Count()
     features = own_features(
-        prepared, device=CPU, cache=default_cache(prepared), **{"lessons": SMALL, "progress": watch, **arguments}
+        prepared, device=CPU, cache=default_cache(prepared), **{"config": SMALL, "progress": watch, **arguments}
     )
     return features, bool(watch.seen)
 
@@ -163,18 +163,18 @@ def test_it_is_trained_once_and_kept_with_the_set(prepared: PreparedSet) -> None
     assert trained
     again, trained = built(prepared)
     assert not trained
-    assert again.identity() == first.identity()
+    assert again.record == first.record
     pictures = np.array(prepared.images[:5])
     np.testing.assert_array_equal(again.extract(pictures), first.extract(pictures))
     assert first.extract(pictures).shape == (5, 8)
     assert (first.name, first.input_size, first.epsilon) == ("own", 32, None)
 
 
-def test_another_set_or_other_lessons_find_nothing_kept(prepared: PreparedSet) -> None:
+def test_another_set_or_other_config_find_nothing_kept(prepared: PreparedSet) -> None:
     built(prepared)
     other = dataclasses.replace(prepared, info={**prepared.info, "digest": "ab" * 32})
     assert built(other)[1]
-    assert built(prepared, lessons=dataclasses.replace(SMALL, lr=1e-3))[1]
+    assert built(prepared, config=dataclasses.replace(SMALL, lr=1e-3))[1]
 
 
 def test_a_damaged_cache_is_noticed(prepared: PreparedSet) -> None:
@@ -189,48 +189,48 @@ def test_a_damaged_cache_is_noticed(prepared: PreparedSet) -> None:
     assert not built(prepared)[1]
 
 
-def test_it_keeps_to_its_time_and_full_lessons_replace_short_ones(
+def test_it_keeps_to_its_time_and_full_config_replace_short_ones(
     prepared: PreparedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lessons = dataclasses.replace(SMALL, pictures=16 * 40)
-    endless = dataclasses.replace(lessons, pictures=10**9)
+    config = dataclasses.replace(SMALL, pictures=16 * 40)
+    endless = dataclasses.replace(config, pictures=10**9)
     monkeypatch.setattr(time, "perf_counter", (0.01 * look for look in count()).__next__)
-    trained = train(prepared, device=CPU, seconds=1.0, lessons=endless)
+    trained = train(prepared, device=CPU, seconds=1.0, config=endless)
     assert trained.seconds == pytest.approx(1.0, abs=0.03)
     assert 0 < trained.pictures < 10**9
 
-    built(prepared, lessons=endless, seconds=0.4)
-    assert not built(prepared, lessons=endless, seconds=0.5)[1]  # about the same: runs share a network
-    assert built(prepared, lessons=endless, seconds=2.0)[1]  # more than twice the time: a better one
-    assert not built(prepared, lessons=endless, seconds=0.4)[1]
+    built(prepared, config=endless, seconds=0.4)
+    assert not built(prepared, config=endless, seconds=0.5)[1]  # about the same: runs share a network
+    assert built(prepared, config=endless, seconds=2.0)[1]  # more than twice the time: a better one
+    assert not built(prepared, config=endless, seconds=0.4)[1]
     kept = {read_json(path)["identity"]["full"] for path in default_cache(prepared).rglob("own-*/entry.json")}
     assert kept == {False}
 
-    built(prepared, lessons=lessons)
-    assert not built(prepared, lessons=lessons, seconds=0.001)[1]  # a full one is always taken
+    built(prepared, config=config)
+    assert not built(prepared, config=config, seconds=0.001)[1]  # a full one is always taken
 
 
 def test_no_time_gives_an_untrained_network_and_says_so(prepared: PreparedSet) -> None:
     features, _ = built(prepared, seconds=0.0)
     assert not features.trained
-    full, _ = built(prepared, lessons=dataclasses.replace(SMALL, pictures=LEAST, batch=256))
+    full, _ = built(prepared, config=dataclasses.replace(SMALL, pictures=TRAINED, batch=256))
     assert full.trained
 
 
 @pytest.mark.parametrize(("size", "channels", "expected"), [(28, 1, 32), (48, 3, 48), (96, 3, 64)])
 def test_any_set_will_do(make_set: MakeSet, size: int, channels: int, expected: int) -> None:
     prepared = make_set(draw(16, side=size, channels=channels))
-    features, _ = built(prepared, lessons=dataclasses.replace(SMALL, pictures=32))
+    features, _ = built(prepared, config=dataclasses.replace(SMALL, pictures=32))
     assert features.input_size == expected
     assert np.isfinite(features.extract(np.array(prepared.images[:3]))).all()
 
 
 def test_it_is_built_by_name_with_a_set(prepared: PreparedSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "LEAST", 64)
+    monkeypatch.setattr(own, "TRAINED", 64)
     watch = Count()
     features = feature_sets.build("own", prepared=prepared, seconds=0.5, device=CPU, progress=watch)
-    assert (features.name, features.dim) == ("own", LESSONS.channels[-1])
-    assert watch.seen[-1][1] == LESSONS.pictures
+    assert (features.name, features.dim) == ("own", CONFIG.channels[-1])
+    assert watch.seen[-1][1] == CONFIG.pictures
     with pytest.raises(KitError, match="own is trained on a prepared set"):
         feature_sets.build("own", device=CPU)
     with pytest.raises(KitError, match="own takes no weights"):

@@ -18,13 +18,12 @@ from PIL import Image
 from torch import nn
 
 from kit.scoring.features import build
-from kit.scoring.frechet import frechet_distance, gaussian
+from kit.scoring.frechet import frechet_distance, gaussian, sqrtm_reference
 from kit.scoring.inception2015 import OUTPUTS
 from kit.scoring.kid import kid
 from kit.scoring.memorization import memorization_distance
 from kit.scoring.mifid import mifid
-from kit.scoring.prdc import manifold
-from kit.scoring.sqrtm_reference import frechet_distance as by_the_scorer
+from kit.scoring.prdc import prdc
 
 COUNT, DIM = 300, 48
 
@@ -82,7 +81,7 @@ def asked(peer: str, given: list[np.ndarray]) -> float:
 def test_fid_at_full_rank(features: tuple[np.ndarray, np.ndarray], peer: str) -> None:
     theirs = asked(peer, statistics(features))
     assert ours(features) == pytest.approx(theirs, rel=1e-6)
-    assert by_the_scorer(*statistics(features)) == pytest.approx(theirs, rel=1e-6)
+    assert sqrtm_reference(*statistics(features)) == pytest.approx(theirs, rel=1e-6)
 
 
 @pytest.mark.parametrize("shift", [0.0, 2.5])
@@ -134,7 +133,7 @@ def test_precision_and_recall(features: tuple[np.ndarray, np.ndarray]) -> None:
     tensors = [torch.from_numpy(rows).double() for rows in features]
     settings = {"prc_neighborhood": 3, "prc_batch_size": 128, "save_cpu_ram": False, "verbose": False}
     theirs = module.prc_features_to_metric(*tensors, **settings)
-    found = manifold(*features)
+    found = prdc(*features)
     assert 0 < found.precision < 1
     assert 0 < found.recall < 1
     assert (found.precision, found.recall) == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-6)

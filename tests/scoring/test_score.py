@@ -21,11 +21,10 @@ from scoring_helpers import Pixels, draw, small_features
 from kit.competition import COMPETITIONS, DEFAULT
 from kit.core.errors import KitError
 from kit.data.dataset import PreparedSet, Split
-from kit.scoring import compute_score as scoring
-from kit.scoring.compute_score import Score, comparable, default_cache, score
-from kit.scoring.estimate import Estimate
+from kit.scoring.compute_score import score_pictures
 from kit.scoring.extract import FeatureSet
-from kit.scoring.record import FLAGS, KINDS, Kind
+from kit.scoring.reference import default_cache
+from kit.scoring.score_record import FLAGS, KINDS, Kind, ReferenceRecord, Score, comparable
 
 MakeSet = Callable[..., PreparedSet]
 MakeZip = Callable[..., Path]
@@ -65,7 +64,7 @@ def test_the_number(prepared: PreparedSet, archive: Path, kind: Kind, split: Spl
     features = small_features(epsilon=0.1)
     fid, distance = expected(draw(40, seed=3), side_of(prepared, kind, split), features)
     for _ in range(2):
-        result = score(
+        result = score_pictures(
             archive,
             prepared,
             features=features,
@@ -86,7 +85,10 @@ def test_pictures_in_a_folder_and_the_first_so_many(prepared: PreparedSet, archi
     for index, picture in enumerate(draw(40, seed=3)[:25]):
         Image.fromarray(picture).save(folder / f"{index:05}.png")
     features = small_features(epsilon=0.1)
-    whole, part = score(folder, prepared, features=features), score(archive, prepared, features=features, count=25)
+    whole, part = (
+        score_pictures(folder, prepared, features=features),
+        score_pictures(archive, prepared, features=features, count=25),
+    )
     assert whole.fid == part.fid
     assert whole.count == part.count == 25
     assert whole.archive is None
@@ -96,14 +98,14 @@ def test_pictures_in_a_folder_and_the_first_so_many(prepared: PreparedSet, archi
 def test_the_threshold_is_half_the_hold_outs_distance(prepared: PreparedSet, archive: Path) -> None:
     features = small_features()
     held, train = (side_of(prepared, "crops", split) for split in ("holdout", "train"))
-    result = score(archive, prepared, features=features, reference="whole", cache=default_cache(prepared))
+    result = score_pictures(archive, prepared, features=features, reference="whole", cache=default_cache(prepared))
     assert result.epsilon == pytest.approx(expected(held, train, features)[1] / 2, rel=1e-6)
     assert result.mifid is not None
     assert "12 held-out crops to 48 training crops" in result.epsilon_origin
 
 
 def test_no_hold_out_no_mifid(make_set: MakeSet, archive: Path) -> None:
-    result = score(archive, make_set(draw(60, seed=1)), features=small_features())
+    result = score_pictures(archive, make_set(draw(60, seed=1)), features=small_features())
     assert result.mifid is None
     assert result.epsilon is None
     assert result.fid > 0
@@ -113,7 +115,7 @@ def test_no_hold_out_no_mifid(make_set: MakeSet, archive: Path) -> None:
 
 
 def test_the_official_threshold_is_taken_where_there_is_one(make_set: MakeSet, archive: Path) -> None:
-    result = score(archive, make_set(draw(60, seed=1)), features=small_features(epsilon=0.25))
+    result = score_pictures(archive, make_set(draw(60, seed=1)), features=small_features(epsilon=0.25))
     assert result.epsilon == 0.25
     assert result.mifid is not None
     assert "official" in result.epsilon_origin
@@ -124,7 +126,7 @@ def test_training_pictures_slightly_noised_are_caught(prepared: PreparedSet, mak
     noised = np.clip(train + np.random.default_rng(0).integers(-2, 3, train.shape), 0, 255).astype(np.uint8)
     thief, honest = make_zip(noised, name="thief.zip"), make_zip(draw(48, seed=9), name="honest.zip")
     features = small_features(dim=32)
-    results = [score(path, prepared, features=features, reference="crops") for path in (thief, honest)]
+    results = [score_pictures(path, prepared, features=features, reference="crops") for path in (thief, honest)]
     assert results[0].fid < results[1].fid
     assert results[0].mifid is not None
     assert results[1].mifid is not None
@@ -132,93 +134,79 @@ def test_training_pictures_slightly_noised_are_caught(prepared: PreparedSet, mak
     assert results[1].mifid == pytest.approx(results[1].fid)
 
 
-class Watch:
-    """Remembers what was announced and how many pictures went through the network."""
-
-    def __init__(self) -> None:
-        self.estimates: list[Estimate] = []
-        self.progress: list[tuple[int, int]] = []
-
-    def announce(self, estimate: Estimate) -> None:
-        assert not self.progress  # it is said before the work
-        self.estimates.append(estimate)
-
-    def __call__(self, done: int, total: int) -> None:
-        self.progress.append((done, total))
+def todo(caplog: pytest.LogCaptureFixture) -> str:
+    """What was said about the latest score before its work."""
+    return [record.getMessage() for record in caplog.records if "generated and" in record.getMessage()][-1]
 
 
-def test_the_reference_is_computed_once_and_what_is_to_do_is_said(prepared: PreparedSet, archive: Path) -> None:
-    features = small_features()
+def test_the_reference_is_computed_once_and_what_is_to_do_is_logged(
+    prepared: PreparedSet, archive: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="kit")
     # 40 generated; 60 whole pictures, and 60 crops for the threshold; then nothing but the generated.
-    for real, cached in ((120, 0), (0, 60)):
-        watch = Watch()
-        score(
+    for real in (120, 0):
+        seen: list[tuple[int, int]] = []
+        score_pictures(
             archive,
             prepared,
-            features=features,
+            features=small_features(),
             cache=default_cache(prepared),
-            announce=watch.announce,
-            progress=watch,
+            progress=lambda done, total, seen=seen: seen.append((done, total)),
         )
-        (estimate,) = watch.estimates
-        assert (estimate.generated, estimate.real, estimate.cached) == (40, real, cached)
-        assert 0 < estimate.seconds < 60
-        assert "40 generated pictures" in str(estimate)
-        assert watch.progress[-1] == (40 + real, 40 + real)
-        assert [done for done, _ in watch.progress] == sorted(done for done, _ in watch.progress)
+        assert todo(caplog) == f"features of 40 generated and {real} real pictures"
+        assert seen[-1][1] == 40 + real
+        assert all(done <= total for done, total in seen)
 
 
-def test_a_set_of_whole_pictures_is_worked_through_once(make_set: MakeSet, archive: Path) -> None:
-    watch = Watch()
-    score(
-        archive,
-        make_set(draw(60, seed=1), holdout=HELD),
-        features=small_features(),
-        announce=watch.announce,
-        progress=lambda done, total: None,
-    )
-    assert watch.estimates[0].real == 60
+def test_a_set_of_whole_pictures_is_worked_through_once(
+    make_set: MakeSet, archive: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="kit")
+    score_pictures(archive, make_set(draw(60, seed=1), holdout=HELD), features=small_features())
+    assert "and 60 real" in todo(caplog)
 
 
-def test_another_network_or_set_finds_nothing_kept(prepared: PreparedSet, make_set: MakeSet, archive: Path) -> None:
+def test_another_network_or_set_finds_nothing_kept(
+    prepared: PreparedSet, make_set: MakeSet, archive: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="kit")
     cache = default_cache(prepared)
-    score(archive, prepared, features=small_features(epsilon=0.1), cache=cache)
+    score_pictures(archive, prepared, features=small_features(epsilon=0.1), cache=cache)
     other_set = make_set(draw(60, seed=4), draw(60, seed=5), name="others")
     for other, features in (
         (prepared, small_features(epsilon=0.1, seed=1)),
         (prepared, small_features(epsilon=0.1, side=14)),
         (other_set, small_features(epsilon=0.1)),
     ):
-        watch = Watch()
-        result = score(archive, other, features=features, cache=cache, announce=watch.announce)
-        assert watch.estimates[0].cached == 0
+        result = score_pictures(archive, other, features=features, cache=cache)
+        assert "and 60 real" in todo(caplog)
         assert result.fid == pytest.approx(expected(draw(40, seed=3), other.whole, features)[0], rel=1e-6)
 
 
 def test_a_damaged_cache_changes_no_score(prepared: PreparedSet, archive: Path) -> None:
     features, cache = small_features(), default_cache(prepared)
-    first = score(archive, prepared, features=features, cache=cache)
+    first = score_pictures(archive, prepared, features=features, cache=cache)
     for file in cache.rglob("*.npy"):
         data = bytearray(file.read_bytes())
         data[-3] ^= 0x40
         file.write_bytes(data)
-    again = score(archive, prepared, features=features, cache=cache)
+    again = score_pictures(archive, prepared, features=features, cache=cache)
     assert dataclasses.replace(again, seconds=first.seconds) == first
 
 
 def test_grey_sets(make_set: MakeSet, make_zip: MakeZip) -> None:
     features = small_features(epsilon=0.1)
     prepared = make_set(draw(40, channels=1, seed=1))
-    result = score(make_zip(draw(30, channels=1, seed=2)), prepared, features=features)
+    result = score_pictures(make_zip(draw(30, channels=1, seed=2)), prepared, features=features)
     fid, _ = expected(draw(30, channels=1, seed=2), prepared.whole, features)
     assert result.fid == pytest.approx(fid, rel=1e-6)
 
 
 def test_flags(prepared: PreparedSet, archive: Path, make_zip: MakeZip) -> None:
-    assert score(archive, prepared, features=small_features()).flags == ()
-    few = score(archive, prepared, features=small_features(dim=16), count=9)
+    assert score_pictures(archive, prepared, features=small_features()).flags == ()
+    few = score_pictures(archive, prepared, features=small_features(dim=16), count=9)
     assert few.flags == ("rank-deficient",)
-    untrained = score(archive, prepared, features=small_features(trained=False))
+    untrained = score_pictures(archive, prepared, features=small_features(trained=False))
     assert untrained.flags == ("uncalibrated",)
     for result in (few, untrained):
         assert FLAGS[result.flags[0]] in result.lines()
@@ -229,15 +217,15 @@ def test_scoring_leaves_everyones_random_numbers_alone(prepared: PreparedSet, ar
     torch.manual_seed(7)
     np.random.seed(7)
     state, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()
-    score(archive, prepared, features=features)
+    score_pictures(archive, prepared, features=features)
     assert torch.equal(torch.get_rng_state(), state)
     assert (np.random.get_state()[1] == legacy).all()
 
 
 def test_the_record_says_everything_and_comes_back(prepared: PreparedSet, archive: Path, tmp_path: Path) -> None:
     features = small_features()
-    result = score(archive, prepared, features=features)
-    scoring.save(result, tmp_path / "score.json")
+    result = score_pictures(archive, prepared, features=features)
+    result.save(tmp_path / "score.json")
     record = json.loads((tmp_path / "score.json").read_text())
     assert record["features"] == {
         "name": "small",
@@ -257,7 +245,7 @@ def test_the_record_says_everything_and_comes_back(prepared: PreparedSet, archiv
         "count": 60,
     }
     assert (record["count"], record["size"], record["fid"]) == (40, 16, result.fid)
-    assert scoring.load(tmp_path / "score.json") == result
+    assert Score.load(tmp_path / "score.json") == result
     text = "\n".join(result.lines())
     for part in ("MiFID", "FID", "ε", "40 generated", "60 whole", "discs", features.weights_digest[:12], "float32"):
         assert part in text
@@ -270,13 +258,6 @@ def test_only_the_scorers_own_network_gives_a_leaderboard_number(some_score: Sco
     assert "timm:inception_v3.tv_in1k" in with_features(some_score, name="timm:inception_v3", tag="tv_in1k").lines()[4]
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"fid": 3}', '{"fid": ', '{"reference": {"a": 1}}'])
-def test_a_record_that_is_none(tmp_path: Path, content: str) -> None:
-    (tmp_path / "score.json").write_text(content)
-    with pytest.raises(KitError, match=r"score\.json"):
-        scoring.load(tmp_path / "score.json")
-
-
 @pytest.fixture(scope="module")
 def some_score() -> Score:
     return Score(
@@ -285,8 +266,8 @@ def some_score() -> Score:
         mifid=30.0,
         epsilon=0.1,
         epsilon_origin="the official scorer's",
-        features=small_features().identity(),
-        reference=scoring.Against(name="dogs", digest="ab" * 32, kind="whole", split="all", count=60),
+        features=small_features().record,
+        reference=ReferenceRecord(name="dogs", digest="ab" * 32, kind="whole", split="all", count=60),
         count=40,
         size=16,
         flags=(),
@@ -295,7 +276,7 @@ def some_score() -> Score:
 
 
 def with_features(one: Score, **changes: Any) -> Score:
-    return dataclasses.replace(one, features={**one.features, **changes})
+    return dataclasses.replace(one, features=dataclasses.replace(one.features, **changes))
 
 
 def with_reference(one: Score, **changes: Any) -> Score:
@@ -307,8 +288,8 @@ DIFFERENCES: dict[str, Callable[[Score], Score]] = {
     "features: weights": lambda one: with_features(one, weights="cd" * 32),
     "features: input_size (12 and 64)": lambda one: with_features(one, input_size=64),
     "features: resize": lambda one: with_features(one, resize="tf1-bilinear"),
-    "features: mean": lambda one: with_features(one, mean=[0, 0, 0]),
-    "features: std": lambda one: with_features(one, std=[1, 1, 1]),
+    "features: mean": lambda one: with_features(one, mean=(0, 0, 0)),
+    "features: std": lambda one: with_features(one, std=(1, 1, 1)),
     "features: dtype (float32 and bfloat16)": lambda one: with_features(one, dtype="bfloat16"),
     "reference set": lambda one: with_reference(one, digest="cd" * 32),
     "reference (whole and crops)": lambda one: with_reference(one, kind="crops"),
@@ -316,6 +297,7 @@ DIFFERENCES: dict[str, Callable[[Score], Score]] = {
     "real pictures (60 and 59)": lambda one: with_reference(one, count=59),
     "generated pictures (40 and 41)": lambda one: dataclasses.replace(one, count=41),
     "size (16 and 32)": lambda one: dataclasses.replace(one, size=32),
+    "resize": lambda one: dataclasses.replace(one, resized="resized from 64² to 16²"),
     "ε (0.1 and none)": lambda one: dataclasses.replace(one, epsilon=None, mifid=None),
 }
 
@@ -344,7 +326,7 @@ def test_like_scores_are_compared_whatever_they_are(some_score: Score) -> None:
 
 def refused(archive: Path, prepared: PreparedSet, match: str, **arguments: Any) -> None:
     with pytest.raises(KitError, match=match):
-        score(archive, prepared, features=small_features(), cache=default_cache(prepared), **arguments)
+        score_pictures(archive, prepared, features=small_features(), cache=default_cache(prepared), **arguments)
 
 
 @pytest.mark.parametrize("count", [1, 0, -3])
@@ -410,7 +392,7 @@ def test_features_that_are_zero_throughout(prepared: PreparedSet, make_zip: Make
 
     features = dataclasses.replace(small_features(epsilon=0.1), network=Nothing(), dim=4)
     with pytest.raises(KitError, match="sum to 0"):
-        score(make_zip(draw(5)), prepared, features=features)
+        score_pictures(make_zip(draw(5)), prepared, features=features)
 
 
 def test_nothing_is_left_of_a_score_that_failed(prepared: PreparedSet, archive: Path) -> None:

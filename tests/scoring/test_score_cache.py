@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.scoring.cache import Cache
+from kit.scoring.reference import Cache
 
 IDENTITY = {"what": "features", "set": "abc", "features": {"name": "x", "mean": [0.5, 0.5, 0.5]}}
 

@@ -37,7 +37,7 @@ def peak(work: Callable[[], object]) -> int:
 WORK: dict[str, Callable[[Features, Features], object]] = {
     "mean and covariance": lambda generated, real: gaussian(generated),
     "memorization distance": memorization.memorization_distance,
-    "precision and recall": prdc.manifold,
+    "precision and recall": prdc.prdc,
 }
 
 

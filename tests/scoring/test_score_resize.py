@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision import transforms
 
-from kit.scoring.resize import RESIZES, pillow_bicubic, tf1_bilinear
+from kit.scoring.extract import RESIZES, pillow_bicubic, tf1_bilinear
 
 
 def picture(height: int, width: int) -> NDArray[np.uint8]:

@@ -22,8 +22,7 @@ from kit.core.files import read_json, sha256, write_json
 from kit.core.source_zip import write_source
 from kit.data.grid import mosaic
 from kit.generation.pictures import read_pictures
-from kit.scoring import compute_score
-from kit.scoring.compute_score import Against, Score
+from kit.scoring.score_record import FeaturesRecord, ReferenceRecord, Score
 from kit.submission import ledger, table
 from kit.submission.ledger import Answer, Receipt
 from kit.submission.make import make_submission
@@ -35,8 +34,10 @@ SCORE = Score(
     mifid=81.25,
     epsilon=0.1,
     epsilon_origin="the competition's",
-    features={"name": "random", "weights": "0" * 64},
-    reference=Against(name="demo", digest="d" * 64, kind="whole", split="all", count=1200),
+    features=FeaturesRecord(
+        name="random", weights="0" * 64, input_size=64, resize="none", mean=(0, 0, 0), std=(1, 1, 1), dtype="float32"
+    ),
+    reference=ReferenceRecord(name="demo", digest="d" * 64, kind="whole", split="all", count=1200),
     count=12,
     size=64,
     flags=("uncalibrated",),
@@ -116,16 +117,16 @@ def test_packing_again_brings_scores_up_to_date_and_keeps_receipts(make_run: Mak
     receipt = Receipt(id="r1", when="2026-01-01T00:00:00+00:00", message="m", kernel=None)
     answer = Answer(ref=7, status="COMPLETE", public=61.5, private=None, error=None)
     dataclasses.replace(first, receipts=[receipt], answer=answer, packed="2026-01-01T00:00:00+00:00").save()
-    compute_score.save(SCORE, run / "score.json")
+    SCORE.save(run / "score.json")
     again = make_submission(run, root=root)
-    assert again.scores == [read_json(run / "score.json")]
+    assert again.scores == [SCORE.to_json()]
     assert table.row(again).cells()[4:7] == ["80.50", "81.25", "random, uncalibrated"]
     assert (again.receipts, again.answer, again.packed) == ([receipt], answer, "2026-01-01T00:00:00+00:00")
 
 
 def test_a_score_of_older_pictures_is_left_out_and_said(make_run: MakeRun, root: Path) -> None:
     run = make_run()
-    compute_score.save(dataclasses.replace(SCORE, archive="ab" * 32), run / "score.json")
+    dataclasses.replace(SCORE, archive="ab" * 32).save(run / "score.json")
     made = make_submission(run, root=root)
     assert made.scores == []
     assert made.warnings == ["score.json is of another images.zip and was left out"]
@@ -235,7 +236,7 @@ def _other_pixels(run: Path) -> None:
         (_other_pixels, r"images\.zip decodes to other pixels"),
         (lambda run: (run / "source.zip").write_bytes(b"PK"), r"source\.zip: damaged"),
         (lambda run: (run / "score.json").write_text("{"), r"score\.json: damaged"),
-        (lambda run: (run / "score.json").write_text("1"), r"score\.json: no score"),
+        (lambda run: (run / "score.json").write_text("1"), r"score\.json: not a kit-score file"),
     ],
 )
 def test_a_bad_run_leaves_nothing(make_run: MakeRun, root: Path, harm: Callable[[Path], None], problem: str) -> None:

@@ -1,4 +1,4 @@
-"""Scores in the middle of training: of the generator's average, on fixed latents, in a stated share of the time."""
+"""Scores during training: of the averaged generator, on fixed latents, in a given fraction of the time."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from kit.data.dataset import PreparedSet
 from kit.generation.generate import generate
 from kit.models.recipe import Recipe
 from kit.scoring import features as feature_sets
-from kit.scoring.cache import Cache, default_cache
-from kit.scoring.compute_score import Score, judge
-from kit.scoring.reference import References
+from kit.scoring.compute_score import compute_score
+from kit.scoring.reference import Cache, References, default_cache
+from kit.scoring.score_record import Score
 from kit.training.device import Device
 
 SHARE = 0.05
-"""Of the time, where only an interval was asked for."""
+"""Fraction of the time for scores where only an interval is given."""
 
 OWN_SHARE = 0.02
-"""Of a budget, for teaching the feature set `own` where no network of the set is kept yet."""
+"""Fraction of a budget for training the feature set `own` where no network of the set is kept yet."""
 
 COUNT = 1000
-"""Pictures of a score: fewer rank too roughly, more take too long."""
+"""Pictures of a score."""
 
 TRIAL = 32
-"""Pictures that the feature network is timed on."""
+"""Pictures that the speed of the feature network is measured on."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What `--score-every` and its companions asked for."""
+class ScoringConfig:
+    """`--score-every` and the flags that belong to it."""
 
-    share: float = SHARE  # of the budget (of the time so far, where there is none) that scores may take
+    share: float = SHARE  # fraction of the budget (or of the time so far, where there is none) that scores may take
     interval_s: float = 0.0  # at least so long between two scores
     features: str = "own"
     weights: Path | None = None
     count: int = COUNT  # pictures
-    optional: bool = False  # where the share is too small for them, train without them
+    optional: bool = False  # train without scores where the share is too small for them
 
 
 def parse_every(text: str) -> tuple[float, float]:
@@ -74,23 +74,23 @@ def parse_every(text: str) -> tuple[float, float]:
     return share, 0.0
 
 
-class GivenUpError(Exception):
-    """A score was given up, as a signal asked for the end."""
+class ScoringStoppedError(Exception):
+    """A signal stopped the computation of a score."""
 
 
-class Watch:
-    """Scores a run's candidates like for like: the same latents, features and reference each time.
+class PeriodicScorer:
+    """Scores the candidates of a run, always with the same latents, features and reference.
 
-    Training is left as it is: the latents have a random stream of their own, and a copy or the average is drawn from.
+    Training is not changed: the latents have a random stream of their own, and a copy of the average is sampled.
 
     Args:
-        asked: how often, on which features.
+        config: how often, on which features.
         prepared: the set.
-        recipe: of the run; says how its generator is drawn from.
+        recipe: of the run; says how its generator is sampled.
         seed: of the run.
         device: of the run.
         budget_s: seconds in all; None where there is no budget.
-        told_to_stop: asked at every picture; true gives the score up.
+        should_stop: called for every picture; True stops the score.
 
     Raises:
         KitError: the features cannot be had.
@@ -98,49 +98,49 @@ class Watch:
 
     def __init__(
         self,
-        asked: Asked,
+        config: ScoringConfig,
         prepared: PreparedSet,
         recipe: Recipe,
         *,
         seed: int,
         device: Device,
         budget_s: float | None,
-        told_to_stop: Callable[[], bool],
+        should_stop: Callable[[], bool],
     ) -> None:
         began = time.perf_counter()
-        self._told_to_stop = told_to_stop
-        self.asked, self.recipe, self.device, self.budget_s = asked, recipe, device, budget_s
+        self._should_stop = should_stop
+        self.config, self.recipe, self.device, self.budget_s = config, recipe, device, budget_s
         self.seed = derive(seed, "candidates")
         self.features = feature_sets.build(
-            asked.features,
-            weights=asked.weights,
+            config.features,
+            weights=config.weights,
             device=device.kind,
             prepared=prepared,
-            seconds=None if budget_s is None else min(OWN_SHARE, asked.share) * budget_s,
+            seconds=None if budget_s is None else min(OWN_SHARE, config.share) * budget_s,
         )
         self.references = References(prepared, self.features, Cache(default_cache(prepared)))
         self.setup_s = time.perf_counter() - began
-        self.spent_s = 0.0  # on scores, without what is paid once
-        self.cost_s = 0.0  # of the last score
+        self.spent_s = 0.0  # on scores, without the setup
+        self.cost_s = 0.0  # of the latest score
         self._last_s = 0.0
 
     def prepare(self, generator: nn.Module) -> None:
-        """Works the reference through where it is not known yet, and takes a first score to learn what one costs.
+        """Extracts the features of the reference where they are not kept, and measures what a score costs.
 
         Raises:
-            KitError: that alone would take more than the share of the budget.
-            GivenUpError: told to stop.
+            KitError: this alone would take more than the share of the budget.
+            ScoringStoppedError: `should_stop` was True.
         """
         began = time.perf_counter()
         prepared = self.references.prepared
         per_picture = self.features.seconds_per_picture(np.array(prepared.images[:TRIAL]))
-        pictures = sum(self.references.count(kind) for kind in self.references.pending("whole"))
-        expected = self.setup_s + per_picture * (pictures + 2 * self.asked.count)
-        if self.budget_s is not None and expected > self.asked.share * self.budget_s:
+        pictures = self.references.pending_count("whole")
+        expected = self.setup_s + per_picture * (pictures + 2 * self.config.count)
+        if self.budget_s is not None and expected > self.config.share * self.budget_s:
             raise KitError(
                 f"no scores during training: the features of {pictures:,} real pictures and two scores take about "
-                f"{show_duration(max(1, expected))}, more than {self.asked.share:.1%} of the budget",
-                "give a larger share, or run `kit score` on this set once, which keeps them",
+                f"{show_duration(max(1, expected))}, more than {self.config.share:.1%} of the budget",
+                "give a larger share, or run `kit score` with this set once, which keeps the features",
             )
         self.references.gaussian("whole", "all")
         self.references.epsilon()
@@ -150,23 +150,23 @@ class Watch:
         self.setup_s += self.cost_s
 
     def due(self, now_s: float) -> bool:
-        """Whether there is time for a score at `now_s` seconds of the run, and for the one at its end."""
+        """Whether there is time for a score at `now_s` seconds of the run and for the one at its end."""
         total = self.budget_s or now_s
-        allowed = (self.asked.share * total - self.setup_s) * now_s / total if total else 0.0
-        if now_s - self._last_s < self.asked.interval_s or self.spent_s + 2 * self.cost_s > allowed:
+        allowed = (self.config.share * total - self.setup_s) * now_s / total if total else 0.0
+        if now_s - self._last_s < self.config.interval_s or self.spent_s + 2 * self.cost_s > allowed:
             return False
         self._last_s = now_s
         return True
 
     def score(self, generator: nn.Module) -> Score:
-        """A score of a generator's average, which is left as it is.
+        """The score of an averaged generator, which is not changed.
 
         Raises:
-            GivenUpError: told to stop.
+            ScoringStoppedError: `should_stop` was True.
         """
         began = time.perf_counter()
-        generated = self.features.extract(self._pictures(generator), total=self.asked.count)
-        result = judge(generated, self.references, began=began)
+        generated = self.features.extract(self._pictures(generator), total=self.config.count)
+        result = compute_score(generated, self.references, began=began)
         self.cost_s = time.perf_counter() - began
         self.spent_s += self.cost_s
         return result
@@ -175,7 +175,7 @@ class Watch:
         batches = generate(
             generator,
             self.recipe,
-            count=self.asked.count,
+            count=self.config.count,
             size=self.references.prepared.size,
             seed=self.seed,
             device=self.device.kind,
@@ -183,6 +183,6 @@ class Watch:
         )
         for batch in batches:
             for picture in batch:
-                if self._told_to_stop():
-                    raise GivenUpError
+                if self._should_stop():
+                    raise ScoringStoppedError
                 yield picture
