@@ -13,7 +13,7 @@ from collections.abc import Callable
 import typer
 
 from kit.commands import data, kernel, looking, score, stored, submit, train
-from kit.core import streams
+from kit.core import signals, streams
 from kit.core.errors import KitError
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,8 @@ def main() -> None:
     # the time of the thread it waits for, and training was seen to slow down threefold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     streams.set_up()
-    code = _exit_code(app)
+    with signals.exit_on_signals():
+        code = _exit_code(app)
     # Everything is written. To unload torch takes seconds on a busy machine, and they would count against the budget.
     code = _exit_code(sys.stdout.flush) or code
     sys.stderr.flush()

@@ -15,6 +15,8 @@ from kit.core.errors import KitError
 T = TypeVar("T")
 
 _IMPORTED = time.monotonic()
+LONGEST_S = 366 * 24 * 3600.0
+
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
@@ -24,13 +26,14 @@ def parse_duration(text: str) -> float:
     Raises:
         KitError: it is none of these, or nothing.
     """
-    match = _DURATION.fullmatch(text.strip().lower())
+    match = _DURATION.fullmatch(text.strip().lower()) if text.isascii() else None
     if not match or not any(match.groups()):
-        raise KitError(f"{text!r} is no duration", "write it like 9h, 1h30m, 3m or 90s")
+        raise KitError(f"{text!r} is not a duration", "write it like 9h, 1h30m, 3m or 90s")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     total = hours * 3600 + minutes * 60 + seconds
-    if total <= 0:
-        raise KitError(f"{text!r} is no time at all", "write it like 9h, 1h30m, 3m or 90s")
+    if not 0 < total <= LONGEST_S:
+        shown = text if len(text) <= 40 else f"{text[:37]}…"
+        raise KitError(f"{shown!r} is not a time between 0 and a year", "write it like 9h, 1h30m, 3m or 90s")
     return total
 
 
@@ -68,12 +71,12 @@ def parse_moment(text: str) -> float:
     except ValueError:
         try:
             moment = datetime.fromisoformat(text.strip()).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError, OSError):
             raise KitError(
-                f"{text!r} is no moment", "write it like 2026-11-22T09:00:00, or in seconds since 1970"
+                f"{text!r} is not a moment", "write it like 2026-11-22T09:00:00, or in seconds since 1970"
             ) from None
     if not 0 < moment <= time.time() + 1:
-        raise KitError(f"{text!r} is no moment in the past", "give the time at which the clock began to run")
+        raise KitError(f"{text!r} is not a moment in the past", "give the time at which the clock began to run")
     return moment
 
 

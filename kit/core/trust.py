@@ -15,13 +15,12 @@ import site
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 from kit.core import provenance
 from kit.core.errors import KitError
+from kit.core.signals import exit_on_signals
 from kit.core.source_zip import require_kit_names
 
 _allowed: set[str] = set()
@@ -128,7 +127,7 @@ def run_kit(files: Mapping[str, bytes], arguments: Sequence[str], *, where: Path
                 target = package / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-        with _signals_raise():
+        with exit_on_signals():
             process = subprocess.Popen(
                 [sys.executable, "-m", "kit", *arguments],
                 cwd=work,
@@ -143,24 +142,6 @@ def run_kit(files: Mapping[str, bytes], arguments: Sequence[str], *, where: Path
             with _ended_together(process):
                 output, _ = process.communicate()
             return subprocess.CompletedProcess(process.args, process.returncode, output)
-
-
-@contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP unwind this process as Ctrl-C does, so that nothing is left behind."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def test_a_recipe_reads_back_from_its_text():
         ('model = "dcgan"\nset = 3', "set is no table"),
         ('model = "dcgan"\n[set]\nwidth = [3]', "set is no table"),
         ('model = "dcgan"\nbudget = "10h"', "a budget of 10h, and a kernel of generative-dog-images has 9h"),
-        ('model = "dcgan"\nbudget = "soon"', "'soon' is no duration"),
+        ('model = "dcgan"\nbudget = "soon"', "'soon' is not a duration"),
         ('model = "dcgan"\ngpus = "t4x3"', "unknown accelerator 't4x3'; did you mean 't4x2'"),
         ('model = "dcgan"\ncompetition = "generative-dog-image"', "did you mean 'generative-dog-images'"),
         ("model = dcgan", "no TOML"),

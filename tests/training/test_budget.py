@@ -34,7 +34,7 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "h", "9x", "1m1h", "-3m", "0", "0s", "nine hours", "nan", "inf"])
 def test_what_is_no_duration_is_named(text):
-    with pytest.raises(KitError, match=r"no duration|no time at all") as raised:
+    with pytest.raises(KitError, match="write it like") as raised:
         clock.parse_duration(text)
     assert repr(text) in str(raised.value)
 
