@@ -21,7 +21,7 @@ def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOp
     from kit.models import describe
 
     if name is None:
-        rows = describe.zoo_rows()
+        rows = describe.model_rows()
         if as_json:
             print_json(rows)
         else:

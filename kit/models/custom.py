@@ -119,7 +119,7 @@ def run(text: str, name: str) -> ModuleType:
         name: what messages call it.
 
     Returns:
-        The module, with its `ENTRY` and `ARCHITECTURES`.
+        The module, with its `ENTRY` and `ARCHITECTURE`.
 
     Raises:
         KitError: it was not allowed to run in this process, or it fails.

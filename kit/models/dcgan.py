@@ -6,9 +6,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from kit.models.layers import Condition, edge, normal, normalised
+from kit.models.layers import ConcatClass, init_normal, normalize, normalize_weights, split_size
 from kit.models.recipe import NormName
-from kit.models.sizes import split_size
 
 MAX_MULTIPLE = 8
 """Channels stop growing at 8·width, the paper's widest layer at 64×64; larger pictures only add layers."""
@@ -21,12 +20,12 @@ def channels_by_level(width: int, doublings: int) -> list[int]:
 
 def up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
     """A transposed convolution that doubles the side."""
-    return normal(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
+    return init_normal(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
 
 
 def down(inputs: int, outputs: int) -> nn.Conv2d:
     """A convolution that halves the side."""
-    return normal(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
+    return init_normal(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
 
 
 class Generator(nn.Module):
@@ -57,15 +56,15 @@ class Generator(nn.Module):
         self.latent, self.classes = latent, classes
         base, doublings = split_size(size)
         widths = channels_by_level(width, doublings)[::-1]
-        self.condition = Condition(classes=classes, length=embedding)
+        self.condition = ConcatClass(classes=classes, length=embedding)
         inputs = latent + self.condition.added
         layers = [
-            *normalised(normal(nn.ConvTranspose2d(inputs, widths[0], base, bias=False)), norm),
+            *normalize(init_normal(nn.ConvTranspose2d(inputs, widths[0], base, bias=False)), norm),
             nn.ReLU(inplace=True),
         ]
         for wide, narrow in pairwise(widths):
-            layers += [*normalised(up(wide, narrow), norm), nn.ReLU(inplace=True)]
-        layers += [edge(up(widths[-1], channels), norm), nn.Tanh()]
+            layers += [*normalize(up(wide, narrow), norm), nn.ReLU(inplace=True)]
+        layers += [normalize_weights(up(widths[-1], channels), norm), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
@@ -102,18 +101,18 @@ class Discriminator(nn.Module):
         super().__init__()
         base, doublings = split_size(size)
         widths = channels_by_level(width, doublings)
-        layers = [edge(down(channels, widths[0]), norm), nn.LeakyReLU(0.2, inplace=True)]
+        layers = [normalize_weights(down(channels, widths[0]), norm), nn.LeakyReLU(0.2, inplace=True)]
         for narrow, wide in pairwise(widths):
-            layers += [*normalised(down(narrow, wide), norm), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [*normalize(down(narrow, wide), norm), nn.LeakyReLU(0.2, inplace=True)]
         self.layers = nn.Sequential(*layers)
 
-        self.condition = Condition(classes=classes, length=embedding)
+        self.condition = ConcatClass(classes=classes, length=embedding)
         mixed = widths[-1] + self.condition.added
         mixer = [
-            *normalised(normal(nn.Conv2d(mixed, widths[-1], 1, bias=False)), norm),
+            *normalize(init_normal(nn.Conv2d(mixed, widths[-1], 1, bias=False)), norm),
             nn.LeakyReLU(0.2, inplace=True),
         ]
-        head = edge(normal(nn.Conv2d(widths[-1], 1, base, bias=False)), norm)
+        head = normalize_weights(init_normal(nn.Conv2d(widths[-1], 1, base, bias=False)), norm)
         self.head = nn.Sequential(*mixer, head) if classes else head
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

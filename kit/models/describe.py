@@ -1,4 +1,4 @@
-"""What `kit models` shows: the zoo as a table, and every setting of one row."""
+"""What `kit models` shows: the table of models, and every setting of one model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SIZE, CHANNELS, CLASSES = 64, 3, 120
 """What parameters are counted for: the dog competition's pictures and breeds."""
 
 
-def zoo_rows() -> list[dict[str, Any]]:
-    """One row a model; parameters in millions, counted at 64×64 RGB."""
+def model_rows() -> list[dict[str, Any]]:
+    """One row for each model; parameters in millions, counted at 64×64 RGB."""
     return [_facts(row) for row in registry.MODELS.values()]
 
 
@@ -47,7 +47,7 @@ def _facts(row: registry.ModelEntry) -> dict[str, Any]:
         "conditional": bool(generator.classes),
         "loss": row.recipe.loss,
         "penalty": row.recipe.penalty,
-        "networks": row.recipe.networks,
+        "architecture": row.recipe.architecture,
         "G": f"{_millions(generator)} M",
         "D": f"{_millions(discriminator)} M",
         "paper": row.paper,

@@ -1,4 +1,4 @@
-"""Parts that several networks are made of: normalisation, conditioning, attention."""
+"""Parts that several networks share: sizes, initialization, normalization, conditioning, attention."""
 
 from __future__ import annotations
 
@@ -10,21 +10,48 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 from torch.nn.utils.parametrizations import spectral_norm
 
+from kit.core.errors import KitError
 from kit.models.recipe import NormName
 
 Layer = TypeVar("Layer", bound=nn.Module)
+InitAndNorm = Callable[[nn.Module], nn.Module]
+"""Initializes a layer's weights and normalizes them."""
+
+BASES = (4, 5, 6, 7)
+SMALLEST, LARGEST = 16, 256
+
+
+def split_size(size: int) -> tuple[int, int]:
+    """Splits a picture's side into the side a generator starts from and how often it is doubled.
+
+    Args:
+        size: side in pixels, b·2^k with b from 4 to 7 and 16 ≤ size ≤ 256 (28, 64, 96 and 256 among them).
+
+    Returns:
+        (b, k); the largest k is taken, so 64 = 4·2⁴ and 28 = 7·2².
+
+    Raises:
+        KitError: the size is none of these.
+    """
+    base, doublings = size, 0
+    while base % 2 == 0 and base > BASES[-1]:
+        base, doublings = base // 2, doublings + 1
+    if base not in BASES or not SMALLEST <= size <= LARGEST:
+        allowed = sorted(b << k for b in BASES for k in range(1, 7) if SMALLEST <= b << k <= LARGEST)
+        raise KitError(f"no network for pictures of {size} px", f"choose from {', '.join(map(str, allowed))}")
+    return base, doublings
 
 
 def spectral(layer: nn.Module) -> nn.Module:
-    """The layer, its weight always divided by its largest singular value (Miyato et al. 2018, algorithm 1).
+    """The layer with spectral norm (Miyato et al. 2018, algorithm 1).
 
-    On the meta device, where networks are only counted, it stays as it is: looking for singular vectors takes seconds.
+    On the meta device, where parameters are only counted, the layer stays as it is: the singular vectors take seconds.
     """
     return layer if cast(Tensor, layer.weight).is_meta else spectral_norm(layer)
 
 
 class Norm(NamedTuple):
-    """What keeps a layer in scale: something on its weights, and modules on what comes out, given its channels."""
+    """A normalization: of a layer's weights, or of its output by modules made for (channels, spatial dimensions)."""
 
     weights: Callable[[nn.Module], nn.Module]
     maps: Callable[[int, int], list[nn.Module]]
@@ -45,45 +72,45 @@ NORMS: dict[NormName, Norm] = {
 }
 
 
-def normalised(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, norm: NormName) -> list[nn.Module]:
-    """A hidden layer, its weights drawn already, with its normalisation."""
+def normalize(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, norm: NormName) -> list[nn.Module]:
+    """A hidden layer with its normalization."""
     dense = isinstance(layer, nn.Linear)
     channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     return [NORMS[norm].weights(layer), *NORMS[norm].maps(channels, 0 if dense else 2)]
 
 
-def edge(layer: nn.Module, norm: NormName) -> nn.Module:
-    """A layer at the edge of a network: of its normalisation only what is on the weights."""
+def normalize_weights(layer: nn.Module, norm: NormName) -> nn.Module:
+    """A first or last layer of a network, where only a normalization of weights applies."""
     return NORMS[norm].weights(layer)
 
 
-def normal(layer: Layer) -> Layer:
-    """The layer with weights from N(0, 0.02²) and no biases to begin with (Radford et al. 2016, section 4)."""
-    return _drawn(layer, lambda weight: nn.init.normal_(weight, 0.0, 0.02))
+def init_normal(layer: Layer) -> Layer:
+    """Weights from N(0, 0.02²), biases 0 (Radford et al. 2016, section 4)."""
+    return _init(layer, lambda weight: nn.init.normal_(weight, 0.0, 0.02))
 
 
-def xavier(layer: Layer) -> Layer:
-    """The layer with uniform weights of a variance between 1/inputs and 1/outputs, and no biases to begin with."""
-    return _drawn(layer, nn.init.xavier_uniform_)
+def init_xavier(layer: Layer) -> Layer:
+    """Xavier's uniform weights, biases 0 (Glorot & Bengio 2010)."""
+    return _init(layer, nn.init.xavier_uniform_)
 
 
-def orthogonal(layer: Layer) -> Layer:
-    """The layer with an orthogonal matrix for weights, and no biases to begin with (Saxe et al. 2014)."""
-    return _drawn(layer, nn.init.orthogonal_)
+def init_orthogonal(layer: Layer) -> Layer:
+    """Orthogonal weights, biases 0 (Saxe et al. 2014)."""
+    return _init(layer, nn.init.orthogonal_)
 
 
-def _drawn(layer: Layer, draw: Callable[[Tensor], Tensor]) -> Layer:
+def _init(layer: Layer, init: Callable[[Tensor], Tensor]) -> Layer:
     for name, parameter in layer.named_parameters():
-        draw(parameter) if name == "weight" else nn.init.zeros_(parameter)
+        init(parameter) if name == "weight" else nn.init.zeros_(parameter)
     return layer
 
 
-class Condition(nn.Module):
-    """Puts a learned vector for each class beside what comes in (Mirza & Osindero 2014).
+class ConcatClass(nn.Module):
+    """Concatenates a class embedding to its input (Mirza & Osindero 2014).
 
     Args:
-        classes: number of classes; 0 passes everything on as it is.
-        length: of the vector.
+        classes: number of classes; 0 returns the input.
+        length: of the embedding.
     """
 
     def __init__(self, *, classes: int, length: int) -> None:
@@ -92,7 +119,7 @@ class Condition(nn.Module):
         self.embedding = nn.Embedding(classes, length) if classes else None
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """(B, n) or (B, n, H, W) and labels (B,) to (B, n + added, …); the vector is repeated over the map."""
+        """(B, n) or (B, n, H, W) and labels (B,) to (B, n + added, …); the embedding is repeated over the map."""
         if self.embedding is None:
             return x
         vector = self.embedding(y).to(x.dtype)
@@ -100,18 +127,18 @@ class Condition(nn.Module):
 
 
 class Projection(nn.Module):
-    """A logit from features h: w·h + b, plus e(y)·h where there are classes (Miyato & Koyama 2018, eq. 3).
+    """Projection: a logit w·h + b from features h, plus e(y)·h with classes (Miyato & Koyama 2018, eq. 3).
 
     Args:
         features: length of h.
         classes: number of classes; 0 leaves the second term out.
-        wrap: applied to both layers; draws and normalises their weights.
+        init_and_norm: applied to both layers.
     """
 
-    def __init__(self, *, features: int, classes: int, wrap: Callable[[nn.Module], nn.Module]) -> None:
+    def __init__(self, *, features: int, classes: int, init_and_norm: InitAndNorm) -> None:
         super().__init__()
-        self.linear = wrap(nn.Linear(features, 1))
-        self.embedding = wrap(nn.Embedding(classes, features)) if classes else None
+        self.linear = init_and_norm(nn.Linear(features, 1))
+        self.embedding = init_and_norm(nn.Embedding(classes, features)) if classes else None
 
     def forward(self, h: Tensor, y: Tensor) -> Tensor:
         """Maps features (B, n) and labels (B,) to logits (B,)."""
@@ -120,12 +147,12 @@ class Projection(nn.Module):
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose gain and bias are functions of a condition (Dumoulin et al. 2017; de Vries et al. 2017).
+    """Batch norm with gain and bias from a condition (Dumoulin et al. 2017; de Vries et al. 2017).
 
     Args:
         channels: of the map.
-        affine: makes a module that maps the condition to (B, channels) or (channels,), once for the gain (to which 1
-            is added) and once for the bias.
+        affine: makes, from the number of channels, a module that maps the condition to (B, channels) or (channels,);
+            called for the gain (to which 1 is added) and for the bias.
     """
 
     def __init__(self, channels: int, affine: Callable[[int], nn.Module]) -> None:
@@ -140,41 +167,41 @@ class ConditionalBatchNorm2d(nn.Module):
         return torch.addcmul(bias.to(x.dtype), x, 1 + gain.to(x.dtype))
 
 
-class Unconditioned(nn.Module):
-    """A learned vector of zeros at first, whatever the condition: makes a conditional layer a plain one."""
+class LearnedVector(nn.Module):
+    """A parameter, initially 0, whatever the condition: makes conditional batch norm a plain one."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.vector = nn.Parameter(torch.zeros(channels))
 
     def forward(self, condition: Tensor) -> Tensor:
-        """The vector, (channels,)."""
+        """(channels,)."""
         return self.vector
 
 
 class SelfAttention(nn.Module):
-    """y = γ·o + x, o attention of all places of a map to all others (Zhang et al. 2019, eqs. 1 to 3).
+    """y = γ·o + x with o the self-attention over a map's positions (Zhang et al. 2019, eqs. 1 to 3).
 
-    As in the authors' code the keys and values are pooled 2×2, and γ starts at 0, so that training begins without.
+    As in the authors' code keys and values are max-pooled 2×2, and γ is 0 at first.
 
     Args:
         channels: of the map.
-        wrap: applied to the four 1×1 convolutions; draws and normalises their weights.
+        init_and_norm: applied to the four 1×1 convolutions.
     """
 
-    def __init__(self, channels: int, *, wrap: Callable[[nn.Module], nn.Module]) -> None:
+    def __init__(self, channels: int, *, init_and_norm: InitAndNorm) -> None:
         super().__init__()
         inner, half = max(channels // 8, 1), max(channels // 2, 1)
-        self.query = wrap(nn.Conv2d(channels, inner, 1, bias=False))
-        self.key = wrap(nn.Conv2d(channels, inner, 1, bias=False))
-        self.value = wrap(nn.Conv2d(channels, half, 1, bias=False))
-        self.out = wrap(nn.Conv2d(half, channels, 1, bias=False))
+        self.query = init_and_norm(nn.Conv2d(channels, inner, 1, bias=False))
+        self.key = init_and_norm(nn.Conv2d(channels, inner, 1, bias=False))
+        self.value = init_and_norm(nn.Conv2d(channels, half, 1, bias=False))
+        self.out = init_and_norm(nn.Conv2d(half, channels, 1, bias=False))
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to (B, C, H, W)."""
         maps = self.query(x), max_pool2d(self.key(x), 2), max_pool2d(self.value(x), 2)
-        # Places before channels: as channels-last maps lie in memory, so that nothing is copied, nor any gradient.
+        # Positions before channels: the layout of channels-last maps, so that nothing is copied.
         query, key, value = (map.flatten(2).transpose(1, 2) for map in maps)
         # Not the fused kernels of scaled_dot_product_attention: gradient penalties differentiate this twice.
         weights = torch.softmax(query @ key.transpose(1, 2), dim=-1)

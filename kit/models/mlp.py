@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from kit.models.layers import Condition, edge, normalised
+from kit.models.layers import ConcatClass, normalize, normalize_weights
 from kit.models.recipe import NormName
 
 MULTIPLES = (1, 2, 4)
@@ -41,12 +41,12 @@ class Generator(nn.Module):
         super().__init__()
         self.latent, self.classes = latent, classes
         self._shape = (channels, size, size)
-        self.condition = Condition(classes=classes, length=embedding)
+        self.condition = ConcatClass(classes=classes, length=embedding)
         units = [latent + self.condition.added, *(width * multiple for multiple in MULTIPLES)]
         layers: list[nn.Module] = []
         for before, after in pairwise(units):
-            layers += [*normalised(nn.Linear(before, after), norm), nn.LeakyReLU(0.2, inplace=True)]
-        layers += [edge(nn.Linear(units[-1], math.prod(self._shape)), norm), nn.Tanh()]
+            layers += [*normalize(nn.Linear(before, after), norm), nn.LeakyReLU(0.2, inplace=True)]
+        layers += [normalize_weights(nn.Linear(units[-1], math.prod(self._shape)), norm), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
@@ -78,14 +78,14 @@ class Discriminator(nn.Module):
         norm: NormName = "none",
     ) -> None:
         super().__init__()
-        self.condition = Condition(classes=classes, length=embedding)
+        self.condition = ConcatClass(classes=classes, length=embedding)
         pixels = channels * size * size
         units = [pixels + self.condition.added, *(width * multiple for multiple in MULTIPLES[::-1])]
         layers: list[nn.Module] = []
         for before, after in pairwise(units):
-            layers += [*normalised(nn.Linear(before, after), norm), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [*normalize(nn.Linear(before, after), norm), nn.LeakyReLU(0.2, inplace=True)]
         # No bias: the losses that compare logits would never move it.
-        layers += [edge(nn.Linear(units[-1], 1, bias=False), norm)]
+        layers += [normalize_weights(nn.Linear(units[-1], 1, bias=False), norm)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

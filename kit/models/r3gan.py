@@ -1,7 +1,7 @@
 """R3GAN's networks: grouped residual blocks without any normalisation (Huang et al. 2024, section 4, config E).
 
-What keeps them in scale is the first draw of the weights: each block begins as the identity (Zhang et al. 2019,
-Fixup), so that depth does not add up.
+The initialization replaces it: each block begins as the identity (Fixup, Zhang et al. 2019), so that the variance does
+not grow with the depth.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
 
-from kit.models.layers import Condition
-from kit.models.sizes import split_size
+from kit.models.layers import ConcatClass, split_size
 
 BLOCKS = 2
 """Residual blocks at each side."""
 
 EXPANSION = 2
-"""Channels within a block, in multiples of those outside."""
+"""Channels inside a block, in multiples of its input's."""
 
 GROUP = 16
 """Channels of a group of the 3×3 convolutions."""
@@ -35,14 +34,14 @@ SLOPE = 0.2
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
-def _drawn(layer: Layer, gain: float = 1.0) -> Layer:
+def _init(layer: Layer, gain: float = 1.0) -> Layer:
     """The layer with weights from N(0, gain² / inputs)."""
     nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.weight[0].numel()))
     return layer
 
 
 def _pointwise(inputs: int, outputs: int, gain: float = 1.0) -> nn.Conv2d:
-    return _drawn(nn.Conv2d(inputs, outputs, 1, bias=False), gain)
+    return _init(nn.Conv2d(inputs, outputs, 1, bias=False), gain)
 
 
 class BiasedLeakyReLU(nn.Module):
@@ -62,19 +61,19 @@ class Block(nn.Module):
 
     Args:
         channels: in and out.
-        depth: blocks in the whole network: the more there are, the smaller the first weights.
+        depth: blocks in the whole network: the more, the smaller the initial weights.
     """
 
     def __init__(self, channels: int, *, depth: int) -> None:
         super().__init__()
         inner = channels * EXPANSION
         groups = inner // next(group for group in range(GROUP, 0, -1) if inner % group == 0)
-        # Fixup's exponent for three linear layers, times what leaky ReLU takes away
+        # Fixup's exponent for three layers, times the gain of leaky ReLU
         gain = depth ** (-1 / 4) * math.sqrt(2 / (1 + SLOPE**2))
         self.layers = nn.Sequential(
             _pointwise(channels, inner, gain),
             BiasedLeakyReLU(inner),
-            _drawn(nn.Conv2d(inner, inner, 3, padding=1, groups=groups, bias=False), gain),
+            _init(nn.Conv2d(inner, inner, 3, padding=1, groups=groups, bias=False), gain),
             BiasedLeakyReLU(inner),
             _pointwise(inner, channels, 0.0),
         )
@@ -131,8 +130,8 @@ class Generator(nn.Module):
         base, doublings = split_size(size)
         widths = _widths(width, doublings)[::-1]
         depth = BLOCKS * len(widths)
-        self.condition = Condition(classes=classes, length=embedding)
-        self.modulation = _drawn(nn.Linear(latent + self.condition.added, widths[0], bias=False))
+        self.condition = ConcatClass(classes=classes, length=embedding)
+        self.modulation = _init(nn.Linear(latent + self.condition.added, widths[0], bias=False))
         self.basis = nn.Parameter(torch.randn(widths[0], base, base))
         layers: list[nn.Module] = [Block(widths[0], depth=depth) for _ in range(BLOCKS)]
         for before, after in pairwise(widths):
@@ -149,13 +148,13 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Picture → logit: G's mirror image; the b×b map ends in a weighted sum for each channel, and a linear layer.
+    """Picture → logit: G's mirror image; the b×b map ends in one weighted sum a channel, and a linear layer.
 
     Args:
         size: side of the pictures, pixels (see `split_size`).
         channels: 1 (grey) or 3 (RGB).
         width: channels at the full side.
-        classes: number of classes, told by projection; 0 is unconditional.
+        classes: number of classes, given by projection; 0 is unconditional.
     """
 
     def __init__(self, *, size: int, channels: int, width: int, classes: int = 0) -> None:
@@ -170,10 +169,10 @@ class Discriminator(nn.Module):
         layers += [Block(widths[-1], depth=depth) for _ in range(BLOCKS)]
         self.layers = nn.Sequential(*layers)
         last = widths[-1]
-        self.basis = _drawn(nn.Conv2d(last, last, base, groups=last, bias=False))
+        self.basis = _init(nn.Conv2d(last, last, base, groups=last, bias=False))
         # A vector for each class, or one for all, without a bias: the loss compares logits and would never move it.
         self.outputs = last if classes else 1
-        self.linear = _drawn(nn.Linear(last, self.outputs, bias=False))
+        self.linear = _init(nn.Linear(last, self.outputs, bias=False))
         self.embedding = nn.Embedding(classes, last) if classes else None
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(last))

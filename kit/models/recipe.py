@@ -56,7 +56,7 @@ class Recipe:
     """
 
     model: str
-    networks: str = field(metadata={"about": "architecture of G and D"})
+    architecture: str = field(metadata={"about": "architecture of G and D"})
     source: str = ""  # text of the Python file that defines a custom model (kit.models.custom)
 
     # The networks

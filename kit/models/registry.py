@@ -1,6 +1,6 @@
-"""THE table: a name, a recipe, a paper. A new GAN is a row here, and a pair in `networks` where none of those fits.
+"""The table of models. A new GAN is a row here, and an entry of `kit.models.architectures` if none of those fits.
 
-Reading it imports no torch; `build` does.
+Reading the table imports no torch; `build` does.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from kit.models.recipe import Recipe, settings
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ARCHITECTURES", "MODELS", "Architecture", "ModelEntry", "build", "get", "networks"]
+__all__ = ["ARCHITECTURES", "MODELS", "Architecture", "ModelEntry", "architecture", "build", "get"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """A model of the zoo."""
+    """A row of the registry."""
 
     recipe: Recipe
     about: str
     paper: str
     note: str = ""  # what differs from the paper, and why
-    plain: str = ""  # for a conditional model, the row to take for a set without classes
+    unconditional: str = ""  # for a conditional model, the row to take for a set without classes
 
     @property
     def name(self) -> str:
@@ -37,15 +37,15 @@ class ModelEntry:
         return self.recipe.model
 
     def settings(self) -> dict[str, dataclasses.Field[Any]]:
-        """What `--set` may change in this model, by name."""
-        have = networks(self.recipe).settings
+        """The fields of the recipe that `--set` can change in this model, by name."""
+        have = architecture(self.recipe).settings
         return {key: field for key, field in settings().items() if key in have or not field.metadata["own"]}
 
     def override(self, texts: list[str]) -> Recipe:
         """The row's recipe with `KEY=VALUE` settings applied.
 
         Raises:
-            KitError: a setting that the model does not have, a word, type or range that does not fit.
+            KitError: a setting that the model does not have, or a value of another type or out of range.
         """
         return self.recipe.override(texts, among=self.settings())
 
@@ -54,25 +54,25 @@ MODELS: dict[str, ModelEntry] = {
     row.name: row
     for row in (
         ModelEntry(
-            recipe=Recipe(model="gan", networks="mlp", loss="non-saturating", width=256, norm_d="none"),
-            about="dense layers only: where it began",
+            recipe=Recipe(model="gan", architecture="mlp", loss="non-saturating", width=256, norm_d="none"),
+            about="dense layers only: the first GAN",
             paper="Goodfellow et al. 2014, arXiv:1406.2661",
-            note="leaky ReLU, batch norm in G and Adam in place of maxout, dropout and SGD with momentum: what "
-            "later made dense GANs train without care",
+            note="leaky ReLU, batch norm in G and Adam in place of maxout, dropout and SGD with momentum: they make "
+            "dense GANs train without tuning",
         ),
         ModelEntry(
             recipe=Recipe(
-                model="cgan", networks="mlp", loss="non-saturating", width=256, norm_d="none", conditional=True
+                model="cgan", architecture="mlp", loss="non-saturating", width=256, norm_d="none", conditional=True
             ),
-            about="gan, and both networks are told the class",
+            about="gan with classes: a class embedding is an input of both networks",
             paper="Mirza & Osindero 2014, arXiv:1411.1784",
-            note="as gan; a learned vector for each class in place of one-hot labels and a layer of their own",
-            plain="gan",
+            note="as gan; a class embedding in place of one-hot labels and a layer of their own",
+            unconditional="gan",
         ),
         ModelEntry(
             recipe=Recipe(
                 model="dcgan",
-                networks="dcgan",
+                architecture="dcgan",
                 loss="non-saturating",
                 batch=32,
                 lr_g=5e-4,
@@ -82,14 +82,14 @@ MODELS: dict[str, ModelEntry] = {
             ),
             about="strided convolutions and batch norm: the plain GAN that works",
             paper="Radford et al. 2016, arXiv:1511.06434",
-            note="width 64 (PyTorch's tutorial) in place of 128; batch 32 in place of 128, and steps of 5e-4 in "
-            "place of 2e-4, falling to a tenth over the plan: what did well in trials of minutes "
-            "(docs/benchmarks.md); z is normal, not uniform",
+            note="width 64 (PyTorch's tutorial) in place of 128; batch size 32 in place of 128, and learning rates of "
+            "5e-4 in place of 2e-4, falling to a tenth: best in trials of minutes (docs/benchmarks.md); z is "
+            "normal, not uniform",
         ),
         ModelEntry(
             recipe=Recipe(
                 model="cdcgan",
-                networks="dcgan",
+                architecture="dcgan",
                 loss="non-saturating",
                 norm_d="spectral",
                 conditional=True,
@@ -99,17 +99,17 @@ MODELS: dict[str, ModelEntry] = {
                 lr_d=2e-4,
                 standing_batches=4,
             ),
-            about="dcgan with classes: beside z in G, beside the smallest map in D",
+            about="dcgan with classes: their embedding is concatenated to z in G and to the smallest map in D",
             paper="Mirza & Osindero 2014, arXiv:1411.1784; Reed et al. 2016, arXiv:1605.05396",
-            note="as dcgan, the label's vector in place of Reed's sentence, and short, so that z is not drowned: at 64 "
-            "numbers G drew hardly more than one picture for each digit; spectral norm in D and smaller steps for it: "
-            "with batch norm D won on MNIST, and three digits in ten were of another class",
-            plain="dcgan",
+            note="as dcgan, a class embedding in place of Reed's sentence; it has 20 dimensions, since with 64 G "
+            "ignored z and drew hardly more than one picture of each digit; spectral norm and a lower learning "
+            "rate in D: with batch norm D won on MNIST, and three digits in ten were of another class",
+            unconditional="dcgan",
         ),
         ModelEntry(
             recipe=Recipe(
                 model="lsgan",
-                networks="dcgan",
+                architecture="dcgan",
                 loss="least-squares",
                 batch=32,
                 lr_g=5e-4,
@@ -117,14 +117,14 @@ MODELS: dict[str, ModelEntry] = {
                 schedule="linear",
                 standing_batches=4,
             ),
-            about="dcgan with squares for logarithms: no vanishing gradient far from the border",
+            about="dcgan with the least-squares loss: gradients do not vanish far from the decision boundary",
             paper="Mao et al. 2017, arXiv:1611.04076",
-            note="dcgan's networks, batch and steps, so that only the loss differs",
+            note="dcgan's networks, batch size and learning rates, so that only the loss differs",
         ),
         ModelEntry(
             recipe=Recipe(
                 model="wgan",
-                networks="dcgan",
+                architecture="dcgan",
                 loss="wasserstein",
                 weight_clip=0.01,
                 d_steps=5,
@@ -136,15 +136,16 @@ MODELS: dict[str, ModelEntry] = {
                 beta2=0.99,
                 schedule="linear",
             ),
-            about="a critic that measures a distance, kept gentle by clipping its weights",
+            about="D estimates the Wasserstein distance; its weights are clipped to keep it Lipschitz",
             paper="Arjovsky et al. 2017, arXiv:1701.07875",
-            note="batch 32 in place of 64, and steps of 2e-4 in place of 5e-5, falling to a tenth over the plan: "
-            "with five critic steps for each of G's, minutes hold few of them",
+            note="batch size 32 in place of 64, and learning rates of 2e-4 in place of 5e-5, falling to a tenth: with "
+            "five D steps per G step, a run of minutes has few of them; the authors take 100 D steps for each of "
+            "the first 25 G steps and for every 500th, the kit always 5",
         ),
         ModelEntry(
             recipe=Recipe(
                 model="wgan-gp",
-                networks="dcgan",
+                architecture="dcgan",
                 loss="wasserstein",
                 penalty="gradient",
                 penalty_weight=10.0,
@@ -157,16 +158,16 @@ MODELS: dict[str, ModelEntry] = {
                 schedule="linear",
                 norm_d="layer",
             ),
-            about="wgan, kept gentle by a penalty on the critic's gradient",
+            about="wgan with a gradient penalty in place of weight clipping",
             paper="Gulrajani et al. 2017, arXiv:1704.00028",
-            note="dcgan's networks; layer norm in the critic as section 4 advises, batch norm would mix the "
-            "samples; batch 32 in place of 64, and steps of 1e-3 in place of 1e-4, falling to a tenth: after 150 "
-            "CPU seconds on MNIST the paper's had hardly begun",
+            note="dcgan's networks; layer norm in D as section 4 advises, since batch norm would mix the samples; "
+            "batch size 32 in place of 64, and learning rates of 1e-3 in place of 1e-4, falling to a tenth: after "
+            "150 CPU seconds on MNIST the paper's had hardly begun",
         ),
         ModelEntry(
             recipe=Recipe(
                 model="sn-dcgan",
-                networks="sndcgan",
+                architecture="sndcgan",
                 loss="hinge",
                 latent=128,
                 norm_d="spectral",
@@ -177,16 +178,16 @@ MODELS: dict[str, ModelEntry] = {
                 beta2=0.9,
                 schedule="linear",
             ),
-            about="D's weights divided by their largest singular value: steady, at little cost",
+            about="spectral norm in D: stable training at little cost",
             paper="Miyato et al. 2018, arXiv:1802.05957",
-            note="hinge loss and Adam's 0 and 0.9, which the paper has for larger pictures: with gan's loss and 0.5, "
-            "D went blind or won on dogs; for minutes, one critic step in place of five, batch 32 in place of 64, and "
-            "larger steps that fall to a tenth",
+            note="hinge loss and β of 0 and 0.9, which the paper has for larger pictures: with gan's loss and β1 0.5 D "
+            "collapsed or won on dogs; one D step in place of five, batch size 32 in place of 64, and higher "
+            "learning rates that fall to a tenth, for runs of minutes",
         ),
         ModelEntry(
             recipe=Recipe(
                 model="ralsgan",
-                networks="dcgan",
+                architecture="dcgan",
                 loss="relativistic-least-squares",
                 norm_d="spectral",
                 latent=128,
@@ -195,15 +196,17 @@ MODELS: dict[str, ModelEntry] = {
                 lr_d=1e-4,
                 standing_batches=4,
             ),
-            about="real pictures must look more real than generated ones do on average",
+            about="relativistic average least squares: real pictures should look more real than the average generated "
+            "one",
             paper="Jolicoeur-Martineau 2019, arXiv:1807.00734",
-            note="spectral norm in D: beside a loss over the batch's means, batch norm would mix the samples twice; "
-            "larger steps for G than for D, and batch 32: with 2e-4 for both it collapsed on MNIST",
+            note="spectral norm in D: with a loss over the batch's means, batch norm would mix the samples twice; a "
+            "higher learning rate for G than for D, and batch size 32: with 2e-4 for both it collapsed on MNIST; "
+            "the loss is twice the author's, who halves it, which Adam does not notice",
         ),
         ModelEntry(
             recipe=Recipe(
                 model="sagan",
-                networks="sagan",
+                architecture="sagan",
                 loss="hinge",
                 conditional=True,
                 latent=128,
@@ -215,17 +218,17 @@ MODELS: dict[str, ModelEntry] = {
                 ema_half_life=20_000,
                 standing_batches=16,
             ),
-            about="residual networks that look at the whole map at once, and are told the class everywhere",
+            about="residual networks with self-attention, conditional batch norm in G and projection in D",
             paper="Zhang et al. 2019, arXiv:1805.08318",
             note="batch 64 in place of 256, for the memory and the hours of one kernel; steps of 4e-4 and 8e-4 in "
-            "place of 1e-4 and 4e-4: six times the share of right digits after 150 CPU seconds on MNIST; DiffAugment "
-            "and an average of G, as pictures are few",
-            plain="r3gan",
+            "place of 1e-4 and 4e-4: six times the share of right digits after 150 CPU seconds on MNIST; "
+            "DiffAugment and an average of G, as pictures are few",
+            unconditional="r3gan",
         ),
         ModelEntry(
             recipe=Recipe(
                 model="biggan",
-                networks="biggan",
+                architecture="biggan",
                 loss="hinge",
                 conditional=True,
                 latent=100,
@@ -239,17 +242,17 @@ MODELS: dict[str, ModelEntry] = {
                 truncation=2.0,
                 standing_batches=16,
             ),
-            about="sagan, told the class by one shared vector and z at every block: what won the competition",
+            about="sagan with a shared class embedding and a chunk of z for each block: what won the competition",
             paper="Brock et al. 2019, arXiv:1809.11096",
             note="batch 64 and one critic step in place of 2048 and two: a kernel's memory and hours; larger steps "
-            "than the competition's winners had (1e-4 and 4e-4), as for sagan; 20 numbers of z "
-            "a share, as in the paper, are 100 at 64×64; DiffAugment, as pictures are few",
-            plain="r3gan",
+            "than the competition's winners had (1e-4 and 4e-4), as for sagan; 20 numbers of z a share, as in the "
+            "paper, are 100 at 64×64; DiffAugment, as pictures are few",
+            unconditional="r3gan",
         ),
         ModelEntry(
             recipe=Recipe(
                 model="r3gan",
-                networks="r3gan",
+                architecture="r3gan",
                 loss="relativistic",
                 penalty="r1+r2",
                 penalty_weight=2.0,
@@ -263,7 +266,7 @@ MODELS: dict[str, ModelEntry] = {
                 augment="color,translation,cutout",
                 ema_half_life=500_000,
             ),
-            about="no tricks: a loss that compares pairs, two penalties, plain residual networks",
+            about="no tricks: a relativistic loss, two gradient penalties, residual networks without normalization",
             paper="Huang et al. 2024, arXiv:2501.05441",
             note="settings for 64×64 faces, its schedules (step size, penalty) over the plan in place of 20 million "
             "pictures; β2 at its last value from the start; width 32, batch 64 and DiffAugment for one kernel",
@@ -273,10 +276,10 @@ MODELS: dict[str, ModelEntry] = {
 
 
 def get(name: str, source: str = "") -> ModelEntry:
-    """The row of a model.
+    """The entry of a model.
 
     Args:
-        name: a row of the zoo, or the path of a Python file with a row of its own (see `kit.models.custom`).
+        name: a row of the table, or the path of a Python file with a row of its own (see `kit.models.custom`).
         source: the text of such a file, in place of its path.
 
     Raises:
@@ -291,14 +294,14 @@ def get(name: str, source: str = "") -> ModelEntry:
     return MODELS[name]
 
 
-def networks(recipe: Recipe) -> Architecture:
-    """The constructors of a recipe's networks: those it brings along, else the zoo's."""
-    own = getattr(custom.run(recipe.source, recipe.model), "ARCHITECTURES", None) if recipe.source else None
-    return own or ARCHITECTURES[recipe.networks]
+def architecture(recipe: Recipe) -> Architecture:
+    """The architecture of a recipe: a custom model's own, else one of the kit's."""
+    own = getattr(custom.run(recipe.source, recipe.model), "ARCHITECTURE", None) if recipe.source else None
+    return own or ARCHITECTURES[recipe.architecture]
 
 
 def _from_file(text: str, name: str) -> ModelEntry:
-    """The row that a model file sets as `ENTRY`; the file's text is in its recipe's `source`.
+    """The entry that a model file sets as `ENTRY`; the file's text is in its recipe's `source`.
 
     Raises:
         KitError: the file may not run or fails, sets no row, or takes a name that the registry has already.
@@ -308,11 +311,11 @@ def _from_file(text: str, name: str) -> ModelEntry:
     if not isinstance(row, ModelEntry):
         raise KitError(f"{name}: sets no ENTRY", "see “A model of your own” in docs/models.md")
     if row.name in MODELS:
-        raise KitError(f"{name}: the zoo has a model {row.name} already", "give the recipe another name")
-    if getattr(module, "ARCHITECTURES", None) is None and row.recipe.networks not in ARCHITECTURES:
+        raise KitError(f"{name}: the kit has a model {row.name} already", "give the recipe another name")
+    if getattr(module, "ARCHITECTURE", None) is None and row.recipe.architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise KitError(
-            f"{name}: sets no ARCHITECTURES, and the zoo has none named {row.recipe.networks!r}", f"it has {known}"
+            f"{name}: sets no ARCHITECTURE, and the kit has none named {row.recipe.architecture!r}", f"it has {known}"
         )
     return dataclasses.replace(row, recipe=dataclasses.replace(row.recipe, source=text))
 
@@ -334,10 +337,12 @@ def build(recipe: Recipe, *, size: int, channels: int, classes: int) -> tuple[nn
         KitError: no network of that size, or a conditional recipe and no classes.
     """
     if recipe.conditional and not classes:
-        plain = MODELS[recipe.model].plain if recipe.model in MODELS else ""
+        other = MODELS[recipe.model].unconditional if recipe.model in MODELS else ""
         raise KitError(
-            f"{recipe.model} is told the class of each picture, and this set has none",
-            f"take --model {plain}" if plain else "take --set conditional=no",
+            f"{recipe.model} is a conditional model, and this set has no classes",
+            f"take --model {other}" if other else "take --set conditional=no",
         )
-    pair, told = networks(recipe), classes if recipe.conditional else 0
-    return pair.generator(recipe, size, channels, told), pair.discriminator(recipe, size, channels, told)
+    num_classes = classes if recipe.conditional else 0
+    make = architecture(recipe)
+    G = make.generator(recipe, size, channels, num_classes)
+    return G, make.discriminator(recipe, size, channels, num_classes)

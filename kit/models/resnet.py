@@ -1,4 +1,4 @@
-"""Residual networks with attention and projection: SAGAN's (Zhang et al. 2019), which BigGAN builds on.
+"""The residual networks of SAGAN (Zhang et al. 2019) and BigGAN (Brock et al. 2019).
 
 The blocks are those of Miyato et al. 2018 (figures 9 and 10); channels follow SAGAN at 128×64 px and BigGAN's tables 4
 and 5 (Brock et al. 2019, appendix B): they double with each halving of the map, up to 16·width.
@@ -9,17 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
-from kit.models.layers import ConditionalBatchNorm2d, Projection, SelfAttention, Unconditioned
-from kit.models.sizes import split_size
+from kit.core.errors import KitError
+from kit.models.layers import (
+    ConditionalBatchNorm2d,
+    InitAndNorm,
+    LearnedVector,
+    Projection,
+    SelfAttention,
+    init_orthogonal,
+    init_xavier,
+    spectral,
+    split_size,
+)
 
 MAX_MULTIPLE = 16
 """Channels stop growing at 16·width."""
-
-Wrap = Callable[[nn.Module], nn.Module]
-"""Draws and normalises a layer's weights."""
 
 
 def attention_side(size: int, limit: int) -> int:
@@ -28,23 +36,23 @@ def attention_side(size: int, limit: int) -> int:
     return max((base << level for level in range(1, doublings) if base << level <= limit), default=0)
 
 
-class Conditions(nn.Module):
-    """What the parts of a generator are told."""
+class Conditioning(nn.Module):
+    """What a generator's dense layer and its conditional batch norms get from z and the class."""
 
     dense: int
-    """Numbers that the dense layer gets."""
+    """Length of the dense layer's input."""
 
     def affine(self, channels: int) -> nn.Module:
         """The gain or the bias of a batch norm (see `ConditionalBatchNorm2d`)."""
         raise NotImplementedError
 
     def forward(self, z: Tensor, y: Tensor, blocks: int) -> tuple[Tensor, list[Tensor]]:
-        """What the dense layer gets, and what the batch norms of each block get, from latents and labels."""
+        """From latents and labels the input of the dense layer, and the condition of each block's batch norms."""
         raise NotImplementedError
 
 
-class PerClass(Conditions):
-    """What SAGAN's blocks are told: the label, for which each batch norm learns gains and biases of its own.
+class ClassConditioning(Conditioning):
+    """SAGAN's: z goes to the dense layer, and each batch norm has a gain and a bias for each class.
 
     Args:
         latent: length of z.
@@ -57,35 +65,79 @@ class PerClass(Conditions):
         self._classes = classes
 
     def affine(self, channels: int) -> nn.Module:
-        """A row for each class."""
+        """One row a class."""
         if not self._classes:
-            return Unconditioned(channels)
+            return LearnedVector(channels)
         embedding = nn.Embedding(self._classes, channels)
         nn.init.zeros_(embedding.weight)
         return embedding
 
     def forward(self, z: Tensor, y: Tensor, blocks: int) -> tuple[Tensor, list[Tensor]]:
-        """All of z to the dense layer, the label to each block."""
+        """z, and the label for each block."""
         return z, [y] * blocks
 
 
-class UpBlock(nn.Module):
-    """A residual block that doubles the side; batch norm listens to the condition."""
+class HierarchicalConditioning(Conditioning):
+    """BigGAN's: each block gets its own chunk of z and a class embedding shared by all blocks (section 3).
 
-    def __init__(self, inputs: int, outputs: int, *, wrap: Wrap, affine: Callable[[int], nn.Module]) -> None:
+    The gain and the bias of each batch norm are linear functions of the two. The dense layer gets the first chunk.
+
+    Args:
+        latent: length of z; the remainder of the division goes to the first chunk.
+        blocks: residual blocks.
+        classes: number of classes; 0 leaves the embedding out.
+        embedding: length of the class embedding.
+        init_and_norm: applied to the linear layers.
+        init: applied to the class embedding, which has no spectral norm.
+
+    Raises:
+        KitError: z is too short.
+    """
+
+    def __init__(
+        self, *, latent: int, blocks: int, classes: int, embedding: int, init_and_norm: InitAndNorm, init: InitAndNorm
+    ) -> None:
+        super().__init__()
+        chunk = latent // (blocks + 1)
+        if not chunk:
+            raise KitError(f"latent={latent} is too short for {blocks + 1} layers", f"take latent={blocks + 1} or more")
+        self.dense = latent - blocks * chunk
+        self.condition = chunk + (embedding if classes else 0)
+        self.shared = init(nn.Embedding(classes, embedding)) if classes else None
+        self._chunk, self._init_and_norm = chunk, init_and_norm
+
+    def affine(self, channels: int) -> nn.Module:
+        """A linear function of a chunk of z and the class embedding."""
+        return self._init_and_norm(nn.Linear(self.condition, channels, bias=False))
+
+    def forward(self, z: Tensor, y: Tensor, blocks: int) -> tuple[Tensor, list[Tensor]]:
+        """The first chunk of z, and for each block the class embedding beside its own chunk."""
+        start, *chunks = z.split([self.dense, *[self._chunk] * blocks], dim=1)
+        if self.shared is None:
+            return start, chunks
+        embedding = self.shared(y)
+        return start, [torch.cat([embedding, chunk], dim=1) for chunk in chunks]
+
+
+class UpBlock(nn.Module):
+    """A residual block that doubles the side, with conditional batch norm."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, init_and_norm: InitAndNorm, affine: Callable[[int], nn.Module]
+    ) -> None:
         super().__init__()
         # No biases: every path from here ends in a batch norm, which would take them out again.
         self.norm1 = ConditionalBatchNorm2d(inputs, affine)
-        self.conv1 = wrap(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
+        self.conv1 = init_and_norm(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
         self.norm2 = ConditionalBatchNorm2d(outputs, affine)
-        self.conv2 = wrap(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False))
-        self.skip = wrap(nn.Conv2d(inputs, outputs, 1, bias=False))
+        self.conv2 = init_and_norm(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False))
+        self.skip = init_and_norm(nn.Conv2d(inputs, outputs, 1, bias=False))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Maps (B, inputs, H, W) to (B, outputs, 2H, 2W)."""
         h = self.conv1(interpolate(relu(self.norm1(x, condition)), scale_factor=2))
         h = self.conv2(relu(self.norm2(h, condition)))
-        # A 1×1 convolution and copying pixels may change places, and the small map is four times cheaper.
+        # A 1×1 convolution and nearest-neighbour upsampling commute, and the small map is four times cheaper.
         out: Tensor = h + interpolate(self.skip(x), scale_factor=2)
         return out
 
@@ -96,17 +148,19 @@ class DownBlock(nn.Module):
     Args:
         inputs: channels that come in.
         outputs: channels that go out.
-        wrap: draws and normalises the weights.
-        first: the input is a picture, not to be cut off below 0.
-        halve: false keeps the side.
+        init_and_norm: applied to each convolution.
+        first: the input is a picture: no ReLU before the first convolution.
+        halve: False keeps the side.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, wrap: Wrap, first: bool = False, halve: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, init_and_norm: InitAndNorm, first: bool = False, halve: bool = True
+    ) -> None:
         super().__init__()
         self.first, self.halve = first, halve
-        self.conv1 = wrap(nn.Conv2d(inputs, outputs, 3, padding=1))
-        self.conv2 = wrap(nn.Conv2d(outputs, outputs, 3, padding=1))
-        self.skip = wrap(nn.Conv2d(inputs, outputs, 1)) if halve or inputs != outputs else nn.Identity()
+        self.conv1 = init_and_norm(nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.conv2 = init_and_norm(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.skip = init_and_norm(nn.Conv2d(inputs, outputs, 1)) if halve or inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, inputs, H, W) to (B, outputs, H/2, W/2), or H, W where it does not halve."""
@@ -127,8 +181,8 @@ class Generator(nn.Module):
         width: channels of the largest map.
         attention: largest side of the map with attention (see `attention_side`).
         classes: number of classes; 0 is unconditional.
-        wrap: draws and normalises each layer's weights.
-        conditions: what the dense layer and the blocks are told.
+        init_and_norm: applied to each layer.
+        conditioning: of the dense layer and of the blocks.
     """
 
     def __init__(
@@ -140,35 +194,36 @@ class Generator(nn.Module):
         width: int,
         attention: int,
         classes: int,
-        wrap: Wrap,
-        conditions: Conditions,
+        init_and_norm: InitAndNorm,
+        conditioning: Conditioning,
     ) -> None:
         super().__init__()
         self.latent, self.classes = latent, classes
         base, doublings = split_size(size)
         widths = [width * min(2**level, MAX_MULTIPLE) for level in range(doublings)][::-1]
         attended = attention_side(size, attention)
-        self.conditions = conditions
+        self.conditioning = conditioning
         self.dense = nn.Sequential(
-            wrap(nn.Linear(conditions.dense, widths[0] * base * base)), nn.Unflatten(1, (widths[0], base, base))
+            init_and_norm(nn.Linear(conditioning.dense, widths[0] * base * base)),
+            nn.Unflatten(1, (widths[0], base, base)),
         )
         self.blocks = nn.ModuleList(
-            UpBlock(before, after, wrap=wrap, affine=conditions.affine)
+            UpBlock(before, after, init_and_norm=init_and_norm, affine=conditioning.affine)
             for before, after in pairwise([widths[0], *widths])
         )
         self.attention = nn.ModuleList(
-            SelfAttention(after, wrap=wrap) if base << level == attended else nn.Identity()
+            SelfAttention(after, init_and_norm=init_and_norm) if base << level == attended else nn.Identity()
             for level, after in enumerate(widths, start=1)
         )
         self.out = nn.Sequential(
-            nn.BatchNorm2d(width), nn.ReLU(), wrap(nn.Conv2d(width, channels, 3, padding=1)), nn.Tanh()
+            nn.BatchNorm2d(width), nn.ReLU(), init_and_norm(nn.Conv2d(width, channels, 3, padding=1)), nn.Tanh()
         )
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         """Maps latents (B, latent) and labels (B,) to pictures (B, C, H, W) in [−1, 1]."""
-        start, told = self.conditions(z, y, len(self.blocks))
+        start, conditions = self.conditioning(z, y, len(self.blocks))
         h = self.dense(start)
-        for block, attention, condition in zip(self.blocks, self.attention, told, strict=True):
+        for block, attention, condition in zip(self.blocks, self.attention, conditions, strict=True):
             h = attention(block(h, condition))
         pictures: Tensor = self.out(h)
         return pictures
@@ -183,10 +238,12 @@ class Discriminator(nn.Module):
         width: channels of the first block.
         attention: largest side of the map with attention (see `attention_side`).
         classes: number of classes; 0 is unconditional.
-        wrap: draws and normalises each layer's weights.
+        init_and_norm: applied to each layer.
     """
 
-    def __init__(self, *, size: int, channels: int, width: int, attention: int, classes: int, wrap: Wrap) -> None:
+    def __init__(
+        self, *, size: int, channels: int, width: int, attention: int, classes: int, init_and_norm: InitAndNorm
+    ) -> None:
         super().__init__()
         _, doublings = split_size(size)
         widths = [width * min(2**level, MAX_MULTIPLE) for level in range(doublings + 1)]
@@ -194,13 +251,75 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for level, (before, after) in enumerate(pairwise([channels, *widths])):
             halve = level < doublings
-            layers.append(DownBlock(before, after, wrap=wrap, first=level == 0, halve=halve))
+            layers.append(DownBlock(before, after, init_and_norm=init_and_norm, first=level == 0, halve=halve))
             if halve and size >> (level + 1) == attended:
-                layers.append(SelfAttention(after, wrap=wrap))
+                layers.append(SelfAttention(after, init_and_norm=init_and_norm))
         self.layers = nn.Sequential(*layers)
-        self.head = Projection(features=widths[-1], classes=classes, wrap=wrap)
+        self.head = Projection(features=widths[-1], classes=classes, init_and_norm=init_and_norm)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Maps pictures (B, C, H, W) in [−1, 1] and labels (B,) to logits (B,)."""
         logits: Tensor = self.head(relu(self.layers(x)).sum(dim=(2, 3)), y)
         return logits
+
+
+def _sagan_layer(layer: nn.Module) -> nn.Module:
+    return spectral(init_xavier(layer))
+
+
+def _biggan_layer(layer: nn.Module) -> nn.Module:
+    return spectral(init_orthogonal(layer))
+
+
+def sagan_generator(
+    *, size: int, channels: int, latent: int, width: int, attention: int, classes: int = 0
+) -> Generator:
+    """SAGAN's G; the arguments are those of `Generator`."""
+    return Generator(
+        size=size,
+        channels=channels,
+        latent=latent,
+        width=width,
+        attention=attention,
+        classes=classes,
+        init_and_norm=_sagan_layer,
+        conditioning=ClassConditioning(latent=latent, classes=classes),
+    )
+
+
+def sagan_discriminator(*, size: int, channels: int, width: int, attention: int, classes: int = 0) -> Discriminator:
+    """SAGAN's D; the arguments are those of `Discriminator`."""
+    return Discriminator(
+        size=size, channels=channels, width=width, attention=attention, classes=classes, init_and_norm=_sagan_layer
+    )
+
+
+def biggan_generator(
+    *, size: int, channels: int, latent: int, width: int, attention: int, embedding: int, classes: int = 0
+) -> Generator:
+    """BigGAN's G; the arguments are those of `Generator`, and the length of the class embedding."""
+    _, blocks = split_size(size)
+    return Generator(
+        size=size,
+        channels=channels,
+        latent=latent,
+        width=width,
+        attention=attention,
+        classes=classes,
+        init_and_norm=_biggan_layer,
+        conditioning=HierarchicalConditioning(
+            latent=latent,
+            blocks=blocks,
+            classes=classes,
+            embedding=embedding,
+            init_and_norm=_biggan_layer,
+            init=init_orthogonal,
+        ),
+    )
+
+
+def biggan_discriminator(*, size: int, channels: int, width: int, attention: int, classes: int = 0) -> Discriminator:
+    """BigGAN's D; the arguments are those of `Discriminator`."""
+    return Discriminator(
+        size=size, channels=channels, width=width, attention=attention, classes=classes, init_and_norm=_biggan_layer
+    )

@@ -7,9 +7,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from kit.models.dcgan import channels_by_level, up
-from kit.models.layers import Condition, Projection, edge, normal, normalised
+from kit.models.layers import ConcatClass, Projection, init_normal, normalize, normalize_weights, split_size
 from kit.models.recipe import NormName
-from kit.models.sizes import split_size
 
 
 class Generator(nn.Module):
@@ -40,14 +39,14 @@ class Generator(nn.Module):
         self.latent, self.classes = latent, classes
         base, doublings = split_size(size)
         widths = channels_by_level(width, doublings + 1)[::-1]
-        self.condition = Condition(classes=classes, length=embedding)
+        self.condition = ConcatClass(classes=classes, length=embedding)
         layers = [
-            edge(normal(nn.Linear(latent + self.condition.added, widths[0] * base * base)), norm),
+            normalize_weights(init_normal(nn.Linear(latent + self.condition.added, widths[0] * base * base)), norm),
             nn.Unflatten(1, (widths[0], base, base)),
         ]
         for wide, narrow in pairwise(widths):
-            layers += [*normalised(up(wide, narrow), norm), nn.ReLU(inplace=True)]
-        layers += [edge(normal(nn.Conv2d(widths[-1], channels, 3, padding=1)), norm), nn.Tanh()]
+            layers += [*normalize(up(wide, narrow), norm), nn.ReLU(inplace=True)]
+        layers += [normalize_weights(init_normal(nn.Conv2d(widths[-1], channels, 3, padding=1)), norm), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
@@ -63,7 +62,7 @@ class Discriminator(nn.Module):
         size: side of the pictures, pixels (see `split_size`).
         channels: 1 (grey) or 3 (RGB).
         width: channels of the first layer; 64 is the paper's.
-        classes: number of classes, told by projection; 0 is unconditional.
+        classes: number of classes, given by projection; 0 is unconditional.
         norm: one of `kit.models.layers.NORMS`.
     """
 
@@ -79,17 +78,22 @@ class Discriminator(nn.Module):
         super().__init__()
         base, doublings = split_size(size)
         widths = channels_by_level(width, doublings + 1)
-        layers = [edge(normal(nn.Conv2d(channels, widths[0], 3, padding=1)), norm), nn.LeakyReLU(0.1, inplace=True)]
+        layers = [
+            normalize_weights(init_normal(nn.Conv2d(channels, widths[0], 3, padding=1)), norm),
+            nn.LeakyReLU(0.1, inplace=True),
+        ]
         for narrow, wide in pairwise(widths):
             layers += [
-                *normalised(normal(nn.Conv2d(narrow, narrow, 4, stride=2, padding=1)), norm),
+                *normalize(init_normal(nn.Conv2d(narrow, narrow, 4, stride=2, padding=1)), norm),
                 nn.LeakyReLU(0.1, inplace=True),
-                *normalised(normal(nn.Conv2d(narrow, wide, 3, padding=1)), norm),
+                *normalize(init_normal(nn.Conv2d(narrow, wide, 3, padding=1)), norm),
                 nn.LeakyReLU(0.1, inplace=True),
             ]
         self.layers = nn.Sequential(*layers)
         self.head = Projection(
-            features=widths[-1] * base * base, classes=classes, wrap=lambda layer: edge(normal(layer), norm)
+            features=widths[-1] * base * base,
+            classes=classes,
+            init_and_norm=lambda layer: normalize_weights(init_normal(layer), norm),
         )
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

@@ -407,7 +407,7 @@ def test_every_size_and_both_depths(size: int, channels: int, tmp_path: Path) ->
 
 
 def test_sizes_are_those_of_the_networks() -> None:
-    from kit.models.sizes import split_size
+    from kit.models.layers import split_size
 
     for size in range(1, 300):
         if size in SIZES:

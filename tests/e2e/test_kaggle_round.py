@@ -166,7 +166,7 @@ def test_scores_that_came_later_are_read(kit: Callable[..., Result], server: Kag
 MODEL_FILE = """\
 from kit.models.recipe import Recipe
 from kit.models.registry import ModelEntry
-ENTRY = ModelEntry(recipe=Recipe(model="mine", networks="dcgan", loss="hinge"), about="dcgan, hinge", paper="none")
+ENTRY = ModelEntry(recipe=Recipe(model="mine", architecture="dcgan", loss="hinge"), about="dcgan, hinge", paper="none")
 """
 
 

@@ -288,7 +288,7 @@ def test_a_kernel_carries_a_model_file(tmp_path):
     text = (
         '"""It\'s a \\"model\\" of my own."""\nfrom kit.models.recipe import Recipe\n'
         "from kit.models.registry import ModelEntry\n"
-        "ENTRY = ModelEntry(recipe=Recipe(model='mine', networks='dcgan', loss='hinge'), about='', paper='')\n"
+        "ENTRY = ModelEntry(recipe=Recipe(model='mine', architecture='dcgan', loss='hinge'), about='', paper='')\n"
     )
     custom.require_trust("mine", text, trust=True, where=tmp_path)
     for notebook in (False, True):

@@ -11,12 +11,12 @@ from torch import nn
 
 from kit.models.layers import (
     NORMS,
-    Condition,
+    ConcatClass,
     ConditionalBatchNorm2d,
+    LearnedVector,
     Projection,
     SelfAttention,
-    Unconditioned,
-    normalised,
+    normalize,
 )
 
 
@@ -40,7 +40,7 @@ def _seed():
 
 @pytest.mark.parametrize(("height", "width"), [(4, 4), (6, 8)])
 def test_attention_is_the_papers_formula(height, width):
-    layer = SelfAttention(16, wrap=plain)
+    layer = SelfAttention(16, init_and_norm=plain)
     nn.init.constant_(layer.gamma, 0.7)
     x = torch.randn(2, 16, height, width)
     query, key, value, out = (
@@ -61,7 +61,7 @@ def test_attention_is_the_papers_formula(height, width):
 
 
 def test_attention_begins_as_the_identity_and_can_be_differentiated_twice():
-    layer = SelfAttention(16, wrap=plain)
+    layer = SelfAttention(16, init_and_norm=plain)
     x = torch.randn(2, 16, 4, 4, requires_grad=True)
     assert torch.equal(layer(x), x)
     nn.init.ones_(layer.gamma)
@@ -72,7 +72,7 @@ def test_attention_begins_as_the_identity_and_can_be_differentiated_twice():
 
 @pytest.mark.parametrize("classes", [0, 3])
 def test_a_projection_is_the_papers_formula(classes):
-    layer = Projection(features=5, classes=classes, wrap=plain)
+    layer = Projection(features=5, classes=classes, init_and_norm=plain)
     h, y = torch.randn(4, 5), torch.tensor([0, 2, 1, 2])
     w, b = array(layer.linear.weight)[0], array(layer.linear.bias)[0]
     expected = array(h) @ w + b
@@ -93,7 +93,7 @@ def test_conditional_batch_norm_is_a_gain_and_bias_for_each_class():
 
 
 def test_without_a_condition_it_is_plain_batch_norm():
-    layer, batch_norm = ConditionalBatchNorm2d(6, Unconditioned), nn.BatchNorm2d(6)
+    layer, batch_norm = ConditionalBatchNorm2d(6, LearnedVector), nn.BatchNorm2d(6)
     with torch.no_grad():
         for parameter, theirs, shift in (
             (layer.gain.vector, batch_norm.weight, 1),
@@ -108,13 +108,13 @@ def test_without_a_condition_it_is_plain_batch_norm():
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 5, 5)])
 def test_a_condition_stands_beside_what_it_is_given(shape):
-    layer, x, y = Condition(classes=2, length=7), torch.randn(shape), torch.tensor([1, 0, 1])
+    layer, x, y = ConcatClass(classes=2, length=7), torch.randn(shape), torch.tensor([1, 0, 1])
     out = layer(x, y)
     assert out.shape == (3, 11, *shape[2:])
     assert torch.equal(out[:, :4], x)
     vectors = layer.embedding.weight[y]
     assert torch.equal(out[:, 4:], vectors.view(3, 7, *[1] * (len(shape) - 2)).expand(-1, -1, *shape[2:]))
-    assert Condition(classes=0, length=7)(x, y) is x
+    assert ConcatClass(classes=0, length=7)(x, y) is x
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -130,7 +130,7 @@ def test_every_norm_keeps_any_hidden_layer_in_scale(norm, layer, x):
     layer = copy.deepcopy(layer)
     with torch.no_grad():
         layer.weight.mul_(100)
-    out = nn.Sequential(*normalised(layer, norm))(x)
+    out = nn.Sequential(*normalize(layer, norm))(x)
     # The spectrum's bound: no output is longer than its input times the weight's largest singular value.
     bound = {"batch": 1.1, "layer": 1.1, "spectral": 4.0, "none": float("inf")}[norm]
     assert out.std() < bound

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, interpolate, relu
 
-from kit.models import biggan, r3gan, resnet
-from kit.models.layers import Unconditioned
+from kit.models import r3gan, resnet
+from kit.models.layers import LearnedVector
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def plain(layer):
 
 
 def test_an_up_block_doubles_first_and_convolves_then():
-    block = resnet.UpBlock(6, 4, wrap=plain, affine=Unconditioned)
+    block = resnet.UpBlock(6, 4, init_and_norm=plain, affine=LearnedVector)
     x, y = torch.randn(3, 6, 5, 5), torch.zeros(3, dtype=torch.int64)
     large = interpolate(x, scale_factor=2)
     h = conv2d(relu(nn.functional.batch_norm(large, None, None, training=True)), block.conv1.weight, padding=1)
@@ -33,20 +33,22 @@ def test_an_up_block_doubles_first_and_convolves_then():
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_down_block_convolves_first_and_halves_then(first):
-    block = resnet.DownBlock(6, 4, wrap=plain, first=first)
+    block = resnet.DownBlock(6, 4, init_and_norm=plain, first=first)
     x = torch.randn(3, 6, 8, 8)
     out = block.conv2(relu(block.conv1(x if first else relu(x)))) + block.skip(x)
     torch.testing.assert_close(block(x), out.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5)), rtol=1e-4, atol=1e-5)
 
 
-def test_each_block_of_biggan_hears_its_own_share_of_z():
-    conditions = biggan.Hierarchical(latent=11, blocks=3, classes=2, embedding=5, wrap=plain, draw=plain)
+def test_each_block_of_biggan_gets_its_own_chunk_of_z():
+    conditioning = resnet.HierarchicalConditioning(
+        latent=11, blocks=3, classes=2, embedding=5, init_and_norm=plain, init=plain
+    )
     z, y = torch.arange(22.0).view(2, 11), torch.tensor([1, 0])
-    start, told = conditions(z, y, 3)
-    assert start.shape == (2, conditions.dense) == (2, 5)  # 2 numbers a share, and the rest
-    assert torch.equal(torch.cat([start, *(share[:, 5:] for share in told)], dim=1), z)
-    assert all(torch.equal(share[:, :5], conditions.shared.weight[y]) for share in told)
-    assert conditions.affine(7)(told[0]).shape == (2, 7)
+    start, conditions = conditioning(z, y, 3)
+    assert start.shape == (2, conditioning.dense) == (2, 5)  # 2 numbers a share, and the rest
+    assert torch.equal(torch.cat([start, *(share[:, 5:] for share in conditions)], dim=1), z)
+    assert all(torch.equal(share[:, :5], conditioning.shared.weight[y]) for share in conditions)
+    assert conditioning.affine(7)(conditions[0]).shape == (2, 7)
 
 
 @pytest.mark.parametrize("side", [8, 10])

@@ -9,13 +9,12 @@ import torch
 
 from kit.core.errors import KitError
 from kit.models import describe, registry
-from kit.models.layers import SelfAttention
-from kit.models.sizes import split_size
+from kit.models.layers import SelfAttention, split_size
 
 SIZES = [16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256]
 
 
-DENSE = [name for name, row in registry.MODELS.items() if row.recipe.networks == "mlp"]
+DENSE = [name for name, row in registry.MODELS.items() if row.recipe.architecture == "mlp"]
 
 
 def parameters(network):
@@ -60,9 +59,9 @@ def test_labels_matter_to_both_networks_of_a_conditional_row_alone(name):
 @pytest.mark.parametrize("name", [name for name, row in registry.MODELS.items() if row.recipe.conditional])
 def test_a_set_without_classes_gets_the_row_to_take(name):
     row = registry.get(name)
-    with pytest.raises(KitError, match=f"{name} .*--model {row.plain}$"):
+    with pytest.raises(KitError, match=f"{name} .*--model {row.unconditional}$"):
         registry.build(row.recipe, size=16, channels=3, classes=0)
-    assert not registry.get(row.plain).recipe.conditional
+    assert not registry.get(row.unconditional).recipe.conditional
     G, _ = registry.build(row.recipe.override(["conditional=no", "width=4"]), size=16, channels=3, classes=0)
     assert G.classes == 0
 
@@ -149,7 +148,7 @@ def test_attention_stands_where_it_is_asked_for(name, size, limit, side):
 
 
 def test_a_latent_too_short_to_be_shared_is_named():
-    with pytest.raises(KitError, match="latent=4 is too short to be shared by 5 layers"):
+    with pytest.raises(KitError, match="latent=4 is too short for 5 layers"):
         registry.build(registry.get("biggan").recipe.override(["latent=4"]), size=64, channels=3, classes=2)
 
 

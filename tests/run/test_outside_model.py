@@ -110,13 +110,13 @@ def test_a_changed_file_is_another_run(run, file, tmp_path):
         ("\nimport no_such_package_anywhere", "line 2: ModuleNotFoundError"),
         (
             "from kit.models.recipe import Recipe\nfrom kit.models.registry import ModelEntry\n"
-            "ENTRY = ModelEntry(recipe=Recipe(model='dcgan', networks='dcgan'), about='', paper='')",
-            "the zoo has a model dcgan already",
+            "ENTRY = ModelEntry(recipe=Recipe(model='dcgan', architecture='dcgan'), about='', paper='')",
+            "the kit has a model dcgan already",
         ),
         (
             "from kit.models.recipe import Recipe\nfrom kit.models.registry import ModelEntry\n"
-            "ENTRY = ModelEntry(recipe=Recipe(model='x', networks='nets'), about='', paper='')",
-            "sets no ARCHITECTURES, and the zoo has none named 'nets'",
+            "ENTRY = ModelEntry(recipe=Recipe(model='x', architecture='nets'), about='', paper='')",
+            "sets no ARCHITECTURE, and the kit has none named 'nets'",
         ),
     ],
 )

@@ -23,7 +23,7 @@ SLUG = "my-gan"
 MODEL_FILE = """\
 from kit.models.recipe import Recipe
 from kit.models.registry import ModelEntry
-ENTRY = ModelEntry(recipe=Recipe(model="mine", networks="dcgan", loss="hinge"), about="dcgan, hinge", paper="none")
+ENTRY = ModelEntry(recipe=Recipe(model="mine", architecture="dcgan", loss="hinge"), about="dcgan, hinge", paper="none")
 """
 
 
