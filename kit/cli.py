@@ -9,38 +9,56 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
-from kit.commands import data, kernel, looking, score, stored, submit, train
+from kit import __version__
+from kit.commands import data, kernel, report, sample, score, stored, submit, train
+from kit.commands.common import CommandGroup
 from kit.core import signals, streams
 from kit.core.errors import KitError
 
 log = logging.getLogger(__name__)
 
 app = typer.Typer(
-    help="From photographs of dogs to a valid, scored, reproducible images.zip.",
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help answers in a third of the time
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        streams.echo(f"kit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def kit(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From photographs to a valid, scored, reproducible images.zip, within a time budget."""
+
 
 for command in (
     data.data,
     train.train,
-    train.sample,
+    sample.sample,
     score.score,
     score.check,
     submit.pack,
     submit.submit,
     submit.submissions,
     submit.reproduce,
-    looking.report,
-    looking.models,
-    looking.runs,
-    looking.doctor,
+    report.report,
+    report.models,
+    report.runs,
+    report.doctor,
 ):
     app.command()(command)
 app.command(hidden=True)(stored.check_model)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from kit import __version__
 from kit.cli import app
 
 KIT = [sys.executable, "-c", "from kit.cli import main; main()"]
@@ -23,6 +24,8 @@ TINY = ["--set", "width=4", "--set", "latent=8", "--set", "batch=8", "--count", 
 def all_commands(group, *above):
     """Each command by its words, those of groups too."""
     for name, command in sorted(group.commands.items()):
+        if command.hidden:
+            continue
         yield (*above, name), command
         if hasattr(command, "commands"):
             yield from all_commands(command, *above, name)
@@ -62,6 +65,14 @@ def workplace(make_set, tmp_path):
 def test_every_command_has_help_with_an_example(kit, command):
     text = kit(*command, "--help").stdout
     assert re.search(rf"Example: kit {' '.join(command)}\b", text)
+
+
+def test_the_help_shows_whole_sentences_and_the_version(kit):
+    text = " ".join(kit("--help").stdout.split())
+    assert "..." not in text.partition("Commands:")[2]
+    assert "cropped by their boxes, resized, checked, and traced to their source." in text
+    assert kit("--version").stdout == f"kit {__version__}\n"
+    assert "COMPREPLY" in kit("--show-completion", "bash").stdout
 
 
 @every_command

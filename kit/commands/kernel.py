@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.commands.common import JsonOption, TrustOption, print_json, say
+from kit.commands.common import CommandGroup, JsonOption, TrustOption, print_json, say
 from kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from kit.kaggle.kernel import Built
 
 app = typer.Typer(
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Build kernels and run them on Kaggle.\n\nExample: kit kernel build --model dcgan --slug my-dcgan",

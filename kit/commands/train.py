@@ -1,18 +1,18 @@
-"""`kit train` and `kit sample`: from a set to a run, from a run to pictures."""
+"""`kit train`: from a prepared set to a run."""
 
 from __future__ import annotations
 
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
-from kit.commands.common import DataOption, RunArgument, TrustOption, say
+from kit.commands.common import DataOption, say
 from kit.core.clock import Stopwatch, parse_duration, parse_moment, show_duration
-from kit.core.errors import KitError, unknown
-from kit.models.recipe import SampleClasses
+from kit.core.errors import KitError
+from kit.core.streams import echo
 
 
 def train(
@@ -144,105 +144,6 @@ def train(
         f"packed and checked in {show_duration(record.seconds.finishing)}; "
         f"{show_duration(record.seconds.in_all)} in all"
     )
-    typer.echo(job.out)
+    echo(job.out)
     if record.signal == "SIGINT":
         raise typer.Exit(130)
-
-
-def sample(
-    run: RunArgument,
-    out: Annotated[
-        Path,
-        typer.Option(help="FILE.png, FILE.zip (as for the competition), FILE.gif, FILE.mp4, or a folder."),
-    ],
-    count: Annotated[
-        int | None,
-        typer.Option(help="Pictures; default: 64, in films 16 side by side, in strips 8 below each other.", min=1),
-    ] = None,
-    truncation: Annotated[
-        float | None,
-        typer.Option(help="Draw latents within plus or minus this; less varied, more typical."),
-    ] = None,
-    truncations: Annotated[
-        bool,
-        typer.Option("--truncations", help="A strip that shows the same latents at several truncations."),
-    ] = False,
-    interpolate: Annotated[
-        bool,
-        typer.Option("--interpolate", help="Walk from latent to latent and back to the first; what a film shows."),
-    ] = False,
-    breed: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Draw this class only; needs a conditional model.")
-    ] = None,
-    to: Annotated[str | None, typer.Option(metavar="NAME", help="Turn --breed into this one, as a film.")] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOW",
-            help="proportional (as often as in the set) or balanced; default: as the recipe says.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Of the latents; default: the run's own, so a zip of as many pictures is the run's.", min=0),
-    ] = None,
-    candidate: Annotated[
-        int | None,
-        typer.Option(metavar="PICTURES", help="Of the average that had seen so many; default: that of images.zip."),
-    ] = None,
-    trust: TrustOption = False,
-) -> None:
-    """Draw pictures from a saved run; the data it was trained on is not needed.
-
-    Example: kit sample runs/dcgan-demo-1 --out grid.png
-    """
-    from kit.core.console import bar
-    from kit.generation import export, video
-
-    film = interpolate or to is not None or out.suffix in video.VIDEO_SUFFIXES
-    if truncations and (film or truncation is not None or classes):
-        raise KitError("--truncations goes with --breed, --count and --seed only", "leave the others out")
-    if film and classes:
-        raise KitError(f"--classes {classes} is for pictures, not for films", "name one with --breed, or leave it out")
-    if classes is not None and classes not in get_args(SampleClasses):
-        raise unknown("way to draw classes", classes, get_args(SampleClasses))
-    with bar("sampling", unit="pictures") as progress:
-        if truncations:
-            made = export.sample_truncations(
-                run,
-                out=out,
-                count=count or 8,
-                class_name=breed,
-                seed=seed,
-                candidate=candidate,
-                trust=trust,
-                progress=progress,
-            )
-        elif film:
-            made = export.sample_interpolation(
-                run,
-                out=out,
-                count=count or (8 if out.suffix == ".png" else 16),
-                move_latents=interpolate or to is None,
-                truncation=truncation,
-                class_name=breed,
-                to_class=to,
-                seed=seed,
-                candidate=candidate,
-                trust=trust,
-                progress=progress,
-            )
-        else:
-            made = export.sample_run(
-                run,
-                out=out,
-                count=count or 64,
-                truncation=truncation,
-                class_name=breed,
-                how=cast("SampleClasses | None", classes),
-                seed=seed,
-                candidate=candidate,
-                trust=trust,
-                progress=progress,
-            )
-    typer.echo(made)

@@ -56,8 +56,8 @@ def write_comparison(runs: Sequence[Path], out: Path, *, now: datetime | None = 
     now = now or datetime.now(UTC)
     found, damaged = read_all(runs, now=now)
     if not found:
-        raise KitError(damaged[0] if damaged else "no runs to compare", "")
-    notes = [f"Left out: {problem}." for problem in damaged]
+        raise KitError(damaged[0][1] if damaged else "no runs to compare", "")
+    notes = [f"Left out: {problem}." for _, problem in damaged]
     names = table.names(found)
     for facts, name in zip(found, names, strict=True):
         notes += [f"{name}: {note}" for note in facts.notes]

@@ -43,7 +43,7 @@ class Cell:
     group: int = 0  # of the ranking: sorting never mixes two
 
 
-def read_all(paths: Sequence[Path], *, now: datetime) -> tuple[list[Facts], list[str]]:
+def read_all(paths: Sequence[Path], *, now: datetime) -> tuple[list[Facts], list[tuple[Path, str]]]:
     """Reads run folders, and says of those that cannot be read why.
 
     Args:
@@ -51,12 +51,12 @@ def read_all(paths: Sequence[Path], *, now: datetime) -> tuple[list[Facts], list
         now: the time, to tell a run that goes on from one that was killed.
     """
     found: list[Facts] = []
-    damaged: list[str] = []
+    damaged: list[tuple[Path, str]] = []
     for path in paths:
         try:
             found.append(read(path, now=now))
         except KitError as error:
-            damaged.append(str(error))
+            damaged.append((path, str(error)))
     return found, damaged
 
 

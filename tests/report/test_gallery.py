@@ -56,7 +56,7 @@ def test_a_walk_and_every_class_of_a_conditional_model(runs, tmp_path):
     assert len(drawn.walk) == gallery.STEPS
     assert [breed.name for breed in drawn.breeds] == ["breed 0", "breed 1"]
     assert told[-1] == (gallery.size(2),) * 2
-    # A class's strip is what `kit sample --breed` draws.
+    # A class's strip is what `kit sample --class` draws.
     sheet = sample_run(runs["cdcgan"], out=tmp_path / "breed", count=gallery.BREED, class_name="breed_1")
     singles = np.stack([np.asarray(Image.open(file)) for file in sorted(sheet.iterdir())])
     expected = np.asarray(mosaic(singles, columns=gallery.BREED), int)

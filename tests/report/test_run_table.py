@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kit.commands.looking import report as kit_report
-from kit.commands.looking import runs as kit_runs
+from kit.commands.report import report as kit_report
+from kit.commands.report import runs as kit_runs
 from kit.core.errors import KitError
 from kit.report.comparison import write_comparison
 from kit.report.run_data import read
@@ -54,21 +54,23 @@ def test_the_terminal_has_the_pages_columns_and_like_scores_in_order(workplace, 
     assert "A " not in stale
     assert "1.00" in stale
     assert "[bold]odd <script>" in said.out
-    assert "broken" in said.err
+    (damaged,) = [line for line in lines if line.startswith("broken")]
+    assert "cannot be read" in damaged
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
-def test_a_narrow_terminal_has_fewer_columns_and_whole_words(workplace, capsys, monkeypatch, width):
+def test_a_narrow_terminal_has_fewer_columns_and_whole_words(workplace, capsys, caplog, monkeypatch, width):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", str(width))
+    caplog.set_level("INFO", "kit")
     kit_runs()
     said = capsys.readouterr()
     lines = [re.sub(r"\x1b\[\d*m", "", line).rstrip() for line in said.out.splitlines()]
-    assert max(len(line) for line in lines if not line.startswith("apart")) <= width
+    assert max(len(line) for line in lines if not line.startswith(("not ranked", "broken"))) <= width
     assert lines[1].split()[0] == "better"
     assert "50.00" in lines[1]
     shown = [name for name, _ in COLUMNS if re.search(rf"(^|  ){re.escape(name)}(  |$)", lines[0])]
-    (missing,) = re.findall("too narrow for (.*): widen", said.err) or [""]
+    (missing,) = re.findall("too narrow for (.*): widen", caplog.text) or [""]
     assert sorted([*shown, *filter(None, missing.split(", "))]) == sorted(name for name, _ in COLUMNS)
     assert bool(missing) == (width < 160)
 
@@ -140,7 +142,8 @@ def test_a_score_of_another_zip_is_stale(make_score, tmp_path, archive, now, exp
 def test_programs_read_the_same_order_and_the_same_reasons(workplace, capsys):
     kit_runs(as_json=True)
     rows = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in rows] == ["better", "worse", "stale", "[bold]odd <script>"]
+    assert [row["name"] for row in rows] == ["better", "worse", "stale", "[bold]odd <script>", "broken"]
+    assert "damaged" in rows.pop()["problem"]
     assert [row["fid"] for row in rows] == [50.0, 70.0, 1.0, None]
     assert [row["apart"] for row in rows] == [None, None, STALE, "not scored yet"]
     assert rows[0]["features"] == "resnet18"

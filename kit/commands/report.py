@@ -10,6 +10,7 @@ import typer
 
 from kit.commands.common import JsonOption, TrustOption, print_json, say
 from kit.core.errors import KitError
+from kit.core.streams import echo
 
 
 def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOption = False) -> None:
@@ -32,8 +33,8 @@ def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOp
         print_json({**facts, "settings": settings})
         return
     for key, value in facts.items():
-        typer.echo(f"{key:15} {value if not isinstance(value, bool) else 'yes' if value else 'no'}")
-    typer.echo("")
+        echo(f"{key:15} {value if not isinstance(value, bool) else 'yes' if value else 'no'}")
+    echo()
     print_table(list(settings[0]), [list(row.values()) for row in settings])
 
 
@@ -55,27 +56,29 @@ def runs(
     if as_page:
         from kit.report.comparison import write_comparison
 
-        typer.echo(write_comparison(folders(root), root / "comparison.html"))
+        echo(write_comparison(folders(root), root / "comparison.html"))
         return
     found, damaged = table.read_all(folders(root), now=datetime.now(UTC))
     ranked = table.rankings(found)
     sections = table.sections(found, ranked)
     if as_json:
-        print_json([{**found[i].summary(), "apart": section.apart} for section in sections for i in section.members])
-    else:
-        names = [name for name, _ in table.COLUMNS]
-        cells = [[cell.text for cell in row] for row in table.rows(found, ranked)]
-        shown = fitting(names, cells, spare=table.SPARE)
-        numbers = [place for place, index in enumerate(shown) if table.COLUMNS[index][1] != "text"]
-        for section in sections or [table.Section([], None)]:
-            if section.apart:
-                typer.echo(f"\napart: {section.apart}")
-            rows = [[cells[i][index] for index in shown] for i in section.members]
-            print_table([names[index] for index in shown], rows, right=numbers)
-        if missing := [name for index, name in enumerate(names) if index not in shown]:
-            say(f"this window is too narrow for {', '.join(missing)}: widen it, or see `kit runs --html`")
-    for problem in damaged:
-        say(f"warning: {problem}")
+        rows = [{**found[i].summary(), "apart": section.apart} for section in sections for i in section.members]
+        print_json([*rows, *({"name": path.name, "state": "damaged", "problem": why} for path, why in damaged)])
+        return
+    names = [name for name, _ in table.COLUMNS]
+    cells = [[cell.text for cell in row] for row in table.rows(found, ranked)]
+    shown = fitting(names, cells, spare=table.SPARE)
+    numbers = [place for place, index in enumerate(shown) if table.COLUMNS[index][1] != "text"]
+    for section in sections or [table.Section([], None)]:
+        if section.apart:
+            echo()
+            echo(f"not ranked with those above: {section.apart}")
+        texts = [[cells[i][index] for index in shown] for i in section.members]
+        print_table([names[index] for index in shown], texts, right=numbers)
+    for path, problem in damaged:
+        echo(f"{path.name}  cannot be read: {problem}")
+    if missing := [name for index, name in enumerate(names) if index not in shown]:
+        say(f"this window is too narrow for {', '.join(missing)}: widen it, or see `kit runs --html`")
 
 
 def report(
@@ -105,7 +108,7 @@ def report(
     comparison = out or runs[0].parent / "comparison.html"
     runs = [run for run in runs if run != comparison] or runs  # `runs/*` names the page that was written the last time
     if len(runs) > 1:
-        typer.echo(write_comparison(runs, comparison))
+        echo(write_comparison(runs, comparison))
         return
     if out:
         raise KitError(f"--out {out} is for the page that compares several runs", "leave it out, or name more runs")
@@ -114,7 +117,7 @@ def report(
         say(
             "the page stays as the kernel wrote it: a new one would be without the curves and grids, which stayed there"
         )
-        typer.echo(run / REPORT)
+        echo(run / REPORT)
         return
     if grids(run):
         with bar("filming", unit="frames") as progress:
@@ -132,7 +135,7 @@ def report(
                 nearest = find(read(run, now=datetime.now(UTC)), progress=progress)
         except KitError as error:
             say(f"the page is without the nearest training pictures: {error}")
-    typer.echo(write_report(run, gallery=gallery, nearest=nearest))
+    echo(write_report(run, gallery=gallery, nearest=nearest))
 
 
 def doctor(as_json: JsonOption = False) -> None:
@@ -149,8 +152,8 @@ def doctor(as_json: JsonOption = False) -> None:
         print_json({"facts": found.facts, "problems": found.problems})
     else:
         for name, value in found.facts.items():
-            typer.echo(f"{name:10} {value}")
+            echo(f"{name:10} {value}")
         for problem in found.problems:
-            typer.echo(f"problem    {problem}")
+            echo(f"problem    {problem}")
     if found.problems:
         raise typer.Exit(1)

@@ -1,0 +1,119 @@
+"""`kit sample`: from a run to pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
+import typer
+
+from kit.commands.common import OverwriteOption, RunArgument, TrustOption
+from kit.core.errors import KitError, unknown
+from kit.core.streams import echo
+from kit.models.recipe import SampleClasses
+
+
+def sample(
+    run: RunArgument,
+    out: Annotated[
+        Path,
+        typer.Option(help="FILE.png, FILE.zip (as for the competition), FILE.gif, FILE.mp4, or a folder."),
+    ],
+    count: Annotated[
+        int | None,
+        typer.Option(help="Pictures; default: 64, in a film 16, in a grid of interpolations or truncations 8.", min=1),
+    ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(help="Draw latents within plus or minus this: less variety, more typical pictures."),
+    ] = None,
+    truncations: Annotated[
+        bool,
+        typer.Option("--truncations", help="A grid that shows the same latents at several truncations."),
+    ] = False,
+    interpolate: Annotated[
+        bool,
+        typer.Option("--interpolate", help="Interpolate from latent to latent and back to the first; films always do."),
+    ] = False,
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME", help="Draw this class alone; needs a conditional model."),
+    ] = None,
+    to_class: Annotated[
+        str | None, typer.Option("--to-class", metavar="NAME", help="A film from --class NAME to this class.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="proportional (as often as in the set) or balanced; default: what the recipe says.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the latents; default: the run's own, which gives the pictures of its images.zip.", min=0),
+    ] = None,
+    candidate: Annotated[
+        int | None,
+        typer.Option(metavar="PICTURES", help="The candidate at so many pictures seen; default: that of images.zip."),
+    ] = None,
+    overwrite: OverwriteOption = False,
+    trust: TrustOption = False,
+) -> None:
+    """Draw pictures from a saved run; the data it was trained on is not needed.
+
+    Example: kit sample runs/dcgan-demo-1 --out grid.png
+    """
+    from kit.core.console import bar
+    from kit.generation import export, video
+
+    film = interpolate or to_class is not None or out.suffix in video.VIDEO_SUFFIXES
+    if truncations and (film or truncation is not None or classes):
+        raise KitError("--truncations goes with --class, --count and --seed only", "leave the others out")
+    if film and classes:
+        raise KitError(f"--classes {classes} is for pictures, not for films", "name one with --class, or leave it out")
+    if classes is not None and classes not in get_args(SampleClasses):
+        raise unknown("way to draw classes", classes, get_args(SampleClasses))
+    with bar("sampling", unit="pictures") as progress:
+        if truncations:
+            made = export.sample_truncations(
+                run,
+                out=out,
+                count=count or 8,
+                class_name=class_name,
+                seed=seed,
+                candidate=candidate,
+                trust=trust,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        elif film:
+            made = export.sample_interpolation(
+                run,
+                out=out,
+                count=count or (8 if out.suffix == ".png" else 16),
+                move_latents=interpolate or to_class is None,
+                truncation=truncation,
+                class_name=class_name,
+                to_class=to_class,
+                seed=seed,
+                candidate=candidate,
+                trust=trust,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        else:
+            made = export.sample_run(
+                run,
+                out=out,
+                count=count or 64,
+                truncation=truncation,
+                class_name=class_name,
+                how=cast("SampleClasses | None", classes),
+                seed=seed,
+                candidate=candidate,
+                trust=trust,
+                overwrite=overwrite,
+                progress=progress,
+            )
+    echo(made)
