@@ -24,8 +24,8 @@ from kit.core import provenance
 from kit.core.clock import Stopwatch, show_duration
 from kit.core.errors import KitError
 from kit.core.files import atomic, write_json
+from kit.kaggle.kernel_spec import GPUS, parse_spec
 from kit.kaggle.log import Log
-from kit.kaggle.spec import GPUS, parse_spec
 from kit.training.run_folder import CHECKPOINT, IMAGES, RECORD, SCORE, read_run
 from kit.training.run_record import KernelRecord, RunRecord
 

@@ -54,7 +54,7 @@ def locate(
             return Origin(mount, competition.slug)
         name = download.folder_name(words, competition)
         folder = root / DOWNLOADS / name
-        fetched = download.fetch(words, competition, folder, progress=progress, say=say)
+        fetched = download.fetch(words, competition, folder, progress=progress)
         # A single zip is the source itself: a bundle, or a dataset of any shape.
         return Origin(fetched[0] if len(fetched) == 1 else folder, name)
     path = Path(words)
