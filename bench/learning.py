@@ -28,6 +28,7 @@ from kit.generation.generate import generate
 from kit.models import registry
 from kit.models.recipe import Recipe
 from kit.training import device, loop, train_state
+from kit.training.adversarial import Adversarial
 
 SETS = {"mnist": (digits_set, Digits), "dogs": (dogs_set, Dogs)}
 SMALL = {
@@ -56,6 +57,7 @@ def learn(
     """Trains for so much time, schedules running over it, and returns the ticks."""
     clock = CLOCKS.get(where.kind.type, time.perf_counter)
     began = clock()
+    objective = Adversarial(recipe, batches, 0, where)
     first = state.pictures
     passed = 0.0
 
@@ -71,13 +73,10 @@ def learn(
         return list(
             loop.train(
                 state,
-                batches,
-                recipe,
-                seed=0,
-                device=where,
+                objective,
                 tick_due=tick_due,
                 done=lambda _: clock() - began >= until,
-                plan=plan,
+                total_images=plan,
             )
         )
 

@@ -331,7 +331,7 @@ class Session:
 
     def _keep_generator(self) -> None:
         """The generator that the pictures come from: the one that was chosen, or the last state's."""
-        from kit.training.checkpoint import save_generator
+        from kit.training.checkpoint import extract_ema
 
         record = read_run(self._run)
         assert record.result is not None
@@ -340,7 +340,7 @@ class Session:
         if chosen:
             self._put(chosen[0], CHECKPOINT)
         else:
-            save_generator(self._run / CHECKPOINT, self.working / CHECKPOINT)
+            extract_ema(self._run / CHECKPOINT, self.working / CHECKPOINT)
 
     def _report(self) -> None:
         from kit.report.artifacts import keep
