@@ -343,8 +343,8 @@ class Session:
             extract_ema(self._run / CHECKPOINT, self.working / CHECKPOINT)
 
     def _report(self) -> None:
-        from kit.report.artifacts import keep
-        from kit.report.pictures import grids
+        from kit.report.artifacts import make_artifacts
+        from kit.report.run_data import grids
 
         grid = grids(self._run)[-1].path
         self._put(grid.relative_to(self._run).as_posix(), GRID)
@@ -352,7 +352,7 @@ class Session:
         # as they will be called at home.
         with contextlib.chdir(self._scratch):
             run = self._run.relative_to(self._scratch)
-            keep(run, left_s=self._left_s, told_to_stop=lambda: False, tell=self.log.say)
+            make_artifacts(run, left_s=self._left_s, told_to_stop=lambda: False)
         for name in (FILM, REPORT):
             if (self._run / name).is_file():
                 self._put(name)

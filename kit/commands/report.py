@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kit.commands.common import JsonOption, TrustOption, print_json, say
+from kit.commands.common import JsonOption, OverwriteOption, TrustOption, print_json, say
 from kit.core.errors import KitError
 from kit.core.streams import echo
 
@@ -49,7 +49,7 @@ def runs(
     Example: kit runs
     """
     from kit.core.console import fitting, print_table
-    from kit.report import table
+    from kit.report import run_table
     from kit.training.run_folder import folders
 
     root = Path("runs")
@@ -58,18 +58,18 @@ def runs(
 
         echo(write_comparison(folders(root), root / "comparison.html"))
         return
-    found, damaged = table.read_all(folders(root), now=datetime.now(UTC))
-    ranked = table.rankings(found)
-    sections = table.sections(found, ranked)
+    found, damaged = run_table.read_all(folders(root), now=datetime.now(UTC))
+    ranked = run_table.rankings(found)
+    sections = run_table.sections(found, ranked)
     if as_json:
         rows = [{**found[i].summary(), "apart": section.apart} for section in sections for i in section.members]
         print_json([*rows, *({"name": path.name, "state": "damaged", "problem": why} for path, why in damaged)])
         return
-    names = [name for name, _ in table.COLUMNS]
-    cells = [[cell.text for cell in row] for row in table.rows(found, ranked)]
-    shown = fitting(names, cells, spare=table.SPARE)
-    numbers = [place for place, index in enumerate(shown) if table.COLUMNS[index][1] != "text"]
-    for section in sections or [table.Section([], None)]:
+    names = [name for name, _ in run_table.COLUMNS]
+    cells = [[cell.text for cell in row] for row in run_table.rows(found, ranked)]
+    shown = fitting(names, cells, spare=run_table.SPARE)
+    numbers = [place for place, index in enumerate(shown) if run_table.COLUMNS[index][1] != "text"]
+    for section in sections or [run_table.Section([], None)]:
         if section.apart:
             echo()
             echo(f"not ranked with those above: {section.apart}")
@@ -91,6 +91,7 @@ def report(
         bool,
         typer.Option("--neighbours/--no-neighbours", help="Show the nearest training pictures, where the set is."),
     ] = True,
+    overwrite: OverwriteOption = False,
     trust: TrustOption = False,
 ) -> None:
     """Write a page about a run, with its film, or one that compares several; it opens in any browser, offline.
@@ -98,17 +99,17 @@ def report(
     Example: kit report runs/dcgan-demo-1
     """
     from kit.core.console import bar
+    from kit.report.artifacts import film
     from kit.report.comparison import write_comparison
-    from kit.report.gallery import draw
     from kit.report.nearest import find
     from kit.report.page import REPORT, came_with_its_page, write_report
-    from kit.report.pictures import film, grids
-    from kit.report.run_data import read
+    from kit.report.pictures import draw_gallery
+    from kit.report.run_data import grids, read
 
     comparison = out or runs[0].parent / "comparison.html"
     runs = [run for run in runs if run != comparison] or runs  # `runs/*` names the page that was written the last time
     if len(runs) > 1:
-        echo(write_comparison(runs, comparison))
+        echo(write_comparison(runs, comparison, overwrite=overwrite))
         return
     if out:
         raise KitError(f"--out {out} is for the page that compares several runs", "leave it out, or name more runs")
@@ -125,9 +126,9 @@ def report(
     gallery = None
     try:
         with bar("drawing", unit="pictures") as progress:
-            gallery = draw(run, trust=trust, progress=progress)
+            gallery = draw_gallery(run, trust=trust, progress=progress)
     except KitError as error:
-        say(f"the page is without a walk through the latents: {error}")
+        say(f"the page is without an interpolation: {error}")
     nearest = None
     if with_neighbours:
         try:

@@ -1,4 +1,4 @@
-"""What a run keeps of itself at its end: its film and its page, in the time that is left for them.
+"""What a run leaves beside `images.zip`: its film and its page, in the time that is left for them at its end.
 
 By then `images.zip` lies checked in the run folder. Nothing that goes wrong here makes the run fail, and what there was
 no time for is made by `kit report`.
@@ -6,18 +6,39 @@ no time for is made by `kit report`.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from kit.generation.video import has_encoder
-from kit.report.pictures import FRAMES, film, grids, open_picture
-from kit.run import budget
+from kit.core.errors import KitError
+from kit.core.progress import Progress, no_progress
+from kit.generation.video import gif, has_encoder, mp4
+from kit.report.pictures import evenly, open_picture
+from kit.report.run_data import grids
 from kit.training.run_folder import read_run
 from kit.training.run_record import RunRecord
+
+log = logging.getLogger(__name__)
+
+GIF, MP4 = "film.gif", "film.mp4"
+
+FRAMES = 300
+"""A film is no longer than this, however long the run was."""
+
+LENGTH_S = 10
+"""What a film should last; the frame rate follows from it."""
+
+RATES = (4, 25)
+"""Frames per second, at least and at most."""
+
+HOLD_S = 2.0
+"""How long the GIF stands on its last frame before it begins again."""
 
 SPARE_S = 1.5
 """Seconds left alone for taking the process down."""
@@ -36,20 +57,51 @@ MARGIN = 1.5
 """An estimate is taken so many times: a shared machine slows."""
 
 
-def reserve(budget_s: float, *, tile: int, columns: int) -> float:
-    """Seconds of a budget to keep back for the film and the page of a run, by what a frame takes here and now.
+@dataclass(frozen=True)
+class Film:
+    """What `film` wrote."""
+
+    gif: Path
+    mp4: Path | None  # None where PyAV is not installed
+    frames: int
+
+
+def film(run: Path, *, most: int = FRAMES, progress: Progress = no_progress) -> Film:
+    """Makes `film.gif` and, where PyAV is installed, `film.mp4` of a run's grids.
+
+    The GIF is small enough to be sent around; the MP4 (H.264) keeps the grids' own size up to 1024 px. Grids that
+    cannot be read, or are of another size than the last one, are left out.
 
     Args:
-        budget_s: seconds for the whole process.
-        tile: side of a picture on the run's grids, pixels.
-        columns: pictures in a row, and in a column.
+        run: the run's folder.
+        most: frames.
+        progress: called with (frames done, frames).
+
+    Raises:
+        KitError: no grid can be read, or the disk is full.
     """
-    side = columns * tile
-    ticks = math.ceil(budget_s / budget.tick_seconds(budget_s)) if budget_s else 0
-    return budget.keepsakes(budget_s, needed_s=needed((side, side), frames=ticks + 1))
+    every = grids(run)
+    chosen = [every[i] for i in evenly(len(every), most)]
+    last = next((picture for grid in reversed(chosen) if (picture := open_picture(grid.path))), None)
+    if last is None:
+        raise KitError(f"{run / 'samples'}: no sample grid to make a film of", "a run draws one at every tick")
+    rate = min(max(math.ceil(len(chosen) / LENGTH_S), RATES[0]), RATES[1])
+    with contextlib.ExitStack() as files:
+        writers = [files.enter_context(gif(run / GIF, last.size, rate=rate, frames=len(chosen), hold_s=HOLD_S))]
+        if has_encoder():
+            writers.append(files.enter_context(mp4(run / MP4, last.size, rate=rate)))
+        frames = 0
+        for done, grid in enumerate(chosen, 1):
+            picture = open_picture(grid.path)
+            if picture is not None and picture.size == last.size:
+                for writer in writers:
+                    writer.add(picture)
+                frames += 1
+            progress(done, len(chosen))
+    return Film(gif=run / GIF, mp4=run / MP4 if len(writers) > 1 else None, frames=frames)
 
 
-def needed(size: tuple[int, int], *, frames: int) -> float:
+def needed_seconds(size: tuple[int, int], *, frames: int) -> float:
     """Seconds that the film and the page of a run take in full, by what a frame takes here and now.
 
     Args:
@@ -60,24 +112,23 @@ def needed(size: tuple[int, int], *, frames: int) -> float:
     return PAGE_S + frame_s * (min(frames, PAGE_FRAMES) + _film_frames(frames))
 
 
-def keep(run: Path, *, left_s: float | None, told_to_stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
+def make_artifacts(run: Path, *, left_s: float | None, told_to_stop: Callable[[], bool]) -> None:
     """Makes `film.gif`, `film.mp4` and `report.html` of a run, as far as there is time.
 
     Args:
         run: the run's folder, its record final.
         left_s: seconds until the process must have ended; None: as long as it takes.
         told_to_stop: asked at every frame; true gives up.
-        tell: is told, in a line, what was left out and why.
     """
     try:
-        _keep(run, math.inf if left_s is None else left_s - SPARE_S, told_to_stop, tell)
+        _make(run, math.inf if left_s is None else left_s - SPARE_S, told_to_stop)
     except _StoppedError:
-        tell(f"told to stop: `kit report {run}` makes the film and the page")
+        log.info(f"told to stop: `kit report {run}` makes the film and the page")
     except Exception as error:  # an odd picture or a full disk is no reason to lose a run that is whole
-        tell(f"no film or page ({error}): `kit report {run}` tries again")
+        log.info(f"no film or page ({error}): `kit report {run}` tries again")
 
 
-def _keep(run: Path, left_s: float, told_to_stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
+def _make(run: Path, left_s: float, told_to_stop: Callable[[], bool]) -> None:
     ends = time.monotonic() + left_s
     found = grids(run)
     last = open_picture(found[-1].path) if found else None
@@ -95,29 +146,29 @@ def _keep(run: Path, left_s: float, told_to_stop: Callable[[], bool], tell: Call
 
     reserved = page_frames()
     if reserved is None:
-        tell(f"no time left for the film and the page: `kit report {run}` makes them")
+        log.info(f"no time left for the film and the page: `kit report {run}` makes them")
         return
     for_film_s = ends - time.monotonic() - PAGE_S - reserved * frame_s
     affordable = int(min(for_film_s / frame_s / _film_frames(1), FRAMES))
     if min(affordable, len(found)) > 1:
         film(run, most=affordable, progress=watch)
         if not has_encoder():
-            tell('film.gif alone: for film.mp4, `pip install "kit[video]"`')
+            log.info('film.gif alone: for film.mp4, `pip install "kit[video]"`')
     elif len(found) > 1:
-        tell(f"no time left for the film: `kit report {run}` makes it")
+        log.info(f"no time left for the film: `kit report {run}` makes it")
 
     frames = page_frames()
     if frames is None:
-        tell(f"no time left for the page: `kit report {run}` writes it")
+        log.info(f"no time left for the page: `kit report {run}` writes it")
         return
     # These load what nothing but a page needs.
-    from kit.report.gallery import draw
     from kit.report.page import write_report
+    from kit.report.pictures import draw_gallery
 
     left = ends - time.monotonic() - PAGE_S - frames * frame_s
     gallery_s = _gallery_seconds(read_run(run))
     in_time = gallery_s is not None and left >= MARGIN * gallery_s
-    gallery = draw(run, trust=True, progress=watch) if in_time else None
+    gallery = draw_gallery(run, trust=True, progress=watch) if in_time else None
     write_report(run, gallery=gallery, most_frames=frames)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from typing import Any
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
 from kit.core.files import atomic
-from kit.report import embed, table
+from kit.report import pictures, run_table
 from kit.report.charts import PLOTS, SCORES, Axis, Chart, Plot, chart
-from kit.report.command import show
-from kit.report.page import grid_alt, render
-from kit.report.run_data import Facts, Ticks
-from kit.report.table import read_all
+from kit.report.page import grid_alt, render, require_page, show
+from kit.report.run_data import RunData, Ticks
+from kit.report.run_table import read_all
 from kit.scoring.score_record import FLAGS, groups
 
 COLOURS, DASHES = 6, 4
@@ -37,7 +36,7 @@ class Difference:
     odd: list[bool]  # which values are not the most common one
 
 
-def write_comparison(runs: Sequence[Path], out: Path, *, now: datetime | None = None) -> Path:
+def write_comparison(runs: Sequence[Path], out: Path, *, overwrite: bool = False, now: datetime | None = None) -> Path:
     """Writes a page that compares runs.
 
     A folder that cannot be read is left out, and named on the page. Only like scores are ranked (`comparable`).
@@ -45,23 +44,25 @@ def write_comparison(runs: Sequence[Path], out: Path, *, now: datetime | None = 
     Args:
         runs: run folders.
         out: where the page goes.
+        overwrite: whether a file that the kit did not write may be replaced.
         now: the time it is written; None: the clock's.
 
     Returns:
         `out`: self-contained, under 10 MB.
 
     Raises:
-        KitError: none of them can be read, or the disk is full.
+        KitError: none of them can be read, the disk is full, or a foreign file is in the way.
     """
+    require_page(out, overwrite=overwrite)
     now = now or datetime.now(UTC)
     found, damaged = read_all(runs, now=now)
     if not found:
         raise KitError(damaged[0][1] if damaged else "no runs to compare", "")
     notes = [f"Left out: {problem}." for _, problem in damaged]
-    names = table.names(found)
-    for facts, name in zip(found, names, strict=True):
-        notes += [f"{name}: {note}" for note in facts.notes]
-    rankings = table.rankings(found)
+    names = run_table.names(found)
+    for run, name in zip(found, names, strict=True):
+        notes += [f"{name}: {note}" for note in run.notes]
+    rankings = run_table.rankings(found)
     share = GRIDS_BYTES // len(found)
     page = render(
         "comparison.html",
@@ -69,14 +70,14 @@ def write_comparison(runs: Sequence[Path], out: Path, *, now: datetime | None = 
         runs=found,
         names=names,
         roles=[_role(i) for i in range(len(found))],
-        columns=table.COLUMNS,
-        rows=table.rows(found, rankings),
+        columns=run_table.COLUMNS,
+        rows=run_table.rows(found, rankings),
         rankings=rankings,
         too_near={group.letter: [names[i] for i in group.members if found[i].too_near] for group in rankings},
         flags=FLAGS,
         charts={axis: _charts(found, names, axis) for axis in AXES},
-        grids=[embed.picture(facts.grids[-1].path, most=share) if facts.grids else None for facts in found],
-        alts=[grid_alt(facts) for facts in found],
+        grids=[pictures.picture(run.grids[-1].path, most=share) if run.grids else None for run in found],
+        alts=[grid_alt(run) for run in found],
         latents=_latents(found, names),
         differences=differences(found),
         same=_same(found),
@@ -87,7 +88,7 @@ def write_comparison(runs: Sequence[Path], out: Path, *, now: datetime | None = 
     return out
 
 
-def differences(found: Sequence[Facts]) -> list[Difference]:
+def differences(found: Sequence[RunData]) -> list[Difference]:
     """The settings in which runs differ, in the recipe and in what else decides a run."""
     rows = []
     for key, values in _settings(found).items():
@@ -98,7 +99,7 @@ def differences(found: Sequence[Facts]) -> list[Difference]:
     return rows
 
 
-def _charts(found: Sequence[Facts], names: Sequence[str], axis: Axis) -> list[Chart]:
+def _charts(found: Sequence[RunData], names: Sequence[str], axis: Axis) -> list[Chart]:
     """A chart a column: with several runs there is no room for two of its lines in one."""
 
     def over(plot: Plot, ticks: Sequence[tuple[int, Ticks]]) -> list[Chart | None]:
@@ -109,10 +110,10 @@ def _charts(found: Sequence[Facts], names: Sequence[str], axis: Axis) -> list[Ch
             charts.append(chart(single, series, axis=axis))
         return charts
 
-    every = [(i, facts.ticks) for i, facts in enumerate(found)]
+    every = [(i, run.ticks) for i, run in enumerate(found)]
     charts = [laid for plot in PLOTS for laid in over(plot, every)]
     # Of the scores on the way those of the most runs that can be compared.
-    alike = groups([(i, facts.scored_as) for i, facts in enumerate(found) if facts.scored_as])
+    alike = groups([(i, run.scored_as) for i, run in enumerate(found) if run.scored_as])
     for group in alike[:1]:
         what = f"{group.score.count:,} pictures, {group.score.features.name} features; lower is better"
         charts += over(replace(SCORES, unit=what), [(i, found[i].scored) for i in sorted(group.members)])
@@ -123,34 +124,34 @@ def _role(index: int) -> str:
     return f"run-{index % COLOURS} dash-{index // COLOURS % DASHES}"
 
 
-def _settings(found: Sequence[Facts]) -> dict[str, list[str]]:
+def _settings(found: Sequence[RunData]) -> dict[str, list[str]]:
     """What decides a run, a list of values a key, "–" where a run does not know it."""
     records: list[dict[str, Any]] = [
         {
-            **facts.recipe,
-            "seed": facts.seed,
-            "budget": show_duration(facts.budget_s) if facts.budget_s else "none",
-            "images": "none" if facts.images is None else facts.images,
-            "count": facts.count,
-            "competition": facts.competition,
-            "set": f"{facts.data['name']} {str(facts.data['digest'])[:12]}",
-            "picture size": facts.data["size"],
-            "device": f"{facts.device.get('name', '–')}, {facts.device.get('precision', '–')}",
-            "kit": f"{facts.kit} {(facts.commit or '')[:12]}{' with changes' if facts.dirty else ''}",
+            **asdict(run.record.recipe),
+            "seed": run.record.seed,
+            "budget": show_duration(run.record.budget_s) if run.record.budget_s else "none",
+            "images": "none" if run.record.images is None else run.record.images,
+            "count": run.record.count,
+            "competition": run.record.competition,
+            "set": f"{run.record.data.name} {run.record.data.digest[:12]}",
+            "picture size": run.record.data.size,
+            "device": f"{run.record.device.name}, {run.record.device.precision}",
+            "kit": f"{run.record.kit} {(run.record.commit or '')[:12]}{' with changes' if run.record.dirty else ''}",
         }
-        for facts in found
+        for run in found
     ]
     keys = dict.fromkeys(key for record in records for key in record)
     return {key: [show(record[key]) if key in record else "–" for record in records] for key in keys}
 
 
-def _same(found: Sequence[Facts]) -> list[tuple[str, str]]:
+def _same(found: Sequence[RunData]) -> list[tuple[str, str]]:
     return [(key, values[0]) for key, values in _settings(found).items() if len(set(values)) == 1 and values[0]]
 
 
-def _latents(found: Sequence[Facts], names: Sequence[str]) -> str:
+def _latents(found: Sequence[RunData], names: Sequence[str]) -> str:
     """Whether tile k of one grid and tile k of another come from the same latent."""
-    keys = [(facts.seed, facts.recipe.get("latent"), facts.recipe.get("truncation")) for facts in found]
+    keys = [(run.record.seed, run.record.recipe.latent, run.record.recipe.truncation) for run in found]
     if len(set(keys)) == 1:
         return "Every grid is drawn from the same latents: equal places can be compared."
     alike = [name for name, key in zip(names, keys, strict=True) if key == max(keys, key=keys.count)]

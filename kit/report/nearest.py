@@ -14,7 +14,7 @@ from kit import competition
 from kit.core.errors import KitError
 from kit.core.progress import no_progress
 from kit.data.grid import mosaic
-from kit.report.run_data import Facts
+from kit.report.run_data import RunData
 from kit.scoring import features as feature_sets
 from kit.scoring.neighbours import Neighbours, neighbours
 from kit.scoring.reference import default_cache, load_reference
@@ -43,26 +43,26 @@ class Nearest:
     difference: float  # the smallest in pixels, grey levels
 
 
-def find(facts: Facts, *, progress: Callable[[int, int], None] = no_progress) -> Nearest:
+def find(run: RunData, *, progress: Callable[[int, int], None] = no_progress) -> Nearest:
     """Looks for the generated pictures that are nearest to what they were trained on.
 
     The features are those the run was scored on where these are cheap, else those of an untrained network.
 
     Args:
-        facts: of a run with an `images.zip`.
+        run: of a run with an `images.zip`.
         progress: called with (pictures done, pictures in all).
 
     Raises:
         KitError: no `images.zip`, the set is not here or is another one, or its pictures are of another size.
     """
-    archive = facts.path / IMAGES
-    if not facts.result or not archive.is_file():
-        raise KitError(f"{facts.path}: no {IMAGES} to look through")
-    prepared = load_reference(Path(str(facts.data.get("path", ""))), digest=facts.data["digest"])
-    size = competition.get(facts.competition).size
+    archive = run.path / IMAGES
+    if not run.record.result or not archive.is_file():
+        raise KitError(f"{run.path}: no {IMAGES} to look through")
+    prepared = load_reference(Path(run.record.data.path), digest=run.record.data.digest)
+    size = competition.get(run.record.competition).size
     if prepared.size != size:
         raise KitError(f"{archive}: {size} px, and the set has {prepared.size} px")
-    scored = facts.score.features.name if facts.score else ""
+    scored = run.score.features.name if run.score else ""
     name = scored if scored in CHEAP else "random"
     found = neighbours(
         archive,
@@ -76,7 +76,7 @@ def find(facts: Facts, *, progress: Callable[[int, int], None] = no_progress) ->
         sheet=_sheet(found),
         rows=len(found.which),
         each=found.by_features.shape[1],
-        looked_at=min(COUNT, int(facts.result["count"])),
+        looked_at=min(COUNT, run.record.result.count),
         features=name,
         distance=float(found.feature_distances.min()),
         difference=float(found.pixel_distances.min()),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -15,39 +17,44 @@ from PIL import Image
 
 from kit import __version__
 from kit.core.clock import show_duration
+from kit.core.errors import KitError
 from kit.core.files import atomic
-from kit.report import command, embed, scores
+from kit.models.custom import shown
+from kit.models.recipe import settings
+from kit.report import pictures
 from kit.report.charts import PLOTS, SCORED, chart, time_labels
-from kit.report.gallery import Gallery
 from kit.report.nearest import Nearest
-from kit.report.pictures import Grid
-from kit.report.run_data import Facts, read
-from kit.report.table import STATES
-from kit.report.timeline import rate, timeline
+from kit.report.pictures import Gallery
+from kit.report.run_data import Grid, RunData, rate, read, timeline
+from kit.report.run_table import STATES
+from kit.scoring.score_record import FLAGS, METHODS, SCORER, Details, Score
 from kit.training.run_folder import PROGRESS, read_run
 
 REPORT = "report.html"
 
-FILM_BYTES, GRID_BYTES, WALK_BYTES, BREEDS_BYTES, NEAREST_BYTES = 3_000_000, 1_700_000, 700_000, 1_000_000, 300_000
+FILM_BYTES, GRID_BYTES, VIDEO_BYTES, CLASSES_BYTES, NEAREST_BYTES = 3_000_000, 1_700_000, 700_000, 1_000_000, 300_000
 """What the pictures may weigh, before they grow by a third as text: the page stays under 10 MB."""
+
+MARK = b'name="generator" content="kit"'
+"""Stands in the head of every page that the kit wrote."""
 
 GAP = 2
 """Pixels between the pictures of a grid (`kit.data.grid.mosaic`)."""
 
 
 def write_report(
-    run: Path,
+    folder: Path,
     *,
     gallery: Gallery | None = None,
     nearest: Nearest | None = None,
-    most_frames: int = embed.FRAMES,
+    most_frames: int = pictures.FRAMES,
     now: datetime | None = None,
 ) -> Path:
     """Writes `report.html` into a run's folder, whatever state the run is in.
 
     Args:
-        run: the run's folder.
-        gallery: a walk and the breeds, see `kit.report.gallery`; None: the page has neither.
+        folder: the run's folder.
+        gallery: an interpolation and every class; None: the page has neither.
         nearest: neighbours in the training set, see `kit.report.nearest`; None: the page is without.
         most_frames: of the film in the page.
         now: the time it is written; None: the clock's.
@@ -59,78 +66,93 @@ def write_report(
         KitError: no run there, a damaged `run.json`, or a full disk.
     """
     now = now or datetime.now(UTC)
-    facts = read(run, now=now)
-    frames = embed.frames(facts.grids, most=FILM_BYTES, count=most_frames)
+    run = read(folder, now=now)
+    frames = pictures.frames(run.grids, most=FILM_BYTES, count=most_frames)
     gallery = gallery or Gallery()
-    walk = [sheet.uri for sheet in embed.sheets(gallery.walk, most=WALK_BYTES)]
-    strips = embed.sheets([breed.strip for breed in gallery.breeds], most=BREEDS_BYTES)
-    plots = [*((plot, facts.ticks) for plot in PLOTS), *((plot, facts.scored) for plot in SCORED)]
+    interpolation = [sheet.uri for sheet in pictures.sheets(gallery.interpolation, most=VIDEO_BYTES)]
+    strips = pictures.sheets([one.strip for one in gallery.classes], most=CLASSES_BYTES)
+    plots = [*((plot, run.ticks) for plot in PLOTS), *((plot, run.scored) for plot in SCORED)]
     charts = [laid for plot, ticks in plots if (laid := chart(plot, [(line, ticks) for line in plot.lines]))]
     page = render(
         "report.html",
         now=now,
-        facts=facts,
-        state=STATES[facts.state],
-        reason=reason(facts),
-        figures=_figures(facts),
+        run=run,
+        state=STATES[run.state],
+        reason=reason(run),
+        figures=_figures(run),
         frames=frames,
         film={"frames": [frame.uri for frame in frames], "pictures": [frame.pictures for frame in frames]},
-        walk={"frames": walk},
-        breeds=[(breed.name, strip) for breed, strip in zip(gallery.breeds, strips, strict=True)],
+        interpolation={"frames": interpolation},
+        classes=[(one.name, strip) for one, strip in zip(gallery.classes, strips, strict=True)],
         nearest=nearest,
-        nearest_sheet=embed.sheets([nearest.sheet], most=NEAREST_BYTES)[0] if nearest else None,
-        grid=embed.picture(facts.grids[-1].path, most=GRID_BYTES) if facts.grids else None,
-        grid_alt=grid_alt(facts),
+        nearest_sheet=pictures.sheets([nearest.sheet], most=NEAREST_BYTES)[0] if nearest else None,
+        grid=pictures.picture(run.grids[-1].path, most=GRID_BYTES) if run.grids else None,
+        grid_alt=grid_alt(run),
         charts=charts,
-        score=scores.rows(facts.score) if facts.score else [],
-        caveats=scores.caveats(facts),
-        timeline=timeline(facts),
-        timeline_labels=time_labels(timeline(facts).length) if timeline(facts).segments else None,
-        device=[(name, command.show(value)) for name, value in facts.device.items() if value is not False],
-        recipe=command.recipe(facts),
-        train=command.train_command(facts),
-        replay=command.replay_commands(facts),
+        score=score_rows(run.score) if run.score else [],
+        caveats=caveats(run),
+        timeline=timeline(run),
+        timeline_labels=time_labels(timeline(run).length) if timeline(run).segments else None,
+        device=[(name, show(value)) for name, value in asdict(run.record.device).items() if value is not False],
+        recipe=recipe_rows(run),
+        train=train_command(run),
+        replay=replay_commands(run),
     )
-    path = run / REPORT
+    path = folder / REPORT
     with atomic(path) as file:
         file.write(page)
     return path
 
 
-def came_with_its_page(run: Path) -> bool:
+def came_with_its_page(folder: Path) -> bool:
     """Whether a run came out of a kernel with its page, and without the curves and grids that a new one would show.
 
     Raises:
         KitError: no run, or a damaged `run.json`.
     """
-    return read_run(run).kernel is not None and (run / REPORT).is_file() and not (run / PROGRESS).is_file()
+    return read_run(folder).kernel is not None and (folder / REPORT).is_file() and not (folder / PROGRESS).is_file()
 
 
-def reason(facts: Facts) -> str:
-    """The state in a sentence: what ended the run, or how far what is shown reaches."""
-    last = f"{facts.pictures:,} pictures"
-    match facts.state:
+def reason(run: RunData) -> str:
+    """The state in a sentence: what ended the folder, or how far what is shown reaches."""
+    last = f"{run.pictures:,} pictures"
+    match run.state:
         case "finished":
-            return f"{_sentence(facts.why)} It ended after {last}."
+            return f"{_sentence(run.record.why)} It ended after {last}."
         case "stopped":
-            return f"{_sentence(facts.why)} It was cut short at {last}, and can go on with kit train … --resume."
+            return f"{_sentence(run.record.why)} It was cut short at {last}, and can go on with kit train … --resume."
         case "failed":
-            return f"{_sentence(facts.why)} It failed at {last}."
+            return f"{_sentence(run.record.why)} It failed at {last}."
         case "running":
             return f"The run goes on. Everything here is right up to its last tick, at {last}."
         case "silent":
             return (
-                f"Nothing has been written since {when(facts.written)}: the run was probably killed. "
+                f"Nothing has been written since {when(run.written)}: the run was probably killed. "
                 f"Everything here is right up to its last tick, at {last}."
             )
 
 
-def grid_alt(facts: Facts) -> str:
+def require_page(path: Path, *, overwrite: bool) -> None:
+    """Makes sure that a page may be written.
+
+    Raises:
+        KitError: there is a file that the kit did not write.
+    """
+    if overwrite or not path.exists():
+        return
+    if path.is_dir():
+        raise KitError(f"{path} is a folder", "name a file")
+    with path.open("rb") as file:
+        if MARK not in file.read(2000):
+            raise KitError(f"{path} exists, and the kit did not make it", "choose another name, or add --overwrite")
+
+
+def grid_alt(run: RunData) -> str:
     """What a reader is told who cannot see the last grid."""
-    if not facts.grids:
+    if not run.grids:
         return ""
-    last = facts.grids[-1]
-    tiles = _tiles(last, int(facts.data["size"]))
+    last = run.grids[-1]
+    tiles = _tiles(last, run.record.data.size)
     amount = f"{tiles[0] * tiles[1]} generated pictures in {tiles[0]} columns" if tiles else "Generated pictures"
     return f"{amount}, drawn after {last.pictures:,} real pictures had been seen"
 
@@ -172,21 +194,21 @@ def _environment() -> Environment:
     return environment
 
 
-def _figures(facts: Facts) -> list[tuple[str, str, str]]:
+def _figures(run: RunData) -> list[tuple[str, str, str]]:
     """The page's first numbers: what, how much, and what to know about it."""
-    figures = [("pictures seen", f"{facts.pictures:,}", "")]
-    speed = rate(facts)
+    figures = [("pictures seen", f"{run.pictures:,}", "")]
+    speed = rate(run)
     if speed:
-        training = show_duration(timeline(facts).training)
-        figures.append(("training", training, f"of {show_duration(facts.elapsed_s)} in all"))
+        training = show_duration(timeline(run).training)
+        figures.append(("training", training, f"of {show_duration(run.elapsed_s)} in all"))
         figures.append(("speed", f"{speed:,.0f}", "pictures per second"))
-    if facts.result:
-        figures.append(("generated", f"{int(facts.result['count']):,}", str(facts.result["file"])))
-    if facts.score:
-        name = f"on {facts.score.features.name} features"
-        if facts.score.mifid is not None:
-            figures.append(("MiFID", f"{facts.score.mifid:.2f}", name))
-        figures.append(("FID", f"{facts.score.fid:.2f}", name))
+    if run.record.result:
+        figures.append(("generated", f"{run.record.result.count:,}", run.record.result.file))
+    if run.score:
+        name = f"on {run.score.features.name} features"
+        if run.score.mifid is not None:
+            figures.append(("MiFID", f"{run.score.mifid:.2f}", name))
+        figures.append(("FID", f"{run.score.fid:.2f}", name))
     return figures
 
 
@@ -204,3 +226,155 @@ def _tiles(grid: Grid, size: int) -> tuple[int, int] | None:
 def _sentence(text: str) -> str:
     text = text.strip() or "no reason was given"
     return f"{text[0].upper()}{text[1:].rstrip('.')}."
+
+
+# ---- the recipe, and the commands that make the run again
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A line of the recipe."""
+
+    key: str
+    value: str
+    default: str  # of the model; empty where it is not known
+    changed: bool
+    unit: str
+    about: str
+
+
+def recipe_rows(run: RunData) -> list[Setting]:
+    """What the run's model could be set to, with what it was set to."""
+    recipe = run.record.recipe
+    own = None if recipe.source else _defaults(recipe.model)
+    known, values = settings(), asdict(recipe)
+    rows = []
+    for key in own if own is not None else [key for key in values if key != "model"]:
+        meta = known[key].metadata if key in known else {}
+        rows.append(
+            Setting(
+                key=key,
+                value=show(values[key]),
+                default=show(own[key]) if own else "",
+                changed=own is not None and values[key] != own[key],
+                unit=meta.get("unit", ""),
+                about=meta.get("about", ""),
+            )
+        )
+    return rows
+
+
+def train_command(run: RunData) -> str:
+    """The `kit train` that began this run."""
+    record = run.record
+    words = ["kit", "train", "--model", f"{record.recipe.model}.py" if record.recipe.source else record.recipe.model]
+    words += ["--images", str(record.images)] if record.budget_s is None else ["--budget", _budget(record.budget_s)]
+    words += ["--data", record.data.path] if record.data.path else []
+    words += ["--seed", str(record.seed), "--count", str(record.count)]
+    for setting in recipe_rows(run):
+        if setting.changed:
+            words += ["--set", f"{setting.key}={setting.value}"]
+    return shlex.join(words)
+
+
+def replay_commands(run: RunData) -> list[str]:
+    """The two commands that make the run's `images.zip` again, byte for byte; none where there is no zip yet."""
+    if not run.record.result:
+        return []
+    submission = f"submissions/{run.path.name}"
+    return [shlex.join(["kit", "pack", str(run.path)]), shlex.join(["kit", "reproduce", submission])]
+
+
+def show(value: Any) -> str:
+    """A setting's value as `--set` takes it; a model file's text by its digest."""
+    return str(value).lower() if isinstance(value, bool) else shown(value)
+
+
+def _defaults(model: str) -> dict[str, Any] | None:
+    """The settings that a model of the zoo has, with its defaults; None for a model from elsewhere."""
+    from kit.models.registry import MODELS
+
+    row = MODELS.get(model)
+    return {key: getattr(row.recipe, key) for key in row.settings()} if row else None
+
+
+def _budget(seconds: float) -> str:
+    return show_duration(seconds) if seconds == round(seconds) else f"{seconds:g}s"
+
+
+# ---- the score: every number with what it is, and what to know before it is believed
+
+ScoreRow = tuple[str, str, str]
+"""A number's name, the number, and what it is."""
+
+FOREIGN = "no leaderboard number: those are taken on the competition's own network"
+
+STALE = "this is the score of another images.zip than the one in the folder now"
+
+NEAR = "the pictures lie too near to the training set to be sent, or below its threshold"
+
+
+def caveats(run: RunData) -> list[str]:
+    """What to know before a run's score is believed."""
+    score = run.score
+    if not score:
+        return []
+    said = [FLAGS[flag] for flag in score.flags]
+    if run.stale_score:
+        said.insert(0, STALE)
+    if score.too_near:
+        said.append(NEAR)
+    if score.features.name != SCORER:
+        said.append(FOREIGN)
+    return said
+
+
+def score_rows(score: Score) -> list[ScoreRow]:
+    """A score's numbers, their intervals, and everything that they are numbers of."""
+    against, features = score.reference, score.features
+    real = "whole pictures" if against.kind == "whole" else "crops"
+    split = {"all": "all of them", "train": "those trained on", "holdout": "those held out"}[against.split]
+    side = features.input_size
+    method = "" if score.method == "symmetric" else f"; {METHODS[score.method]}"
+    return [
+        ("MiFID", "none" if score.mifid is None else f"{score.mifid:.4f}", "FID divided by the distance, if below ε"),
+        ("FID", f"{score.fid:.4f}", f"Fréchet distance between the two sets' features; lower is better{method}"),
+        *(_details(score.details) if score.details else []),
+        ("Memorization distance", f"{score.distance:.4f}", f"generated to nearest real, 0 to 1; {_threshold(score)}"),
+        ("Generated pictures", f"{score.count:,}", f"{score.size} × {score.size} pixels"),
+        ("Real pictures", f"{against.count:,}", f"{real} of {against.name}, {split}; set {against.digest[:12]}"),
+        ("Features", str(features), f"weights {features.weights[:12]}"),
+        ("Input", f"{side} × {side}", f"pixels, resized by {features.resize}, computed in {features.dtype}"),
+    ]
+
+
+def _threshold(score: Score) -> str:
+    if score.epsilon is None or score.margin is None:
+        return f"ε: {score.epsilon_origin}"
+    side = "above" if score.margin >= 0 else "below"
+    return f"{abs(score.margin):.0%} {side} ε = {score.epsilon:.4g} ({score.epsilon_origin})"
+
+
+def _details(details: Details) -> list[ScoreRow]:
+    """What stands beside the FID; intervals are missing where there are too few pictures for them."""
+    found: list[ScoreRow] = []
+    for name, interval in (("MiFID", details.mifid_interval), ("FID", details.fid_interval)):
+        if interval:
+            found.append(
+                (
+                    f"{name}, interval",
+                    f"{interval.low:.2f} to {interval.high:.2f}",
+                    f"for N → ∞, {interval.level:.0%}, {interval.method}",
+                )
+            )
+    if details.fid_infinity is not None:
+        found.append(("FID∞", f"{details.fid_infinity:.4f}", "for N → ∞, by extrapolation"))
+    most = f"at most {details.prdc_count:,} pictures a side"
+    return [
+        *found,
+        ("KID", f"{details.kid:.5f} ± {details.kid_std:.5f}", f"over subsets of {details.kid_subset:,} pictures"),
+        ("Precision", f"{details.precision:.3f}", f"quality: generated ones as near to real ones as those are; {most}"),
+        ("Recall", f"{details.recall:.3f}", "variety: real ones as near to generated ones as those are"),
+        ("Density", f"{details.density:.3f}", "quality, moved less by outliers; may exceed 1"),
+        ("Coverage", f"{details.coverage:.3f}", "variety, moved less by outliers: real ones with a generated one near"),
+    ]

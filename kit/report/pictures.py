@@ -1,61 +1,32 @@
-"""The sample grids of a run, and the film they make."""
+"""The pictures inside a page, within a limit of bytes: frames of its film, grids, an interpolation, every class."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
+import torch
 from PIL import Image
 
-from kit.core.errors import KitError
-from kit.generation.video import gif, has_encoder, mp4
+from kit.core.progress import Progress, no_progress
+from kit.data.grid import mosaic
+from kit.generation import interpolate
+from kit.generation.export import RunGenerator
+from kit.report.run_data import Grid
 
-GIF, MP4 = "film.gif", "film.mp4"
+QUALITY = 75
+"""Of a film's frames, as JPEG."""
 
-FRAMES = 300
-"""A film is no longer than this, however long the run was."""
+FRAME_SIDE = 528
+"""Longest side of a film's frames: a grid of 8 × 8 pictures of 64 px as it is."""
 
-LENGTH_S = 10
-"""What a film should last; the frame rate follows from it."""
+FRAMES = 120
+"""More than these nobody tells apart on a slider."""
 
-RATES = (4, 25)
-"""Frames per second, at least and at most."""
-
-HOLD_S = 2.0
-"""How long the GIF stands on its last frame before it begins again."""
-
-Progress = Callable[[int, int], None]
-
-
-def no_progress(done: int, total: int) -> None:
-    """Tells nobody."""
-
-
-class Grid(NamedTuple):
-    """A sheet of samples from the run's fixed latents."""
-
-    path: Path
-    pictures: int  # seen when it was drawn
-
-
-@dataclass(frozen=True)
-class Film:
-    """What `film` wrote."""
-
-    gif: Path
-    mp4: Path | None  # None where PyAV is not installed
-    frames: int
-
-
-def grids(run: Path) -> list[Grid]:
-    """The grids of a run folder, `samples/<pictures seen>.png`, in the order of training."""
-    files = (run / "samples").glob("*.png")
-    found = [Grid(file, int(file.stem)) for file in files if file.stem.isascii() and file.stem.isdigit()]
-    return sorted(found, key=lambda grid: grid.pictures)
+_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -74,36 +45,155 @@ def open_picture(path: Path) -> Image.Image | None:
         return None
 
 
-def film(run: Path, *, most: int = FRAMES, progress: Progress = no_progress) -> Film:
-    """Makes `film.gif` and, where PyAV is installed, `film.mp4` of a run's grids.
+@dataclass(frozen=True)
+class Embedded:
+    """A picture as text, for `src`."""
 
-    The GIF is small enough to be sent around; the MP4 (H.264) keeps the grids' own size up to 1024 px. Grids that
-    cannot be read, or are of another size than the last one, are left out.
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of the film in the page."""
+
+    uri: str
+    pictures: int  # seen when it was drawn
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """The bytes of a picture as a `data:` address; `kind` is Pillow's name of the format."""
+    return f"data:{_TYPES[kind]};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def picture(path: Path, *, most: int) -> Embedded | None:
+    """A picture, exact where its PNG has at most `most` bytes; else as WebP, reduced until it has. None: unreadable."""
+    opened = open_picture(path)
+    if opened is None:
+        return None
+    size = opened.size
+    content, kind, quality = path.read_bytes(), "PNG", 95
+    exact = content.startswith(b"\x89PNG") and len(content) <= most
+    while not exact and (kind == "PNG" or len(content) > most):
+        if quality < QUALITY:
+            opened = opened.resize((max(1, opened.width * 3 // 4), max(1, opened.height * 3 // 4)))
+        content, kind, quality = _encoded(opened, "WEBP", quality), "WEBP", quality - 10
+        quality = max(quality, QUALITY - 10)
+    return Embedded(data_uri(content, kind), *size)
+
+
+def frames(grids: Sequence[Grid], *, most: int, count: int = FRAMES) -> list[Frame]:
+    """Frames for the page's film: at most `count`, evenly spaced, the last grid always among them.
+
+    Args:
+        grids: in the order of training.
+        most: bytes of all of them together; they are fewer where that is too little.
+        count: frames.
+    """
+    count = min(len(grids), count)
+    while count:
+        made = [(_jpeg(grids[i].path), grids[i].pictures) for i in evenly(len(grids), count)]
+        sizes = sum(len(content) for content, _ in made if content)
+        if sizes <= most or count == 1:
+            return [Frame(data_uri(content, "JPEG"), pictures) for content, pictures in made if content]
+        count = max(1, min(count - 1, int(count * most / sizes)))
+    return []
+
+
+def sheets(pictures: Sequence[Image.Image], *, most: int) -> list[Embedded]:
+    """Pictures as JPEG, all in one quality, the best of three that keeps them within `most` bytes, or else reduced."""
+    scale = 1.0
+    while True:
+        for quality in (85, QUALITY, 60):
+            made = [_encoded(_reduced(picture, scale), "JPEG", quality) for picture in pictures]
+            if sum(map(len, made)) <= most or scale < 0.2:
+                return [
+                    Embedded(data_uri(content, "JPEG"), *picture.size)
+                    for content, picture in zip(made, pictures, strict=True)
+                ]
+        scale *= 0.75
+
+
+def _reduced(picture: Image.Image, scale: float) -> Image.Image:
+    if scale == 1:
+        return picture
+    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+
+
+def _jpeg(path: Path) -> bytes | None:
+    opened = open_picture(path)
+    if opened is None:
+        return None
+    opened.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
+    return _encoded(opened, "JPEG", QUALITY)
+
+
+def _encoded(opened: Image.Image, kind: str, quality: int) -> bytes:
+    file = io.BytesIO()
+    opened.save(file, kind, quality=quality)
+    return file.getvalue()
+
+
+TILES, COLUMNS, STEPS = 9, 3, 60
+"""Interpolations beside each other and in a row, and frames of one round."""
+
+PER_CLASS = 4
+"""Pictures of each class."""
+
+
+@dataclass(frozen=True)
+class ClassStrip:
+    """A class by its name, and pictures of it side by side."""
+
+    name: str
+    strip: Image.Image
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures in RGB."""
+
+    interpolation: list[Image.Image] = field(default_factory=list)  # a loop
+    classes: list[ClassStrip] = field(default_factory=list)  # none for an unconditional model
+
+
+def gallery_size(classes: int) -> int:
+    """How many pictures a gallery of so many classes draws."""
+    return TILES * STEPS + PER_CLASS * classes
+
+
+def draw_gallery(run: Path, *, trust: bool = False, progress: Progress = no_progress) -> Gallery:
+    """Draws the gallery of a run, from its checkpoint alone.
 
     Args:
         run: the run's folder.
-        most: frames.
-        progress: called with (frames done, frames).
+        trust: whether the code of a model file that made the run may be run.
+        progress: called with (pictures made, pictures in all).
 
     Raises:
-        KitError: no grid can be read, or the disk is full.
+        KitError: no checkpoint, a damaged one, one that brings code and is not trusted, or a generator that has
+            diverged.
     """
-    every = grids(run)
-    chosen = [every[i] for i in evenly(len(every), most)]
-    last = next((picture for grid in reversed(chosen) if (picture := open_picture(grid.path))), None)
-    if last is None:
-        raise KitError(f"{run / 'samples'}: no sample grid to make a film of", "a run draws one at every tick")
-    rate = min(max(math.ceil(len(chosen) / LENGTH_S), RATES[0]), RATES[1])
-    with contextlib.ExitStack() as files:
-        writers = [files.enter_context(gif(run / GIF, last.size, rate=rate, frames=len(chosen), hold_s=HOLD_S))]
-        if has_encoder():
-            writers.append(files.enter_context(mp4(run / MP4, last.size, rate=rate)))
-        frames = 0
-        for done, grid in enumerate(chosen, 1):
-            picture = open_picture(grid.path)
-            if picture is not None and picture.size == last.size:
-                for writer in writers:
-                    writer.add(picture)
-                frames += 1
-            progress(done, len(chosen))
-    return Film(gif=run / GIF, mp4=run / MP4 if len(writers) > 1 else None, frames=frames)
+    saved = RunGenerator.load(run, seed=None, trust=trust)
+    generator, threshold = saved.prepare()
+    latent, names = saved.recipe.latent, saved.shape.classes if saved.recipe.conditional else ()
+    whole = gallery_size(len(names))
+
+    z = interpolate.loop_latents(latent, count=TILES, frames=STEPS, seed=saved.seed, truncation=threshold)
+    y = torch.tensor(saved.labels(TILES, class_name=None) or [0] * TILES).expand(STEPS, -1)
+    steps = saved.render_frames(generator, z, y, progress=lambda done, _: progress(done, whole))
+    video = [mosaic(step, columns=COLUMNS).convert("RGB") for step in steps]
+
+    if not names:
+        return Gallery(interpolation=video)
+    z = interpolate.first_latents(latent, count=PER_CLASS, seed=saved.seed, truncation=threshold)
+    y = torch.arange(len(names))[:, None].expand(-1, PER_CLASS)
+    strips = saved.render_frames(
+        generator, z.expand(len(names), -1, -1), y, progress=lambda done, _: progress(TILES * STEPS + done, whole)
+    )
+    classes = [
+        ClassStrip(name.replace("_", " "), mosaic(strip, columns=PER_CLASS).convert("RGB"))
+        for name, strip in zip(names, strips, strict=True)
+    ]
+    return Gallery(interpolation=video, classes=classes)

@@ -16,7 +16,8 @@ import numpy as np
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.core.files import disk_error
-from kit.report.pictures import grids, open_picture
+from kit.report.pictures import open_picture
+from kit.report.run_data import grids
 from kit.run import Callback
 from kit.training.run_record import RunRecord, TickRecord
 

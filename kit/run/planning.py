@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 
 from kit.core.errors import KitError
 from kit.report import artifacts
@@ -165,7 +166,10 @@ def _measure_reserve(work: RunContext, *, whole_s: float = 0.0) -> tuple[float, 
     finish_s = budget.reserve(
         trial_s, trial=trial, count=work.count, once_s=once_s, whole_s=whole_s, spare_s=work.spare_s
     )
-    artifacts_s = artifacts.reserve(work.job.budget_s or 0.0, tile=work.shape.size, columns=images_zip.GRID_COLUMNS)
+    budget_s, side = work.job.budget_s or 0.0, images_zip.GRID_COLUMNS * work.shape.size
+    ticks = math.ceil(budget_s / budget.tick_seconds(budget_s)) if budget_s else 0
+    needed_s = artifacts.needed_seconds((side, side), frames=ticks + 1)
+    artifacts_s = budget.keepsakes(budget_s, needed_s=needed_s)
     return finish_s + artifacts_s, artifacts_s
 
 

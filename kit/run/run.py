@@ -147,11 +147,10 @@ def _keep(work: RunContext) -> None:
     if work.stop.signal is signal.SIGTERM:
         return
     asked, began = work.stop.signal, work.clock.seconds()
-    artifacts.keep(
+    artifacts.make_artifacts(
         work.run.path,
         left_s=None if work.job.budget_s is None else work.job.budget_s - began,
         told_to_stop=lambda: work.stop.signal is not asked,
-        tell=work.say,
     )
     now = work.clock.seconds()
     if work.run.record.seconds:

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from kit.report.comparison import write_comparison
-from kit.report.gallery import Breed, Gallery
 from kit.report.nearest import Nearest
 from kit.report.page import write_report
+from kit.report.pictures import ClassStrip, Gallery
 from kit.scoring.score_record import FeaturesRecord
 
 pytestmark = pytest.mark.browser
@@ -48,8 +48,8 @@ def pages(make_run, make_score, tmp_path_factory):
     rich = [json.dumps({**json.loads(line), **columns}) for line in lines]
     (made["full"] / "progress.jsonl").write_text("\n".join(rich))
     gallery = Gallery(
-        walk=[Image.new("RGB", (40, 40), (4 * step, 80, 80)) for step in range(20)],
-        breeds=[Breed(name, Image.new("RGB", (70, 16), "teal")) for name in (HOSTILE, *map(str, range(29)))],
+        interpolation=[Image.new("RGB", (40, 40), (4 * step, 80, 80)) for step in range(20)],
+        classes=[ClassStrip(name, Image.new("RGB", (70, 16), "teal")) for name in (HOSTILE, *map(str, range(29)))],
     )
     nearest = Nearest(
         sheet=Image.new("RGB", (94, 90), "olive"),

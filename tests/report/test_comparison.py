@@ -81,3 +81,14 @@ def test_many_runs_stay_under_ten_megabytes(make_run, tmp_path):
     runs = [make_run(tmp_path / f"run{i}", ticks=2, size=64, seed=i) for i in range(40)]
     out = write_comparison(runs, tmp_path / "all.html", now=NOW)
     assert out.stat().st_size < 10_000_000
+
+
+def test_a_file_that_the_kit_did_not_write_is_not_overwritten(make_run, tmp_path):
+    runs = [make_run(tmp_path / name, ticks=1) for name in ("a", "b")]
+    thesis = tmp_path / "thesis.tex"
+    thesis.write_text("\\documentclass{book}")
+    with pytest.raises(KitError, match=r"thesis\.tex exists, and the kit did not make it; .*--overwrite"):
+        write_comparison(runs, thesis)
+    assert thesis.read_text() == "\\documentclass{book}"
+    write_comparison(runs, thesis, overwrite=True)
+    write_comparison(runs, thesis)  # by now it is a page

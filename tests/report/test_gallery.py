@@ -1,4 +1,4 @@
-"""What `kit report` adds from a checkpoint and a set: a walk, the classes, the nearest training pictures."""
+"""What `kit report` adds from a checkpoint and a set: an interpolation, the classes, the nearest training pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kit.data.prepared_set import load
 from kit.generation.export import sample_run
 from kit.generation.pack import pack
 from kit.models import registry
-from kit.report import gallery, nearest
+from kit.report import nearest, pictures
 from kit.report.page import write_report
 from kit.report.run_data import read
 
@@ -46,49 +46,49 @@ def runs(make_set, tmp_path_factory):
     return {model: run(model) for model in ("cdcgan", "dcgan")}
 
 
-def facts(run):
+def data(run):
     return read(run, now=datetime.now(UTC))
 
 
-def test_a_walk_and_every_class_of_a_conditional_model(runs, tmp_path):
+def test_an_interpolation_and_every_class_of_a_conditional_model(runs, tmp_path):
     told = []
-    drawn = gallery.draw(runs["cdcgan"], progress=lambda done, total: told.append((done, total)))
-    assert len(drawn.walk) == gallery.STEPS
-    assert [breed.name for breed in drawn.breeds] == ["breed 0", "breed 1"]
-    assert told[-1] == (gallery.size(2),) * 2
+    drawn = pictures.draw_gallery(runs["cdcgan"], progress=lambda done, total: told.append((done, total)))
+    assert len(drawn.interpolation) == pictures.STEPS
+    assert [one.name for one in drawn.classes] == ["breed 0", "breed 1"]
+    assert told[-1] == (pictures.gallery_size(2),) * 2
     # A class's strip is what `kit sample --class` draws.
-    sheet = sample_run(runs["cdcgan"], out=tmp_path / "breed", count=gallery.BREED, class_name="breed_1")
+    sheet = sample_run(runs["cdcgan"], out=tmp_path / "breed", count=pictures.PER_CLASS, class_name="breed_1")
     singles = np.stack([np.asarray(Image.open(file)) for file in sorted(sheet.iterdir())])
-    expected = np.asarray(mosaic(singles, columns=gallery.BREED), int)
-    assert np.abs(np.asarray(drawn.breeds[1].strip, int) - expected).max() <= 1
+    expected = np.asarray(mosaic(singles, columns=pictures.PER_CLASS), int)
+    assert np.abs(np.asarray(drawn.classes[1].strip, int) - expected).max() <= 1
 
 
-def test_an_unconditional_model_has_a_walk_alone(runs):
-    drawn = gallery.draw(runs["dcgan"])
-    assert len(drawn.walk) == gallery.STEPS
-    assert drawn.breeds == []
+def test_an_unconditional_model_has_an_interpolation_alone(runs):
+    drawn = pictures.draw_gallery(runs["dcgan"])
+    assert len(drawn.interpolation) == pictures.STEPS
+    assert drawn.classes == []
 
 
 def test_the_page_has_them_and_a_run_without_a_checkpoint_says_why_not(runs, make_run, tmp_path):
-    found = nearest.find(facts(runs["dcgan"]))
+    found = nearest.find(data(runs["dcgan"]))
     assert (found.rows, found.looked_at, found.features) == (8, 8, "random")
     assert found.sheet.size == (64 + 2 * (4 * 66 - 2) + 2 * nearest.GAP, 8 * 66 - 2)
-    page = write_report(runs["dcgan"], gallery=gallery.draw(runs["dcgan"]), nearest=found)
+    page = write_report(runs["dcgan"], gallery=pictures.draw_gallery(runs["dcgan"]), nearest=found)
     text = page.read_text(encoding="utf-8")
     assert "From latent to latent and back" in text
     assert "Nearest training pictures" in text
     assert page.stat().st_size < 10_000_000
     with pytest.raises(KitError, match="no such"):
-        gallery.draw(make_run(tmp_path / "bare", ticks=1))
+        pictures.draw_gallery(make_run(tmp_path / "bare", ticks=1))
 
 
-def test_a_picture_learned_by_heart_is_its_own_neighbour(runs, tmp_path):
+def test_a_picture_memorized_is_its_own_neighbour(runs, tmp_path):
     """Training pictures, packed as if they were generated, are found at no distance."""
     run = shutil.copytree(runs["dcgan"], tmp_path / "run")
-    prepared = load(Path(facts(run).data["path"]))
+    prepared = load(Path(data(run).record.data.path))
     stolen = np.asarray(prepared.images[prepared.rows("train")[:8]])
     pack([stolen], run / "images.zip", competition=COMPETITIONS["generative-dog-images"], count=8)
-    found = nearest.find(facts(run))
+    found = nearest.find(data(run))
     assert found.difference == 0
     assert found.distance == pytest.approx(0, abs=1e-6)
 
@@ -108,4 +108,4 @@ def test_without_its_set_there_are_no_neighbours(runs, tmp_path, change, problem
         record[key] = {**record[key], **value} if isinstance(value, dict) else value
     (run / "run.json").write_text(json.dumps(record))
     with pytest.raises(KitError, match=problem):
-        nearest.find(facts(run))
+        nearest.find(data(run))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kit.report import embed
+from kit.report import pictures
 from kit.report.page import write_report
-from kit.report.pictures import grids
+from kit.report.run_data import grids
 from kit.scoring.score_record import Details, FeaturesRecord, Interval
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
@@ -142,8 +142,8 @@ def test_a_large_run_stays_under_ten_megabytes(make_run, tmp_path):
 @pytest.mark.parametrize("most", [2_000, 20_000])
 def test_embedded_pictures_keep_to_their_limit(make_run, tmp_path, most):
     run = make_run(tmp_path / "run", ticks=40, size=32)
-    assert len(embed.picture(grids(run)[-1].path, most=most).uri) <= most * 4 / 3 + 40
-    frames = embed.frames(grids(run), most=most)
+    assert len(pictures.picture(grids(run)[-1].path, most=most).uri) <= most * 4 / 3 + 40
+    frames = pictures.frames(grids(run), most=most)
     assert frames[-1].pictures == 4_000
     assert sum(len(frame.uri) for frame in frames) <= most * 4 / 3 + 40 * len(frames) or len(frames) == 1
 
@@ -295,7 +295,7 @@ def test_scores_taken_on_the_way_are_curves_with_their_threshold(make_run, make_
 def test_what_training_writes_is_what_the_page_reads(make_set, tmp_path):
     import kit.run
     from kit.core.clock import Stopwatch
-    from kit.report.pictures import film
+    from kit.report.artifacts import film
 
     class Silent:
         def on_plan(self, record): ...

@@ -15,6 +15,7 @@ from run_tools import run_record
 from kit.core import console as consoles
 from kit.core.clock import Stopwatch
 from kit.models.registry import MODELS
+from kit.report import panel as panel_module
 from kit.report.panel import Panel, ResizableLive, TrainingScreen, sparkline
 from kit.training.run_record import DataRecord, PlanRecord, TickRecord
 
@@ -146,7 +147,7 @@ def test_a_tick_is_a_line_of_a_log_with_what_matters():
 
 
 def test_piped_there_is_a_line_a_tick_and_no_control_code(monkeypatch, capsys):
-    monkeypatch.setattr(consoles, "stderr", lambda: Console(file=sys.stderr, force_terminal=False, soft_wrap=True))
+    monkeypatch.setattr(panel_module, "stderr", lambda: Console(file=sys.stderr, force_terminal=False, soft_wrap=True))
     with TrainingScreen(Clock(10)) as screen:
         screen.on_plan(record())
         for step in range(1, 4):
@@ -180,7 +181,7 @@ CLEAR = "\x1b[2J"
 def test_in_a_terminal_events_stay_when_the_panel_is_gone(monkeypatch):
     file = io.StringIO()
     terminal = Console(file=file, force_terminal=True, force_interactive=True, width=90, height=30)
-    monkeypatch.setattr(consoles, "stderr", lambda: terminal)
+    monkeypatch.setattr(panel_module, "stderr", lambda: terminal)
     with TrainingScreen(Clock(10)) as screen:
         screen.on_plan(record())
         screen.on_tick(tick(100))
@@ -259,7 +260,7 @@ def test_in_a_notebook_one_cell_is_written_anew(monkeypatch):
     file = io.StringIO()
     notebook = Console(file=file, width=90)
     notebook.is_jupyter = True
-    monkeypatch.setattr(consoles, "stderr", lambda: notebook)
+    monkeypatch.setattr(panel_module, "stderr", lambda: notebook)
     with TrainingScreen(Clock(10)) as screen:
         screen.on_plan(record(recipe=dataclasses.replace(MODELS["dcgan"].recipe, model="<b>mine</b>")))
         screen.on_tick(tick(100))

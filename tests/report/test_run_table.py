@@ -15,7 +15,7 @@ from kit.commands.report import runs as kit_runs
 from kit.core.errors import KitError
 from kit.report.comparison import write_comparison
 from kit.report.run_data import read
-from kit.report.table import COLUMNS, STALE, rankings, sections
+from kit.report.run_table import COLUMNS, STALE, rankings, sections
 from kit.scoring.score_record import FeaturesRecord
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)

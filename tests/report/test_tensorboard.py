@@ -12,7 +12,7 @@ from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.models import registry
 from kit.report import tensorboard
-from kit.report.pictures import grids
+from kit.report.run_data import grids
 from kit.report.tensorboard import EventFiles
 from kit.training.run_folder import read_run
 from kit.training.run_record import TickRecord

@@ -107,7 +107,7 @@ function liven(figure, data) {
 const charts = read("charts");
 for (const figure of document.querySelectorAll("[data-chart]")) liven(figure, charts[figure.dataset.chart]);
 
-// ---- films: a slider, and a button that moves it; the film of the training ends, a walk begins again
+// ---- films: a slider, and a button that moves it; the film of the training ends, an interpolation begins again
 
 for (const film of document.querySelectorAll("[data-film]")) {
   const { frames, pictures } = read(film.dataset.film);

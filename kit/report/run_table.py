@@ -9,8 +9,7 @@ from pathlib import Path
 
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
-from kit.report.run_data import Facts, read
-from kit.report.timeline import rate
+from kit.report.run_data import RunData, rate, read
 from kit.scoring.score_record import Group, groups
 
 STALE = "its score is of another images.zip: run `kit score` again"
@@ -43,14 +42,14 @@ class Cell:
     group: int = 0  # of the ranking: sorting never mixes two
 
 
-def read_all(paths: Sequence[Path], *, now: datetime) -> tuple[list[Facts], list[tuple[Path, str]]]:
+def read_all(paths: Sequence[Path], *, now: datetime) -> tuple[list[RunData], list[tuple[Path, str]]]:
     """Reads run folders, and says of those that cannot be read why.
 
     Args:
         paths: run folders.
         now: the time, to tell a run that goes on from one that was killed.
     """
-    found: list[Facts] = []
+    found: list[RunData] = []
     damaged: list[tuple[Path, str]] = []
     for path in paths:
         try:
@@ -60,19 +59,19 @@ def read_all(paths: Sequence[Path], *, now: datetime) -> tuple[list[Facts], list
     return found, damaged
 
 
-def rankings(found: Sequence[Facts]) -> list[Group[int]]:
+def rankings(found: Sequence[RunData]) -> list[Group[int]]:
     """Rankings of runs by their indices; a score of an older `images.zip` is in none."""
-    scored = [(i, facts.score) for i, facts in enumerate(found) if facts.score and not facts.stale_score]
+    scored = [(i, run.score) for i, run in enumerate(found) if run.score and not run.stale_score]
     return groups(scored)
 
 
-def sections(found: Sequence[Facts], ranked: Sequence[Group[int]]) -> list[Section]:
+def sections(found: Sequence[RunData], ranked: Sequence[Group[int]]) -> list[Section]:
     """All runs: first each of their rankings, then those that are in none by the reason for it, then the unscored."""
     places = {i for group in ranked for i in group.members}
     rest: dict[str, list[int]] = {}
-    for i, facts in enumerate(found):
+    for i, run in enumerate(found):
         if i not in places:
-            reason = STALE if facts.stale_score else facts.score_problem or UNSCORED
+            reason = STALE if run.stale_score else run.score_problem or UNSCORED
             rest.setdefault(reason, []).append(i)
     unscored = rest.pop(UNSCORED, [])
     parted = [Section(group.members, group.apart) for group in ranked]
@@ -103,22 +102,22 @@ SPARE = tuple(
 """Columns that a narrow terminal does without, the first ones first."""
 
 
-def rows(found: Sequence[Facts], ranked: Sequence[Group[int]]) -> list[list[Cell]]:
+def rows(found: Sequence[RunData], ranked: Sequence[Group[int]]) -> list[list[Cell]]:
     """A row of cells a run, a cell a column of COLUMNS; `ranked` are their rankings."""
     called = names(found)
     places = {i: (group, place) for group, r in enumerate(ranked) for place, i in enumerate(r.members, 1)}
     table = []
-    for i, facts in enumerate(found):
+    for i, run in enumerate(found):
         group, place = places.get(i, (len(ranked), 0))
-        score, speed = facts.score, rate(facts)
-        count = int(facts.result["count"]) if facts.result else None
+        score, speed = run.score, rate(run)
+        count = run.record.result.count if run.record.result else None
         cells = [
             _text(called[i]),
-            _text(facts.model),
-            _text(str(facts.data["name"])),
-            _text(STATES[facts.state].lower()),
-            Cell(f"{facts.pictures:,}", facts.pictures),
-            Cell(show_duration(facts.elapsed_s), facts.elapsed_s),
+            _text(run.record.recipe.model),
+            _text(run.record.data.name),
+            _text(STATES[run.state].lower()),
+            Cell(f"{run.pictures:,}", run.pictures),
+            Cell(show_duration(run.elapsed_s), run.elapsed_s),
             Cell(f"{speed:,.0f}" if speed else "–", speed),
             Cell(f"{count:,}" if count is not None else "–", count),
             Cell(f"{score.fid:.2f}" if score else "–", score.fid if score else None, group),
@@ -130,9 +129,9 @@ def rows(found: Sequence[Facts], ranked: Sequence[Group[int]]) -> list[list[Cell
     return table
 
 
-def names(found: Sequence[Facts]) -> list[str]:
+def names(found: Sequence[RunData]) -> list[str]:
     """What runs are called: their folders' names, or where two are alike their paths."""
-    called = [facts.path.name or str(facts.path) for facts in found]
+    called = [run.path.name or str(run.path) for run in found]
     return [name if called.count(name) == 1 else str(f.path) for f, name in zip(found, called, strict=True)]
 
 

@@ -10,33 +10,32 @@ import pytest
 from kit.core.errors import KitError
 from kit.models.recipe import Recipe
 from kit.models.registry import MODELS
-from kit.report.command import recipe, replay_commands, train_command
-from kit.report.run_data import read
-from kit.report.timeline import rate, timeline
+from kit.report.page import recipe_rows, replay_commands, train_command
+from kit.report.run_data import rate, read, timeline
 
 NOW = datetime(2030, 1, 2, 12, 0, tzinfo=UTC)
 
 
-def segments(facts):
-    return [(s.kind, round(s.start, 2), round(s.stop, 2)) for s in timeline(facts).segments]
+def segments(found):
+    return [(s.kind, round(s.start, 2), round(s.stop, 2)) for s in timeline(found).segments]
 
 
 def test_time_is_divided_as_it_was_spent(make_run, tmp_path):
     changes = {"interim_zips": [{"at": 200, "seconds": 2.0, "ended_s": 22.0}]}
-    facts = read(make_run(tmp_path / "run", ticks=12, changes=changes), now=NOW)
-    assert timeline(facts).training == pytest.approx(58)
-    assert rate(facts) == pytest.approx(1200 / 58)
-    assert segments(facts) == [
+    found = read(make_run(tmp_path / "run", ticks=12, changes=changes), now=NOW)
+    assert timeline(found).training == pytest.approx(58)
+    assert rate(found) == pytest.approx(1200 / 58)
+    assert segments(found) == [
         ("ready", 0, 10),
         ("training", 10, 20),
-        ("rescue", 20, 22),
+        ("interim", 20, 22),
         ("training", 22, 70),
         ("generating", 70, 73),
         ("packing", 73, 74),
         ("left", 74, 100),
     ]
-    assert (timeline(facts).deadline, timeline(facts).reserve) == (88, 12)
-    assert sum(seconds for _, _, seconds in timeline(facts).totals()) == pytest.approx(100)
+    assert (timeline(found).deadline, timeline(found).reserve) == (88, 12)
+    assert sum(seconds for _, _, seconds in timeline(found).totals()) == pytest.approx(100)
 
 
 def test_scores_are_part_of_the_time(make_run, make_score, tmp_path):
@@ -55,7 +54,7 @@ def test_scores_are_part_of_the_time(make_run, make_score, tmp_path):
         ("ready", 0, 10),
         ("training", 10, 20),
         ("scoring", 20, 23),
-        ("rescue", 23, 25),
+        ("interim", 23, 25),
         ("training", 25, 70),
         ("scoring", 70, 72.5),
         ("generating", 72.5, 75.5),
@@ -100,18 +99,18 @@ def test_a_running_run_is_right_up_to_its_last_tick(make_run, tmp_path):
         state="running",
         changes={"pictures": 100, "parts": [{"from": 0, "to": 100, "seconds": 15.0}]},
     )
-    facts = read(run, now=NOW)
-    assert (facts.pictures, facts.elapsed_s) == (400, 30)
-    assert segments(facts)[:2] == [("ready", 0, 10), ("training", 10, 30)]
+    found = read(run, now=NOW)
+    assert (found.pictures, found.elapsed_s) == (400, 30)
+    assert segments(found)[:2] == [("ready", 0, 10), ("training", 10, 30)]
 
 
 def test_damaged_lines_are_skipped_and_said(make_run, tmp_path):
     run = make_run(tmp_path / "run", ticks=4)
     good = (run / "progress.jsonl").read_text()
     (run / "progress.jsonl").write_bytes(b'{"pictures": "x"}\n\xff\xfe\n[]\n' + good.encode() + b'{"pictures": 50')
-    facts = read(run, now=NOW)
-    assert facts.ticks.pictures == [100, 200, 300, 400]
-    assert facts.notes == ["4 damaged lines of progress.jsonl left out."]
+    found = read(run, now=NOW)
+    assert found.ticks.pictures == [100, 200, 300, 400]
+    assert found.notes == ["4 damaged lines of progress.jsonl left out."]
 
 
 def test_numbers_that_are_not_finite_are_gaps(make_run, tmp_path):
@@ -124,21 +123,21 @@ def test_numbers_that_are_not_finite_are_gaps(make_run, tmp_path):
 def test_a_damaged_score_is_said_and_the_rest_stands(make_run, tmp_path):
     run = make_run(tmp_path / "run", ticks=3)
     (run / "score.json").write_text('{"fid": 3}')
-    facts = read(run, now=NOW)
-    assert facts.score is None
-    assert "score" in facts.notes[0]
+    found = read(run, now=NOW)
+    assert found.score is None
+    assert "score" in found.notes[0]
 
 
-def test_scores_on_the_way_that_do_not_compare_or_cannot_be_read_are_no_curve(make_run, make_score, tmp_path):
+def test_scores_during_training_that_do_not_compare_or_cannot_be_read_are_no_curve(make_run, make_score, tmp_path):
     score = make_score(tmp_path).to_json()
     other = {**score, "count": 10}
     way = [
         {"pictures": 100 * k, "seconds": 20.0, "score": s} for k, s in enumerate((other, score, {"fid": 3}, score), 1)
     ]
-    facts = read(make_run(tmp_path / "run", ticks=6, changes={"candidates": way}), now=NOW)
-    assert facts.scored.pictures == [200, 400]
-    assert facts.scored_as.count == 256
-    assert facts.notes == ["1 score taken on the way cannot be read."]
+    found = read(make_run(tmp_path / "run", ticks=6, changes={"candidates": way}), now=NOW)
+    assert found.scored.pictures == [200, 400]
+    assert found.scored_as.count == 256
+    assert found.notes == ["1 score taken during training cannot be read."]
 
 
 @pytest.mark.parametrize("key", ["recipe", "data", "plans", "parts", "seed", "device"])
@@ -170,40 +169,40 @@ def test_the_command_quotes_what_a_shell_would_take_apart(make_run, tmp_path):
 
 
 def test_settings_beside_their_defaults(make_run, tmp_path):
-    facts = read(make_run(tmp_path / "run", ticks=1, recipe={"width": 16}), now=NOW)
-    changed = [(s.key, s.value, s.default) for s in recipe(facts) if s.changed]
+    found = read(make_run(tmp_path / "run", ticks=1, recipe={"width": 16}), now=NOW)
+    changed = [(s.key, s.value, s.default) for s in recipe_rows(found) if s.changed]
     assert changed == [("width", "16", str(MODELS["dcgan"].recipe.width))]
 
 
 def test_a_model_from_elsewhere_has_settings_and_no_defaults(make_run, tmp_path):
-    facts = read(make_run(tmp_path / "run", ticks=1, recipe={"model": "mine"}), now=NOW)
-    rows = {s.key: s for s in recipe(facts)}
+    found = read(make_run(tmp_path / "run", ticks=1, recipe={"model": "mine"}), now=NOW)
+    rows = {s.key: s for s in recipe_rows(found)}
     assert rows["width"].value == "64"
     assert not any(s.changed or s.default for s in rows.values())
 
 
 def test_a_model_file_is_named_and_shown_by_its_digest(make_run, tmp_path):
     text = "ENTRY = ...\n# the rest of the file\n"
-    facts = read(make_run(tmp_path / "run", ticks=1, recipe={"source": text}), now=NOW)
-    (source,) = (s.value for s in recipe(facts) if s.key == "source")
+    found = read(make_run(tmp_path / "run", ticks=1, recipe={"source": text}), now=NOW)
+    (source,) = (s.value for s in recipe_rows(found) if s.key == "source")
     assert source == f"a file with digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    assert shlex.split(train_command(facts))[:4] == ["kit", "train", "--model", "dcgan.py"]
+    assert shlex.split(train_command(found))[:4] == ["kit", "train", "--model", "dcgan.py"]
 
 
 def test_what_was_done_between_steps_is_no_training(make_run, tmp_path):
     plan = {"budget_s": 100.0, "started_s": 10.0, "reserve_s": 12.0, "total_images": 1500}
     plans = [{**plan, "at": at, "measuring_s": measured} for at, measured in ((0, 4), (300, 3))]
     changes = {"interim_zips": [{"at": 300, "seconds": 1.0, "ended_s": 26.0}], "plans": plans}
-    facts = read(make_run(tmp_path / "run", ticks=12, changes=changes), now=NOW)
-    assert segments(facts)[:5] == [
+    found = read(make_run(tmp_path / "run", ticks=12, changes=changes), now=NOW)
+    assert segments(found)[:5] == [
         ("ready", 0, 10),
         ("training", 10, 25),
-        ("rescue", 25, 26),
+        ("interim", 25, 26),
         ("ready", 26, 29),
         ("training", 29, 70),
     ]
-    assert timeline(facts).training == pytest.approx(56)
-    assert rate(facts) == pytest.approx(1200 / 56)
+    assert timeline(found).training == pytest.approx(56)
+    assert rate(found) == pytest.approx(1200 / 56)
 
 
 def test_a_run_without_a_zip_cannot_be_packed(make_run, tmp_path):
