@@ -3,7 +3,7 @@
     python bench/data.py [--repeats 7] [--full]
 
 The plain loop is one process: Pillow opens each file of the extracted folders, the XML is parsed, the box is cropped
-and resized. It makes the same arrays as the kit: the crops, and the whole picture squashed for the score's reference
+and resized. It makes the same arrays as the kit: the crops, and the whole picture resized for the score's reference
 (for `mixed` also the whole picture at the target's scale). Both use LANCZOS at 64 px, both are timed with finding the
 files, and neither writes to the disk. On a busy machine look at the ratio of CPU times; that of wall times falls with
 what else is running.
@@ -32,10 +32,10 @@ from versus import Line, compare, show
 
 from kit.competition import DEFAULT, get
 from kit.core.machine import cores
-from kit.data.archives import open_tree
-from kit.data.crop_worker import RunConfig, outcomes
+from kit.data.crop_worker import CropJob, outcomes
 from kit.data.crops import CROPS, CropSettings, import_albumentations, squared
 from kit.data.sources import collect
+from kit.data.tree import open_tree
 
 SIZE = 64
 LANCZOS = Image.Resampling.LANCZOS
@@ -70,7 +70,7 @@ def the_kit(source: Path, policy: str, workers: int) -> list[np.ndarray]:
     """The kit's reading half, from the zips."""
     with tempfile.TemporaryDirectory() as spool:
         found = collect(open_tree(source, spool=Path(spool)), get(DEFAULT))
-        job = RunConfig(found.tree, found.items, policy, CropSettings(), SIZE, 3)
+        job = CropJob(found.tree, found.items, policy, CropSettings(), SIZE, 3)
         results = list(outcomes(job, workers=workers))
     return [array for result in results for array in (result.images, result.whole, result.canvas) if array is not None]
 

@@ -34,13 +34,13 @@ from PIL import Image
 
 from kit.competition import COMPETITIONS
 from kit.data import prepared_set
+from kit.data.batches import Batches
 from kit.data.prepare import prepare
 from kit.generation.pack import pack
 from kit.models import registry
 from kit.scoring.frechet import frechet_distance
 from kit.scoring.memorization import memorization_distance
 from kit.training import device, loop, train_state
-from kit.training.adversarial import Adversarial
 
 DOGS = COMPETITIONS["generative-dog-images"]
 STEPS, BATCH, FEATURES = 20, 32, 512
@@ -75,10 +75,10 @@ def train(prepared: prepared_set.PreparedSet) -> None:
     """A fixed number of steps."""
     recipe = registry.get("dcgan").override(["width=8", f"batch={BATCH}"])
     where = device.choose()
-    batches = prepared_set.Batches(prepared, seed=0, device=where.kind, flip=True)
+    batches = Batches(prepared, seed=0, device=where.kind, flip=True)
     state = train_state.build(recipe, size=prepared.size, channels=3, classes=0, seed=0, device=where)
     until = STEPS * BATCH
-    list(loop.train(state, Adversarial(recipe, batches, 0, where), tick_due=lambda _: False, done=lambda n: n >= until))
+    list(loop.train(state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until))
 
 
 def scoring(folder: Path, count: int, size: int) -> None:
@@ -120,9 +120,11 @@ def mapped(folder: Path, count: int, size: int) -> None:
     with (folder / "samples.jsonl").open("w") as lines:
         lines.writelines(json.dumps({"file": str(row), "holdout": row % 20 == 0}) + "\n" for row in range(count))
     images = np.load(folder / "images.npy", mmap_mode="r")
-    info = {"size": size, "channels": 3, "classes": []}
+    record = prepared_set.DatasetRecord(
+        name="noise", competition="none", size=size, channels=3, crop=prepared_set.CropRecord(policy="whole")
+    )
     labels = np.full(count, -1, np.int16)
-    train(prepared_set.PreparedSet(folder, info, images, labels, whole=images[:0], canvas=None, canvas_index=None))
+    train(prepared_set.PreparedSet(folder, record, images, labels, whole=images[:0]))
 
 
 def measured(stage: str, folder: Path, count: int, size: int, answer: Path) -> None:

@@ -31,7 +31,7 @@ import timm
 import torch
 from torch import nn
 
-from kit.data.dataset import PreparedSet
+from kit.data.prepared_set import CropRecord, DatasetRecord, PreparedSet
 from kit.generation.pack import encode
 from kit.scoring.compute_score import score_pictures
 from kit.scoring.features import build
@@ -73,8 +73,15 @@ def write_set(folder: Path, count: int) -> None:
 def read_set(folder: Path) -> PreparedSet:
     """The same, mapped from disk."""
     images = np.load(folder / "images.npy", mmap_mode="r")
-    info = {"name": "black", "digest": f"black {len(images)}", "size": SIDE, "channels": 3, "classes": []}
-    return PreparedSet(folder, info, images, np.full(len(images), -1, np.int16), images, None, None)
+    record = DatasetRecord(
+        name="black",
+        competition="generative-dog-images",
+        size=SIDE,
+        channels=3,
+        crop=CropRecord(policy="whole"),
+        digest=f"black {len(images)}",
+    )
+    return PreparedSet(folder, record, images, np.full(len(images), -1, np.int16), images)
 
 
 def write_zip(path: Path, count: int) -> None:

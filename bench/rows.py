@@ -32,6 +32,7 @@ from torchvision import datasets, transforms
 
 from kit.competition import COMPETITIONS
 from kit.data import prepared_set
+from kit.data.batches import Batches
 from kit.data.prepare import prepare
 from kit.models import registry
 from kit.models.recipe import Recipe
@@ -80,11 +81,11 @@ def kit_rate(recipe: Recipe, prepared: prepared_set.PreparedSet, count: int, *, 
 
 def trainable(
     recipe: Recipe, prepared: prepared_set.PreparedSet, where: device.Device
-) -> tuple[train_state.TrainState, prepared_set.Batches]:
+) -> tuple[train_state.TrainState, Batches]:
     """Untrained players and where their pictures come from."""
     classes = len(prepared.classes) if recipe.conditional else 0
     state = train_state.build(recipe, size=SIZE, channels=3, classes=classes, seed=0, device=where)
-    return state, prepared_set.Batches(prepared, seed=0, device=where.kind, flip=recipe.flip)
+    return state, Batches(prepared, seed=0, device=where.kind, flip=recipe.flip)
 
 
 def tutorial_rate(recipe: Recipe, prepared: prepared_set.PreparedSet, folder: Path, count: int, workers: int) -> float:

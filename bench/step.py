@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 from versus import Line, compare, show
 
-from kit.data.prepared_set import Batches
+from kit.data.batches import Batches
 from kit.models import registry
 from kit.models.recipe import Recipe
 from kit.training import device, loop, train_state
-from kit.training.adversarial import Adversarial
 from kit.training.distributed import SINGLE_PROCESS, Distributed
 
 SIZE = 64
@@ -38,7 +37,7 @@ class Pictures:
         self.x = x.to(where)
 
     def draw(self, position: int, count: int) -> tuple[Tensor, Tensor]:
-        """As `kit.data.prepared_set.Batches` does."""
+        """As `kit.data.batches.Batches` does."""
         rows = (torch.arange(count, device=self.x.device) + position) % len(self.x)
         return self.x[rows], torch.zeros_like(rows)
 
@@ -50,12 +49,13 @@ def kit_steps(
     where: device.Device,
     steps: int,
     *,
-    distributed: Distributed = SINGLE_PROCESS,
+    crew: Distributed = SINGLE_PROCESS,
 ) -> None:
     """The kit's loop, for so many steps of G."""
     until = state.pictures + steps * recipe.pictures_per_iteration
-    objective = Adversarial(recipe, batches, 0, where, distributed)
-    for _ in loop.train(state, objective, tick_due=lambda _: False, done=lambda n: n >= until):
+    for _ in loop.train(
+        state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until, crew=crew
+    ):
         pass
 
 

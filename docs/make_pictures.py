@@ -19,11 +19,11 @@ from PIL import Image
 
 import kit.demo
 from kit.competition import COMPETITIONS
-from kit.data import dataset
+from kit.data import prepared_set
+from kit.data.batches import Batches
 from kit.data.crops import CROPS, CropSettings
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
 from kit.data.prepare import prepare
-from kit.data.prepared_set import Batches
 from kit.generation.pictures import read_pictures
 from kit.training.run_folder import IMAGES as ZIP
 from kit.training.run_folder import read_run
@@ -41,10 +41,10 @@ SCREEN = 1100, 1010
 
 def demo(run: Path) -> None:
     """Pictures from all over a run's set above the first of its zip."""
-    prepared = dataset.load(Path(read_run(run)["data"]["path"]))
+    prepared = prepared_set.load(Path(read_run(run)["data"]["path"]))
     rows = np.linspace(0, len(prepared.images) - 1, SHOWN).astype(int)
     drawn = [pixels for _, pixels in read_pictures(run / ZIP, limit=SHOWN)]
-    above, below = (mosaic(tiles, columns=ACROSS) for tiles in (prepared.images[rows], np.stack(drawn)))
+    above, below = (make_grid(tiles, columns=ACROSS) for tiles in (prepared.images[rows], np.stack(drawn)))
     sheet = Image.new("RGB", (above.width, above.height + BETWEEN + below.height), "white")
     sheet.paste(above, (0, 0))
     sheet.paste(below, (0, above.height + BETWEEN))
@@ -88,7 +88,7 @@ def crops() -> None:
             batches = Batches(prepared, seed=3, device=torch.device("cpu"), flip=False)
             pictures = batches.draw(0, COUNT)[0].permute(0, 2, 3, 1).numpy()
             tiles = ((pictures + 1) * 127.5).round().astype(np.uint8)
-            mosaic(tiles, columns=COLUMNS).save(IMAGES / f"crop-{policy}.png", optimize=True)
+            make_grid(tiles, columns=COLUMNS).save(IMAGES / f"crop-{policy}.png", optimize=True)
 
 
 def main() -> None:

@@ -1,15 +1,17 @@
 """What a competition asks, as one record each.
 
-No size, count, format or constant of a metric stands anywhere else in the code: a third competition is a
-third record.
+No size, count, format or constant of a metric stands anywhere else in the code: a third competition is a third record.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from kit.core.errors import unknown
+
+Accelerator = Literal["cpu", "gpu", "tpu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +22,9 @@ class Competition:
     title: str
 
     # What it gives. Names are matched without case, as a folder or as NAME.zip, at any depth.
-    pictures: tuple[str, ...]
-    annotations: tuple[str, ...]  # empty: pictures come without boxes
+    pictures: tuple[str, ...]  # what is to be generated: the pictures to learn from, or the targets of a translation
+    annotations: tuple[str, ...] = ()  # empty: pictures come without boxes
+    inputs: tuple[str, ...] = ()  # the pictures to be translated; empty: pictures are generated from noise
     crop: str  # default crop policy
 
     # What it takes.
@@ -29,17 +32,26 @@ class Competition:
     mode: Literal["RGB"]  # Pillow's name of the pixel format
     format: Literal["PNG", "JPEG"]  # Pillow's name of the file format
     suffix: str
-    count: int  # pictures in a submission, unless the user asks for another number
+    count: int  # pictures in a submission, unless the user asks for another number; of a translation: of its inputs
     count_min: int
     count_max: int
+
+    quality: int = 95  # of a JPEG, 1 to 100
+    subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:4:4"  # of a JPEG's colours
 
     # How it counts: the official MiFID's network and its threshold (a distance, 0 to 1).
     scorer: str
     epsilon: float
+    epsilon_published: bool = True  # False: epsilon is an assumption, and so is every MiFID that is computed with it
 
     # Where it runs.
     kernels_only: bool
-    kernel_hours: float  # the longest session with a GPU
+    hours: Mapping[Accelerator, float]  # the longest run of a kernel on each accelerator
+
+    @property
+    def kernel_hours(self) -> float:
+        """The longest run of a kernel with a GPU."""
+        return self.hours["gpu"]
 
     @property
     def rules_url(self) -> str:
@@ -66,25 +78,26 @@ COMPETITIONS: dict[str, Competition] = {
             scorer="kaggle",
             epsilon=0.1,
             kernels_only=True,
-            kernel_hours=9.0,
+            hours={"gpu": 9.0, "cpu": 9.0},
         ),
         Competition(
             slug="gan-getting-started",
             title="I'm Something of a Painter Myself",
             pictures=("monet_jpg",),
-            annotations=(),
+            inputs=("photo_jpg",),
             crop="whole",
             size=256,
             mode="RGB",
             format="JPEG",
             suffix=".jpg",
-            count=10_000,
+            count=7_038,  # one for each photograph
             count_min=7_000,
             count_max=10_000,
             scorer="kaggle",
             epsilon=0.1,
+            epsilon_published=False,
             kernels_only=True,
-            kernel_hours=9.0,
+            hours={"gpu": 5.0, "cpu": 5.0, "tpu": 3.0},
         ),
     )
 }

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
-from kit.core.files import sha256, write_json
-from kit.data.dataset import FORMAT_VERSION, PreparedSet, load, set_digest
+from kit.core.files import sha256
+from kit.data.prepared_set import Counts, CropRecord, DatasetRecord, InputCounts, PreparedSet, load
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,12 +39,14 @@ def write_set(
     channels: int = 3,
     classes: int = 2,
     mixed: bool = False,
+    inputs: int = 0,
     competition: str = "generative-dog-images",
 ) -> PreparedSet:
     """A small prepared set of random blobs, as `kit data` would write it.
 
     Every fourth source picture has two rows, every eighth is held out, and no two pictures are alike. With `classes=0`
-    it has none; with `mixed` each source picture has a canvas of its own shape.
+    it has none; with `mixed` each source picture has a canvas of its own shape; `inputs` is the number of
+    pictures to be translated.
     """
     path.mkdir(parents=True)
     rng = np.random.default_rng(n)
@@ -69,6 +71,10 @@ def write_set(
         offsets = np.cumsum([0, *(height * width for height, width in shapes)])
         arrays["canvas"] = np.concatenate([blobs(*shape).reshape(-1, channels) for shape in shapes])
         arrays["canvas_index"] = np.array([(o, *shape) for o, shape in zip(offsets, shapes, strict=False)], np.int64)
+    if inputs:
+        arrays["inputs"] = np.stack([blobs(size, size) for _ in range(inputs)])
+        lines = (json.dumps({"file": f"{k:04}.jpg", "repair": None}) + "\n" for k in range(inputs))
+        (path / "inputs.jsonl").write_text("".join(lines), encoding="utf-8")
     for name, array in arrays.items():
         np.save(path / f"{name}.npy", array)
     samples = [
@@ -76,21 +82,23 @@ def write_set(
         for row, picture in enumerate(pictures)
     ]
     (path / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples), encoding="utf-8")
-    info: dict[str, Any] = {
-        "version": FORMAT_VERSION,
-        "name": path.name,
-        "competition": competition,
-        "source": "test",
-        "crop": {"policy": "mixed" if mixed else "box"},
-        "size": size,
-        "channels": channels,
-        "classes": [f"breed_{k}" for k in range(classes)],
-        "counts": {"rows": n, "pictures": pictures[-1] + 1},
-        "rejected": [],
-        "sources": [],
-        "files": {file.name: sha256(file) for file in sorted(path.iterdir())},
-    }
-    write_json(path / "dataset.json", {**info, "digest": set_digest(info)})
+    record = DatasetRecord(
+        name=path.name,
+        competition=competition,
+        source="test",
+        crop=CropRecord(policy="mixed" if mixed else "box"),
+        size=size,
+        channels=channels,
+        classes=[f"breed_{k}" for k in range(classes)],
+        counts=Counts(
+            found=pictures[-1] + 1,
+            kept=pictures[-1] + 1,
+            samples=n,
+            inputs=InputCounts(found=inputs, kept=inputs) if inputs else None,
+        ),
+        files={file.name: sha256(file) for file in sorted(path.iterdir())},
+    )
+    dataclasses.replace(record, digest=record.content_digest()).save(path / "dataset.json")
     return load(path)
 
 

@@ -54,7 +54,7 @@ def kit(tmp_path):
 @pytest.fixture
 def workplace(make_set, tmp_path):
     """A folder with a prepared set that `kit data` wrote last."""
-    from kit.data.dataset import remember
+    from kit.data.prepared_set import remember
 
     made = make_set(tmp_path / "data" / "tiny", n=32, size=16)
     remember(made.path)

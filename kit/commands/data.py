@@ -1,15 +1,28 @@
-"""`kit data`: pictures, prepared."""
+"""`kit data`: fetch pictures and prepare them."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from kit.commands.common import SlugOption, say
-from kit.competition import DEFAULT
+from kit.commands.common import SlugOption
+from kit.competition import DEFAULT, Competition
 from kit.competition import get as get_competition
+from kit.core.errors import KitError
+
+if TYPE_CHECKING:
+    from kit.core.progress import Progress
+
+log = logging.getLogger(__name__)
+
+ROOT = Path("data")
+"""The folder of prepared sets."""
+
+DOWNLOADS = ROOT / "downloads"
+"""What was fetched or drawn."""
 
 
 def data(
@@ -17,6 +30,10 @@ def data(
     origin: Annotated[
         str, typer.Option("--from", metavar="WHERE", help="kaggle, kaggle:OWNER/DATASET, demo, mnist, or a path.")
     ] = "kaggle",
+    inputs: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Folder or zip of pictures to be translated into ones like those of --from."),
+    ] = None,
     crop: Annotated[
         str | None,
         typer.Option(help="box, square, mixed or whole; default: what suits the competition and the source."),
@@ -29,22 +46,20 @@ def data(
         int | None,
         typer.Option(help="1 (grey) or 3 (RGB); default: what suits the source."),
     ] = None,
-    margin: Annotated[float, typer.Option(help="Widen boxes by this much of their sides, %.")] = 0.0,
-    margin_px: Annotated[int, typer.Option(help="Widen boxes by this much on each side, pixels.")] = 0,
-    min_side: Annotated[int, typer.Option(help="Leave out boxes with a shorter side, pixels.")] = 0,
+    margin: Annotated[float, typer.Option(help="Widen boxes by this much of their sides, in %.")] = 0.0,
+    margin_px: Annotated[int, typer.Option(help="Widen boxes by this much on each side, in pixels.")] = 0,
+    min_side: Annotated[int, typer.Option(help="Leave out boxes with a side below this, in pixels.")] = 0,
     max_aspect: Annotated[
         float | None,
-        typer.Option(help="Leave out boxes longer than this many times their breadth."),
+        typer.Option(help="Leave out boxes whose longer side is over this many times the shorter."),
     ] = None,
-    keep_duplicates: Annotated[
-        bool, typer.Option("--keep-duplicates", help="Keep files with the very same bytes.")
-    ] = False,
-    holdout: Annotated[float, typer.Option(help="Share of the pictures never trained on.")] = 0.05,
-    max_rejected: Annotated[float, typer.Option(help="Share of the pictures that may be unusable.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Decides the hold-out, and what `demo` draws.", min=0)] = 0,
+    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep exact duplicates.")] = False,
+    holdout: Annotated[float, typer.Option(help="Fraction of the pictures that is never trained on.")] = 0.05,
+    max_rejected: Annotated[float, typer.Option(help="Fraction of the pictures that may be invalid.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Seed of the hold-out, and of what `demo` draws.", min=0)] = 0,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes; default: one a core.", min=1),
+        typer.Option(help="Processes; default: one per core.", min=1),
     ] = None,
     out: Annotated[
         Path | None,
@@ -57,22 +72,22 @@ def data(
     """
     from kit.core.console import bar
     from kit.data.crops import CropSettings
-    from kit.data.dataset import remember
-    from kit.data.origin import locate
-    from kit.data.prepare import describe, prepare
+    from kit.data.prepare import prepare
+    from kit.data.prepare_stats import describe
+    from kit.data.prepared_set import remember
 
     rules = get_competition(slug)
     settings = CropSettings(
         policy=crop, margin_percent=margin, margin_px=margin_px, min_side=min_side, max_aspect=max_aspect
     )
-    root = Path("data")
     with bar(f"getting {origin}", unit="pictures", size_in_bytes=origin.startswith("kaggle")) as progress:
-        source = locate(origin, rules, root=root, seed=seed, progress=progress, say=say)
+        source = locate(origin, rules, seed=seed, progress=progress)
     with bar("preparing", unit="pictures") as progress:
         prepared = prepare(
             source.path,
             competition=rules,
-            out=out or root / source.name,
+            out=out or ROOT / source.name,
+            inputs=Path(inputs) if inputs else None,
             crop=settings,
             size=size,
             channels=channels,
@@ -83,7 +98,54 @@ def data(
             workers=workers,
             progress=progress,
         )
-    remember(prepared.path, root=root)
+    remember(prepared.path, root=ROOT)
     for line in describe(prepared):
-        say(line)
+        log.info("%s", line)
     typer.echo(prepared.path)
+
+
+class Origin(NamedTuple):
+    """Where pictures come from, and what their set is called unless the user says otherwise."""
+
+    path: Path
+    name: str
+
+
+def locate(words: str, competition: Competition, *, seed: int, progress: Progress) -> Origin:
+    """Turns `--from` into a path to prepare from; what is there already is neither fetched nor drawn again.
+
+    Args:
+        words: `kaggle` (inside a kernel: the mounted data), `kaggle:OWNER/DATASET`, `demo`, `mnist`, or a path.
+        competition: whose data `kaggle` means.
+        seed: of the drawn dogs.
+        progress: called with what is done and what there is in all: bytes of a download, pictures of a drawing.
+
+    Raises:
+        KitError: no such path, or it cannot be fetched.
+    """
+    if words == "demo":
+        from kit import demo
+
+        return Origin(demo.draw(DOWNLOADS / f"demo-{seed}", seed=seed, progress=progress), "demo")
+    if words == "mnist":
+        from kit.data.idx import fetch_mnist
+
+        return Origin(fetch_mnist(DOWNLOADS / "mnist"), "mnist")
+    if words == "kaggle" or words.startswith("kaggle:"):
+        from kit.data.sources import kaggle_mount
+        from kit.kaggle import download
+
+        if words == "kaggle" and (mount := kaggle_mount(competition)):
+            log.info("taking the pictures that are mounted at %s instead of Kaggle's download", mount)
+            return Origin(mount, competition.slug)
+        name = download.folder_name(words, competition)
+        folder = DOWNLOADS / name
+        fetched = download.fetch(words, competition, folder, progress=progress)
+        # A single zip is the source itself: a bundle, or a dataset of any shape.
+        return Origin(fetched[0] if len(fetched) == 1 else folder, name)
+    path = Path(words)
+    if not path.exists():
+        raise KitError(f"{path}: no such file or folder", "give --from kaggle, demo, mnist or a path that is there")
+    name = path.resolve().name
+    stem = name[:-4] if name.lower().endswith(".zip") else name
+    return Origin(path, stem.strip(".") or "pictures")

@@ -16,7 +16,7 @@ from kit.core.errors import KitError
 
 if TYPE_CHECKING:  # torch is imported where it is used
     from kit.core.records import Record
-    from kit.data.dataset import PreparedSet, Split
+    from kit.data.prepared_set import PreparedSet, Split
     from kit.scoring.extract import FeatureSet
     from kit.scoring.score_record import Kind
 
@@ -62,7 +62,7 @@ def score(
     Example: kit score runs/dcgan-demo-1 --count 1000
     """
     from kit.core.console import bar
-    from kit.data.dataset import latest, load
+    from kit.data.prepared_set import latest, load
     from kit.scoring import features as feature_sets
     from kit.scoring.compute_score import score_pictures
     from kit.scoring.reference import default_cache, load_reference

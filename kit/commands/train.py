@@ -95,7 +95,7 @@ def train(
 
     recipe = registry.get(model).override(settings or [])
     import kit.run
-    from kit.data.dataset import latest
+    from kit.data.prepared_set import latest
     from kit.report.panel import TrainingScreen
     from kit.report.tensorboard import require, screen_and_files
     from kit.run import processes

@@ -6,14 +6,19 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
+import re
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
+import stat
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from kit.core.errors import DiskFullError, KitError
+
+log = logging.getLogger(__name__)
 
 
 def disk_error(error: OSError, path: Path) -> KitError:
@@ -29,25 +34,32 @@ def disk_error(error: OSError, path: Path) -> KitError:
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A file to write whose name appears only once every byte is on the disk; on any error nothing is left.
 
+    A new file gets the permissions that the umask leaves; one that replaces another keeps that one's, so what the user
+    has made private stays private.
+
     Args:
         path: where the file goes; missing parent folders are made.
 
     Raises:
         KitError: the disk is full, or the folder cannot be written.
     """
+    part = _temporary(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+        # Private until it is known whether it has to stay so.
+        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666 if mode is None else 0o600)
     except OSError as error:
         raise disk_error(error, path) from error
-    part = Path(name)
     try:
         with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())  # mkstemp makes it private; an ordinary file is not
+        if mode is not None:
+            part.chmod(mode)
         part.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise disk_error(error, path) from error
     finally:
@@ -57,44 +69,108 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 def sweep(folder: Path) -> None:
     """Deletes what `atomic` left in a folder, and in those below it, when its process was killed."""
     for part in folder.rglob(".*.part"):
-        if part.is_file():
+        if _TEMPORARY.fullmatch(part.name) and part.is_file():
             part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, owned: Collection[str] | None = None) -> Iterator[Path]:
     """A folder to fill whose name appears only once it is complete; on any error nothing is left.
 
-    A folder that stands there already is replaced as a whole, and is kept should anything go wrong.
+    A folder that stands there already is replaced as a whole, and is kept should anything go wrong. Between the two
+    renames of a replacement the old folder stands beside its place: a power cut there is mended by `recover_folder`,
+    which this calls first.
+
+    Args:
+        path: the folder; missing parents are made.
+        owned: names in a folder to be replaced that may be deleted; any other file of it is moved into the new folder.
+            None: all of them may be deleted.
 
     Raises:
         KitError: the disk is full, or the place cannot be written.
     """
+    part, old = _temporary(path, "part"), _temporary(path, "old")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        recover_folder(path)
+        part.mkdir(parents=True)
     except OSError as error:
         raise disk_error(error, path) from error
-    old = part.with_suffix(".old")
     try:
         yield part
-        part.chmod(0o777 & ~_umask())
         if path.exists():
             path.replace(old)
         part.replace(path)
+        _sync_folder(path.parent)
+        if old.exists():
+            _retire(old, path, owned)
     except OSError as error:
-        if old.exists() and not path.exists():
-            old.replace(path)
         raise disk_error(error, path) from error
     finally:
+        if old.exists() and not path.exists():
+            old.replace(path)
         shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Brings back the folder that was being replaced when the power went, where nothing stands in its place."""
+    if path.exists() or not path.parent.is_dir():
+        return
+    for other in sorted(path.parent.iterdir()):
+        match = _TEMPORARY.fullmatch(other.name)
+        if match and match["name"] == _short(path.name) and match["kind"] == "old" and other.is_dir():
+            with contextlib.suppress(OSError):  # another process was faster, or the medium is read-only
+                other.replace(path)
+                return
+
+
+def _retire(old: Path, new: Path, owned: Collection[str] | None) -> None:
+    """Deletes a folder that was replaced, except for what is not to be deleted, which moves into the new one."""
+    for item in sorted(old.iterdir()):
+        if owned is not None and item.name not in owned:
+            if (new / item.name).exists():
+                log.warning("%s stays where it is: the new folder has a file of that name", item)
+            else:
+                item.replace(new / item.name)
+        elif item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item, ignore_errors=True)
+        else:
+            item.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something stays
+        old.rmdir()
+
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.(?P<kind>part|old)", re.DOTALL)
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
+
+
+def _temporary(path: Path, kind: Literal["part", "old"]) -> Path:
+    """A new name beside a path, hidden, that `_TEMPORARY` matches."""
+    return path.with_name(f".{_short(path.name)}.{secrets.token_hex(6)}.{kind}")
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what is put around it: file systems allow 255 bytes."""
+    return name[:50]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes renames in a folder last over a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON that a person can read and compare: indented, in the order given, UTF-8."""
+    """Writes JSON that a person can read and compare: indented, in the order given, UTF-8.
+
+    Names of files that are no UTF-8 are written as escapes and come back as they were.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic(path) as file:
-        file.write((json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def read_json(path: Path, *, remedy: str = "") -> Any:
@@ -159,9 +235,3 @@ def require_space(path: Path, needed: int) -> None:
             f"{folder}: the disk has {free / 1e6:.0f} MB free and {needed / 1e6:.0f} MB are needed",
             "free some space or choose another folder",
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,10 +1,9 @@
-"""From a list of pictures to their samples, on all cores, in order."""
+"""Crops all pictures of a source: on several processes, with the results in order."""
 
 from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import signal
 import sys
 import warnings
 from collections import deque
@@ -16,26 +15,28 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kit.core.errors import KitError
+from kit.core.signals import exit_with_parent, ignore_signals
 from kit.data import crops, decoding
 from kit.data.annotations import MAX_BYTES, parse
-from kit.data.archives import BadFile, Reader, Tree
+from kit.data.archives import BadFile, Reader
+from kit.data.collection import Item
 from kit.data.crops import CropSettings, Pixels, Plan
-from kit.data.sources import Item
+from kit.data.tree import Tree
 
 CHUNK = 16
-"""Pictures that a process is given at a time: handing them over costs nothing beside decoding them."""
+"""Pictures that a process is given at a time."""
 
 POOL_FROM = 256
-"""With fewer pictures, starting processes costs more than it saves."""
+"""With fewer pictures, starting processes takes longer than it saves."""
 
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
-"""Forking is instant, needs no guard in the caller's script, and is safe here: the children start no threads. On macOS
-the system's libraries forbid it, and Windows has none."""
+"""Forking takes no time, needs no `if __name__ == "__main__"` in the caller's script, and is safe because the children
+start no threads. macOS and Windows do not allow it."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """What each process must know; it is sent once."""
+class CropJob:
+    """The pictures to be cropped and how; each process gets it once."""
 
     tree: Tree
     items: list[Item]
@@ -58,7 +59,7 @@ class Outcome:
     canvas: Pixels | None = None  # (h, w, C)
 
 
-def outcomes(job: Job, *, workers: int) -> Generator[Outcome]:
+def outcomes(job: CropJob, *, workers: int) -> Generator[Outcome]:
     """Reads, decodes and crops all pictures.
 
     Args:
@@ -98,7 +99,7 @@ def outcomes(job: Job, *, workers: int) -> Generator[Outcome]:
 
 
 class _Worker:
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: CropJob) -> None:
         self._job = job
         self._reader = Reader(job.tree.stores)
 
@@ -106,13 +107,15 @@ class _Worker:
         self._reader.close()
 
     def prepare(self, number: int) -> Outcome:
-        # Pillow warns of what is rejected here with a reason, or harmless; it would go to the screen.
+        # What Pillow warns of is rejected here with a reason, or harmless.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 return self._prepare(self._job.items[number])
             except BadFile as error:
                 return Outcome(rejected=str(error))
+            except MemoryError:
+                return Outcome(rejected="too large for the memory of this machine")
 
     def _prepare(self, item: Item) -> Outcome:
         job = self._job
@@ -120,9 +123,9 @@ class _Worker:
         digest = hashlib.sha256(data).digest()
         picture = decoding.open_picture(data)
         boxes = None
-        if item.annotation:
+        if item.annotation and crops.CROPS[job.policy].region:
             note = parse(self._reader.read(item.annotation, limit=MAX_BYTES))
-            boxes = [picture.upright(box, note.size) for box in note.boxes]
+            boxes = [picture.exif_transpose(box, note.size) for box in note.boxes]
         plan = crops.plan(boxes, picture.width, picture.height, job.policy, job.settings)
         if not plan.crops:
             return Outcome(digest=digest, plan=plan)
@@ -133,7 +136,7 @@ class _Worker:
         image, reduced = picture.decode(job.channels, least=least, size=job.size)
         extent = (picture.width / reduced, picture.height / reduced)
 
-        whole = crops.squash(image, extent, job.size)
+        whole = crops.resize_to_square(image, extent, job.size)
         pixels = np.asarray(image) if any(crop.box for crop in plan.crops) else None
         images = [
             whole if crop.box is None or pixels is None else crops.cut(pixels, crop.box, job.size, reduced=reduced)
@@ -153,9 +156,10 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _start(job: Job) -> None:
+def _start(job: CropJob) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the group; the parent ends its children
+    ignore_signals()  # Ctrl-C reaches all of the group; the parent ends its children
+    exit_with_parent()
     _worker = _Worker(job)
 
 

@@ -19,13 +19,14 @@ from kit.core.errors import KitError, unknown
 from kit.data.annotations import Corners
 
 FILTER = Image.Resampling.LANCZOS
-"""For crops as for whole pictures: what the public scorer squashes its reference with."""
+"""For crops and for whole pictures: the public scorer resizes its reference with the same."""
 
 REDUCING_GAP = 2.5
-"""A picture of over so many times the target is first averaged down by whole factors; 52 dB from the plain way."""
+"""A picture over so many times as large as the target is first averaged down by a whole factor. The result differs from
+the plain resize by 52 dB."""
 
 MAX_CANVAS_ASPECT = 3.0
-"""A canvas is at most so many times as long as broad."""
+"""Longest side of a canvas, as a multiple of its shortest."""
 
 Pixels = NDArray[np.uint8]
 
@@ -66,10 +67,10 @@ def _grow(low: int, high: int, length: int, limit: int) -> tuple[int, int]:
 
 
 CROPS: dict[str, CropPolicy] = {
-    "box": CropPolicy("every box, squashed to a square", as_is),
-    "square": CropPolicy("every box, made square as far as the picture allows", squared),
+    "box": CropPolicy("every box, resized to a square", as_is),
+    "square": CropPolicy("every box, extended to a square as far as the picture allows", squared),
     "mixed": CropPolicy("half box squares, half random squares of the whole picture", squared, canvas=True),
-    "whole": CropPolicy("each whole picture, squashed to a square", None),
+    "whole": CropPolicy("each whole picture, resized to a square", None),
 }
 
 
@@ -253,7 +254,7 @@ def cut(pixels: Pixels, box: Box, size: int, *, reduced: int = 1) -> Pixels:
     return _resize(piece, (size, size), (xmin - left, ymin - top, xmax - left, ymax - top))
 
 
-def squash(picture: Image.Image, extent: tuple[float, float], size: int) -> Pixels:
+def resize_to_square(picture: Image.Image, extent: tuple[float, float], size: int) -> Pixels:
     """The whole picture as a square, whatever its shape: uint8 (size, size, C).
 
     Args:

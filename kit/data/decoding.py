@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -14,18 +16,41 @@ from kit.data.archives import BadFile
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 """What is opened, by content and not by name; Pillow's other decoders are never given a stranger's file."""
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
-"""Names that promise a picture."""
+SUFFIXES = frozenset(
+    f".{name}"
+    for name in "jpg jpeg jpe jfif pjpeg pjp png apng gif bmp dib webp tif tiff ppm pgm pbm pnm".split()  # noqa: SIM905
+)
+"""Names that promise a picture. A file of any other name is one if it begins like one."""
+
+HEAD_BYTES = 64
+"""So much of a file shows whether it begins like a picture."""
+
+_MAGIC = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0{4}|RIFF.{4}WEBP|II\*\0|MM\0\*"
+    rb"|P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s",
+    re.DOTALL,
+)
 
 MAX_PIXELS = 2**26
-"""A picture of over 67 megapixels is refused: two at a time would need a gigabyte."""
+"""A picture of over 67 megapixels is refused."""
+
+MAX_DECODED = 2**25
+"""Pixels that a picture may have in memory. A larger JPEG is decoded at a fraction of its size, others are refused."""
+
+MAX_WORKER_BYTES = 512 * 2**20
+"""What a process that reads pictures holds at most: 12 bytes a pixel, for the picture, its copy in 8 bits, and an
+array of it, and what the program itself needs."""
 
 KEEP = 2
 """A JPEG may be decoded at half, a quarter or an eighth of its size while so many times the target is left."""
 
-_ORIENTATION = 0x0112  # the EXIF tag
+STRIP = 256
+"""Rows of a transparent picture that are laid on white at a time."""
 
-# EXIF's orientation → (exchange x and y, then mirror x, then mirror y), which makes the picture upright.
+_ORIENTATION = 0x0112  # the EXIF tag
+_PHOTOMETRIC = 0x0106  # the TIFF tag
+
+# EXIF's orientation → (exchange x and y, then mirror x, then mirror y), which turns the picture upright.
 _TURNS = {
     1: (False, False, False),
     2: (False, True, False),
@@ -50,7 +75,7 @@ class Picture:
     repairs: list[str]
     image: Image.Image  # as stored
 
-    def upright(self, box: Corners, stated: tuple[int, int] | None) -> Corners:
+    def exif_transpose(self, box: Corners, stated: tuple[int, int] | None) -> Corners:
         """A box in the coordinates of the upright picture.
 
         EXIF's orientation came later than the drawing tools of these sets: boxes are taken to lie on the pixels as
@@ -88,9 +113,12 @@ class Picture:
         """
         image = self.image
         reduced = 1
-        # Turned round, the padded last block of a reduced picture would come first and shift the boxes.
-        if image.format == "JPEG" and self.orientation == 1:
-            while reduced < 8 and least / (2 * reduced) >= KEEP * size:
+        if image.format == "JPEG":
+            # Turned round, the padded last block of a reduced picture would come first and shift the boxes.
+            exact = self.orientation == 1
+            while reduced < 8 and (
+                (exact and least / (2 * reduced) >= KEEP * size) or self.width * self.height > MAX_DECODED * reduced**2
+            ):
                 reduced *= 2
             if reduced > 1:
                 full = image.size
@@ -99,70 +127,133 @@ class Picture:
         try:
             image.load()
             pixels = _eight_bits(image, "L" if channels == 1 else "RGB", self.repairs)
-            return self._turn(pixels), reduced
+            if pixels is not image:
+                image.close()
+            return self._transpose(pixels), reduced
         except BadFile:
             raise
         except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
-            raise BadFile(_reason(error)) from error
+            raise BadFile(reason(error)) from error
 
-    def _turn(self, pixels: Image.Image) -> Image.Image:
+    def _transpose(self, pixels: Image.Image) -> Image.Image:
         for wanted, turn in zip(_TURNS[self.orientation], _FLIPS, strict=True):
             if wanted:
                 pixels = pixels.transpose(turn)
         return pixels
 
 
+def looks_like_picture(head: bytes) -> bool:
+    """Whether a file of these first bytes (HEAD_BYTES or more) is of one of FORMATS."""
+    return _MAGIC.match(head) is not None
+
+
+def open_image(file: bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Opens a picture file, whoever it is from: the one place where Pillow is given bytes that the kit did not make.
+
+    Args:
+        file: its content; only its header is read.
+        max_pixels: more are refused.
+
+    Returns:
+        A picture whose pixels are decoded on demand.
+
+    Raises:
+        BadFile: it is no picture, of a format not in FORMATS, or too large.
+    """
+    try:
+        image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise BadFile(f"over the limit of {max_pixels / 1e6:.0f} megapixels") from error
+    except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
+        raise BadFile(reason(error)) from error
+    if image.width * image.height > max_pixels:
+        raise BadFile(f"{image.width}×{image.height} pixels, over the limit of {max_pixels / 1e6:.0f} megapixels")
+    return image
+
+
 def open_picture(data: bytes) -> Picture:
     """Reads the header of a picture file.
 
     Raises:
-        BadFile: it is no picture, of a format not in FORMATS, or over MAX_PIXELS.
+        BadFile: see `open_image`.
     """
+    image = open_image(data)
+    width, height = image.size
+    if image.format != "JPEG" and width * height > MAX_DECODED:
+        raise BadFile(
+            f"{width}×{height} pixels, over the limit of {MAX_DECODED / 1e6:.0f} megapixels for a {image.format}"
+        )
+    if image.format == "PNG":
+        _scale_transparency(image)
+    # A TIFF is turned by Pillow itself.
+    orientation = 1 if image.format == "TIFF" else _orientation(image)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise BadFile(f"{width}×{height} pixels, over the limit of {MAX_PIXELS / 1e6:.0f} megapixels")
-        # Only now: Pillow decodes all of a PNG to look for the tag. A TIFF it turns by itself.
-        orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
         # In a JPEG of several pictures the others are previews and other views of the first.
         animated = image.format != "MPO" and getattr(image, "is_animated", False)
-    except BadFile:
-        raise
-    except Image.DecompressionBombError as error:
-        raise BadFile(f"over the limit of {MAX_PIXELS / 1e6:.0f} megapixels") from error
-    except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
-        raise BadFile(_reason(error)) from error
-    if orientation not in _TURNS:
-        orientation = 1
+    except Exception as error:
+        raise BadFile(reason(error)) from error
     if _TURNS[orientation][0]:
         width, height = height, width
     repairs = [*(["turned upright"] if orientation != 1 else []), *(["first frame taken"] if animated else [])]
     return Picture(width, height, orientation, repairs, image)
 
 
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation; 1 (upright) where there is none, or nothing that can be read as one."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+        return int(found) if found in _TURNS else 1
+    except Exception:  # junk; what is wrong with the pixels shows when they are decoded
+        return 1
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """A PNG states its transparent value in its own bits, of which Pillow makes 8 without regard to it."""
+    tiles = getattr(image, "tile", [])
+    key, raw = image.info.get("transparency"), str(tiles[0][3]) if tiles else ""
+    if isinstance(key, int) and (bits := re.search(r"L;([24])", raw)):
+        image.info["transparency"] = key * 255 // (2 ** int(bits[1]) - 1)
+    elif isinstance(key, tuple) and "RGB;16" in raw:
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
 def _eight_bits(image: Image.Image, mode: str, repairs: list[str]) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        # As a page would show it. The colours under transparent pixels are often rubbish.
-        repairs.append("laid on white")
-        picture = image.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert(mode)
+    key = image.info.get("transparency")
     if image.mode.startswith("I"):
         # Pillow's own conversion would clip at 255, and the picture would be white.
         values = np.asarray(image)
-        if values.size and (values.min() < 0 or values.max() > 0xFFFF):
-            raise BadFile("over 16 bits a channel")
+        if (image.mode == "I" and image.format == "TIFF") or (values.size and values.max() > 0xFFFF):
+            raise BadFile("signed numbers, or over 16 bits a channel")
+        if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+            values = 0xFFFF - values  # white is 0, which Pillow minds in 8 bits only
         repairs.append("16 bits brought to 8")
-        return Image.fromarray(np.round(values / 257).astype(np.uint8)).convert(mode)
+        grey = np.round(values / np.float32(257)).astype(np.uint8)
+        if isinstance(key, int) and (values == key).any():
+            repairs.append("laid on white")
+            grey[values == key] = 255
+        return Image.fromarray(grey).convert(mode)
     if image.mode == "F":
         raise BadFile("floating-point pixels")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or key is not None:
+        repairs.append("laid on white")
+        return _on_white(image, mode)
     if image.mode == "CMYK":
         repairs.append("CMYK brought to RGB")
     return image if image.mode == mode else image.convert(mode)
 
 
-def _reason(error: Exception) -> str:
+def _on_white(image: Image.Image, mode: str) -> Image.Image:
+    """As a page would show it. The colours under transparent pixels are often rubbish."""
+    flat = Image.new(mode, image.size)
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        flat.paste(Image.alpha_composite(white, strip).convert(mode), (0, top))
+    return flat
+
+
+def reason(error: Exception) -> str:
+    """Why a picture cannot be read, for a message: Pillow's own words name a buffer where it knows no file."""
     if isinstance(error, UnidentifiedImageError):
         return "no picture, or of an unknown format"
     return f"damaged ({' '.join(str(error).split()) or type(error).__name__})"

@@ -2,63 +2,126 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import struct
 import zlib
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.core.errors import KitError
-from kit.data.archives import MAX_FILE_BYTES, BadFile, Entry, Store
+from kit.data.archives import BadFile, Entry, Reader, Store
+from kit.data.tree import Tree
 
 Bytes = NDArray[np.uint8]
 
 # "train-images-idx3-ubyte.gz" on the web, "train-images.idx3-ubyte" in Kaggle's copy.
 _NAME = re.compile(r"(?P<split>[\w-]+)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?")
 
+_TRAINING = {"train", "training"}
+_TEST = {"test", "testing", "t10k", "val", "valid", "validation"}
 
-def pairs(entries: list[Entry]) -> dict[str, tuple[Entry, Entry]]:
-    """The IDX files of a tree: split ("train") → its file of pictures and its file of labels."""
-    found: dict[str, dict[str, Entry]] = {}
+
+class Pair(NamedTuple):
+    """The two files of a part of a set."""
+
+    split: str  # "train", or what its files are called by
+    pictures: Entry
+    labels: Entry
+
+
+def is_idx_name(name: str) -> bool:
+    """Whether a file is an IDX file by its name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def find(tree: Tree, entries: Iterable[Entry]) -> Pair | None:
+    """The part to be trained on; None where there are no IDX files.
+
+    Test pictures are taken only where there is no training part.
+
+    Raises:
+        KitError: there are several parts to choose from, or one of its two files is missing.
+    """
+    parts: dict[tuple[str, str], dict[str, Entry]] = defaultdict(dict)
     for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
-        if match := _NAME.fullmatch(entry.name.rsplit("/", 1)[-1]):
-            found.setdefault(match["split"], {})[match["what"]] = entry
-    return {split: (both["images"], both["labels"]) for split, both in sorted(found.items()) if len(both) == 2}
+        folder, _, name = entry.name.rpartition("/")
+        if match := _NAME.fullmatch(name):
+            if folder.rpartition("/")[2] == name:  # Kaggle's copy has each file in a folder of its name, too
+                folder = folder.rpartition("/")[0]
+            parts[folder, match["split"]][match["what"]] = entry
+    if not parts:
+        return None
+    words = {part: set(re.split(r"[-_]", part[1].casefold())) for part in parts}
+    training = [part for part in parts if words[part] & _TRAINING]
+    chosen = training or [part for part in parts if not words[part] & _TEST] or list(parts)
+    if len(chosen) > 1:
+        listed = ", ".join(sorted(entry.name for part in chosen for entry in parts[part].values()))
+        raise KitError(
+            f"{tree.path}: it is not clear which of its parts is meant: {listed}",
+            "name the file of pictures itself: --from FOLDER/…-images-idx3-ubyte.gz",
+        )
+    (part,) = chosen
+    if missing := {"images", "labels"} - set(parts[part]):
+        (there,) = parts[part].values()
+        raise KitError(f"{tree.path}: {there.name} without its {missing.pop()}", "put the other file beside it")
+    return Pair(part[1], parts[part]["images"], parts[part]["labels"])
+
+
+def only_part(tree: Tree, name: str) -> Tree:
+    """A folder's tree with nothing in it but one IDX file and its counterpart."""
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    entries = [
+        entry
+        for entry in tree.entries
+        if entry.name == name or ((other := _NAME.fullmatch(entry.name)) and other["split"] == match["split"])
+    ]
+    return Tree(tree.path, entries, tree.stores, [])
 
 
 def read(store: Store, entry: Entry) -> Bytes:
     """The array in an IDX file, compressed or not.
 
     Returns:
-        uint8 (N, H, W) for pictures, (N,) for labels.
+        uint8 (N, H, W) for pictures, (N,) for labels; N is at least 1.
 
     Raises:
-        KitError: it is damaged, no IDX file, or one of other numbers than bytes.
+        KitError: it is damaged, empty, no IDX file, or one of other numbers than bytes.
     """
-    opened = store.open()
+    reader = Reader([store])
     try:
-        data = opened.read(entry.key, MAX_FILE_BYTES)
+        data = reader.read(Entry(entry.name, entry.size, 0, entry.key))
         if data[:2] == b"\x1f\x8b":
-            data = _gunzip(data)
+            data = _gunzip(data, limit=MAX_BYTES)
         kind, dimensions = struct.unpack_from(">xxBB", data)
         shape = struct.unpack_from(f">{dimensions}I", data, 4)
         start = 4 + 4 * dimensions
         if data[:2] != b"\0\0" or kind != 0x08 or dimensions not in (1, 3) or len(data) != start + math.prod(shape):
             raise BadFile("no IDX file of bytes")
+        if not math.prod(shape):
+            raise BadFile("there is nothing in it")
     except (BadFile, OSError, EOFError, zlib.error, struct.error) as error:
         raise KitError(f"{entry.name}: {error}", "download it again") from error
     finally:
-        opened.close()
+        reader.close()
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
-def _gunzip(data: bytes) -> bytes:
+MAX_BYTES = 2**30
+"""An unpacked file of pictures; MNIST has 47 MB, EMNIST 550 MB."""
+
+
+def _gunzip(data: bytes, *, limit: int) -> bytes:
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    unpacked = unpacker.decompress(data, MAX_FILE_BYTES)
+    unpacked = unpacker.decompress(data, limit)
     if not unpacker.eof:
         raise BadFile("truncated, or over the limit for one file")
     return unpacked
@@ -77,7 +140,7 @@ class IdxStore:
         return self.store.origin
 
     def open(self) -> OpenIdx:
-        """Reads all of it: MNIST has 47 MB."""
+        """Reads all of it."""
         return OpenIdx(read(self.store, self.entry))
 
 
@@ -87,11 +150,33 @@ class OpenIdx:
 
     pictures: Bytes
 
-    def read(self, key: int | str, limit: int) -> bytes:
+    def file(self, key: int | str) -> io.BytesIO:
         """A picture as a PGM file, the plainest there is, so that it takes the same way as any other."""
         picture = self.pictures[int(key)]
-        header = b"P5 %d %d 255\n" % (picture.shape[1], picture.shape[0])
-        return header + bytes(picture.tobytes())
+        return io.BytesIO(b"P5 %d %d 255\n" % (picture.shape[1], picture.shape[0]) + picture.tobytes())
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def fetch_mnist(folder: Path) -> Path:
+    """MNIST's IDX files, fetched by torchvision unless they are there.
+
+    Args:
+        folder: where they are kept.
+
+    Returns:
+        The folder to prepare from.
+
+    Raises:
+        KitError: they cannot be fetched.
+    """
+    from torchvision.datasets import MNIST
+
+    try:
+        MNIST(str(folder), download=True)
+    except (OSError, RuntimeError) as error:
+        raise KitError(
+            f"MNIST cannot be fetched ({error})", "put its four -ubyte.gz files into a folder and give `--from FOLDER`"
+        ) from error
+    return folder / "MNIST" / "raw"

@@ -5,32 +5,35 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import logging
+import os
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from kit.competition import Competition
 from kit.core.errors import KitError
-from kit.core.files import atomic_folder, require_space, sha256, write_json
+from kit.core.files import atomic_folder, recover_folder, require_space, sha256
 from kit.core.machine import cores
+from kit.core.progress import Progress, no_progress
+from kit.core.records import is_record
 from kit.core.seeds import derive
-from kit.data.archives import open_tree
-from kit.data.crop_worker import Job, outcomes
+from kit.data import idx
+from kit.data.collection import INPUTS, Collection
+from kit.data.crop_worker import CropJob, outcomes
 from kit.data.crops import CROPS, FILTER, MAX_CANVAS_ASPECT, REDUCING_GAP, CropSettings
-from kit.data.dataset import FORMAT_VERSION, PreparedSet, load, set_digest
 from kit.data.decoding import KEEP
-from kit.data.prepare_stats import PrepareStats
-from kit.data.sources import Collection, collect
-from kit.data.writing import SetWriter, contact_sheet
+from kit.data.grid import sample_grid
+from kit.data.prepare_stats import InputStats, PrepareStats
+from kit.data.prepared_set import RECORD, WRITTEN, CropRecord, DatasetRecord, HoldoutRecord, PreparedSet, Rejected, load
+from kit.data.set_writer import SetWriter
+from kit.data.sources import collect, collect_inputs
+from kit.data.tree import Tree, open_tree, printable
+
+log = logging.getLogger(__name__)
 
 SIZES = tuple(sorted(base << k for base in (4, 5, 6, 7) for k in range(2, 7) if 16 <= base << k <= 256))
 """Sides that a network can grow to: b·2^k with b from 4 to 7."""
-
-
-def nothing(done: int, total: int) -> None:
-    """Reports to nobody."""
 
 
 def prepare(
@@ -38,6 +41,7 @@ def prepare(
     *,
     competition: Competition,
     out: Path,
+    inputs: Path | None = None,
     crop: CropSettings | None = None,
     size: int | None = None,
     channels: int | None = None,
@@ -46,37 +50,47 @@ def prepare(
     keep_duplicates: bool = False,
     seed: int = 0,
     workers: int | None = None,
-    progress: Callable[[int, int], None] = nothing,
+    progress: Progress = no_progress,
 ) -> PreparedSet:
     """Makes a prepared set, whole or not at all; where the same set stands already, nothing changes.
 
-    Dirt in single files is repaired or left out, listed and counted. The result depends on the pictures and the
-    settings, not on how the source is packed, nor on the number of workers.
+    Single files that are invalid are repaired or left out, listed and counted. The result depends on the pictures and
+    the settings, not on how the source is packed, nor on the number of workers.
 
     Args:
-        source: a folder or a zip, see `kit.data.sources.collect`.
+        source: a folder or a zip, see `kit.data.sources.collect`; or one IDX file.
         competition: whose folders are looked for, and whose size and crop policy are the defaults.
-        out: the set's folder; a set that is there is replaced.
+        out: the set's folder. A set that is there is replaced; files in it that are not of the set stay.
+        inputs: a folder or a zip of pictures to be translated into ones like the source's; None: those of the
+            competition's own folder, if it has one.
         crop: policy, margins, and filters on the shape of boxes.
         size: side of a sample in pixels, one of SIZES; None: the competition's, or the digits' own 28.
         channels: 1 for grey, 3 for RGB; None: what suits the source.
         holdout: share of the pictures never to be trained on, 0 to below 1. All samples of a picture and of its exact
-            duplicates are on one side; the file's bytes and the seed decide which.
-        max_rejected: share of the pictures that may be left out for dirt, 0 to 1.
+            duplicates are on one side; the file's bytes and the seed decide which. Pictures to be translated are not
+            held out.
+        max_rejected: share of the pictures that may be left out as invalid, 0 to 1.
         keep_duplicates: keep files of the very same bytes; otherwise the first of them is kept.
         seed: decides the hold-out.
         workers: processes; None: one a core.
         progress: called with pictures done and in all.
 
     Raises:
-        KitError: the source cannot be used, nothing is left of it, too much had to be rejected, the disk is full.
+        KitError: the source cannot be used, nothing is left of it, too much had to be rejected, the disk is full, or
+            the folder holds what is not the kit's.
     """
     settings = crop or CropSettings()
     _check_numbers(size=size, channels=channels, holdout=holdout, max_rejected=max_rejected, workers=workers)
+    recover_folder(out)
     _refuse_other_folder(out)
-    with tempfile.TemporaryDirectory(prefix="kit-") as spool:
-        collection = collect(open_tree(source, spool=Path(spool)), competition)
-        job = Job(
+    for path in filter(None, (source, inputs)):
+        _refuse_overlap(path, out)
+    with contextlib.ExitStack() as stack:
+        spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kit-")))
+        collection = collect(_open(source, spool / "source"), competition, boxes=settings.policy != "whole")
+        if inputs is not None:
+            collection = dataclasses.replace(collection, inputs=collect_inputs(_open(inputs, spool / "inputs")))
+        job = CropJob(
             tree=collection.tree,
             items=collection.items,
             policy=_policy(collection, settings, competition),
@@ -84,93 +98,85 @@ def prepare(
             size=size or collection.size or competition.size,
             channels=channels or collection.channels,
         )
-        recipe = {
-            "version": FORMAT_VERSION,
-            "name": out.name,
-            "competition": competition.slug,
-            "source": str(source),
-            "crop": _crop_record(job),
-            "size": job.size,
-            "channels": job.channels,
-            "mirror": collection.mirror,
-            "holdout": {"share": holdout, "seed": seed},
-            "keep_duplicates": keep_duplicates,
-            "sources": collection.tree.fingerprint(collection.used()),
-        }
+        recipe = DatasetRecord(
+            name=printable(out.name),
+            competition=competition.slug,
+            source=printable(str(source)),
+            size=job.size,
+            channels=job.channels,
+            mirror=collection.mirror,
+            crop=_crop_record(job),
+            holdout=HoldoutRecord(share=holdout, seed=seed),
+            keep_duplicates=keep_duplicates,
+            sources=collection.fingerprint(),
+        )
         standing = _standing(out)
         if standing and _same_recipe(standing, recipe) and _rejected_share(standing) <= max_rejected:
             return load(out, verify=False)
-        require_space(out, _needed_bytes(job))
+        if standing and standing.sources != recipe.sources:
+            log.warning(
+                "%s: the set of other pictures that is there now (from %s, digest %s) is replaced; runs that were "
+                "trained on it can no longer be scored against it",
+                out, standing.source, standing.digest[:12],
+            )  # fmt: skip
+        require_space(out, _needed_bytes(job, collection.inputs))
 
-        tally = PrepareStats(collection, keep_duplicates)
-        with contextlib.suppress(_Unchanged), atomic_folder(out) as folder:
-            with (
-                SetWriter(folder, job) as writer,
-                contextlib.closing(outcomes(job, workers=workers or cores())) as results,
-            ):
-                for done, (item, outcome) in enumerate(zip(job.items, results, strict=True), 1):
-                    if tally.keeps(item, outcome):
-                        writer.add(item, outcome)
-                    progress(done, len(job.items))
-            _check_left(source, tally, max_rejected)
-            held_out = _held_out(writer.digests(), holdout, seed)
-            classes = writer.finish(held_out)
-            info = {
-                **recipe,
-                "classes": classes,
-                "counts": {**tally.counts(), "holdout": writer.count(held_out)},
-                "rejected": tally.left_out(),
-                "files": {file.name: sha256(file) for file in sorted(folder.iterdir())},
-            }
-            info["digest"] = set_digest(info)
-            if standing and standing["digest"] == info["digest"]:
+        with contextlib.suppress(_Unchanged), atomic_folder(out, owned=WRITTEN) as folder:
+            made = _write(folder, job, recipe, collection, max_rejected, workers or cores(), progress)
+            if standing and standing.digest == made.digest:
                 raise _Unchanged
-            contact_sheet(folder, size=job.size, seed=seed).save(folder / "contact.png")
-            write_json(folder / "dataset.json", info)
+            sample_grid(folder, size=job.size, seed=seed).save(folder / "contact.png")
+            made.save(folder / RECORD)
     return load(out, verify=False)  # its digests were just taken
 
 
-def describe(prepared: PreparedSet, *, reasons: int = 10) -> Iterator[str]:
-    """What `kit data` says at its end, a line each: what was found, kept, mended and left out, and why.
-
-    Args:
-        prepared: the set.
-        reasons: files left out that are named with their reason; the rest is in dataset.json.
-    """
-    info = prepared.info
-    counts, crop = info["counts"], info["crop"]
-    boxes, held = counts["boxes"], counts["holdout"]
-    filtered, dropped, small = (
-        sum(part.values()) for part in (counts["filtered"], boxes["dropped"], boxes["filtered"])
+def _write(
+    folder: Path,
+    job: CropJob,
+    recipe: DatasetRecord,
+    collection: Collection,
+    max_rejected: float,
+    workers: int,
+    progress: Progress,
+) -> DatasetRecord:
+    """Crops all pictures into the set's files, and says what became of them."""
+    stats = PrepareStats(collection, recipe.keep_duplicates)
+    input_job = _input_job(job, collection.inputs) if collection.inputs else None
+    input_stats = InputStats(collection.inputs) if collection.inputs else None
+    total = len(job.items) + (len(input_job.items) if input_job else 0)
+    done = 0
+    with SetWriter(folder, job, inputs=input_job is not None) as writer:
+        with contextlib.closing(outcomes(job, workers=workers)) as results:
+            for item, outcome in zip(job.items, results, strict=True):
+                if stats.keeps(item, outcome):
+                    writer.add(item, outcome)
+                progress(done := done + 1, total)
+        where, filters = collection.tree.path, "".join(f"; {reason}" for reason in list(stats.filtered)[:1])
+        _check_left(where, stats.rejected, collection.found, stats.kept, max_rejected, filters)
+        if input_job and input_stats:
+            with contextlib.closing(outcomes(input_job, workers=workers)) as results:
+                for item, outcome in zip(input_job.items, results, strict=True):
+                    if input_stats.keeps(item, outcome):
+                        writer.add_input(item, outcome)
+                    progress(done := done + 1, total)
+            where, found = input_stats.collection.tree.path, input_stats.collection.found
+            _check_left(where, input_stats.rejected, found, input_stats.kept, max_rejected, "")
+    held_out = _held_out(writer.digests(), recipe.holdout.share, recipe.holdout.seed)
+    classes = writer.finish(held_out)
+    left_out = stats.left_out()
+    if input_stats:
+        other = input_stats.collection.others if input_stats.collection.tree is not collection.tree else []
+        left_out += [Rejected(f"{INPUTS}{row.file}", row.reason) for row in (*input_stats.rejected, *other)]
+    made = dataclasses.replace(
+        recipe,
+        classes=classes,
+        counts=stats.counts(
+            holdout=writer.holdout_counts(held_out), inputs=input_stats.counts() if input_stats else None
+        ),
+        rejected=left_out,
+        files={file.name: sha256(file) for file in sorted(folder.iterdir())},
     )
-    yield (
-        f"{counts['samples']:,} samples of {prepared.size}×{prepared.size}×{prepared.channels} from {counts['kept']:,} "
-        f"pictures, crop {crop['policy']}, {len(prepared.classes)} classes, digest {prepared.digest[:12]}"
-    )
-    yield (
-        f"pictures: {counts['found']:,} found = {counts['kept']:,} kept + {counts['rejected']:,} rejected + "
-        f"{counts['duplicates']:,} duplicates + {filtered:,} filtered + {counts['copies']:,} copies"
-    )
-    if boxes["listed"]:
-        yield (
-            f"boxes: {boxes['listed']:,} listed = {boxes['kept']:,} kept + {dropped:,} unusable + {small:,} filtered; "
-            f"{counts['whole_pictures']:,} pictures taken whole"
-        )
-    yield f"hold-out: {held['pictures']:,} pictures with {held['samples']:,} samples"
-    for title, kinds in (
-        ("repaired", counts["repaired"]),
-        ("unusable boxes", boxes["dropped"]),
-        ("filtered", Counter(counts["filtered"]) + Counter(boxes["filtered"])),
-    ):
-        if kinds:
-            yield f"{title}: " + ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
-    if counts["annotations_without_picture"]:
-        yield f"annotations without a picture: {counts['annotations_without_picture']:,}"
-    left_out = info["rejected"]
-    for row in left_out[:reasons]:
-        yield f"left out {row['file']}: {row['reason']}"
-    if len(left_out) > reasons:
-        yield f"left out {len(left_out) - reasons:,} more, listed in {prepared.path / 'dataset.json'}"
+    return dataclasses.replace(made, digest=made.content_digest())
 
 
 class _Unchanged(Exception):  # noqa: N818 (no error: it leaves the old folder where it is)
@@ -192,12 +198,35 @@ def _check_numbers(
         raise KitError(f"{workers} workers", "give 1 or more")
 
 
+def _open(source: Path, spool: Path) -> Tree:
+    """The files of a source; those of an IDX file are itself and its counterpart."""
+    spool.mkdir()
+    if source.is_file() and idx.is_idx_name(source.name):
+        return idx.only_part(open_tree(source.parent, spool=spool), source.name)
+    return open_tree(source, spool=spool)
+
+
 def _refuse_other_folder(out: Path) -> None:
-    """A set that stands there is replaced as a whole; anything else of the user's must not be."""
+    """A set that stands there is replaced; anything else of the user's must not be."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise KitError(f"{out}: there is something that is no folder", "choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "dataset.json").exists():
+    ours = is_record(out / RECORD, DatasetRecord) or _of_older_kit(out)
+    if out.is_dir() and not ours and any(out.iterdir()):
         raise KitError(f"{out}: a folder of other things, which a prepared set would replace", "choose another --out")
+
+
+def _of_older_kit(out: Path) -> bool:
+    """Whether a set of format 1 lies there, whose dataset.json did not name its format."""
+    return all((out / name).is_file() for name in (RECORD, "images.npy", "labels.npy", "samples.jsonl"))
+
+
+def _refuse_overlap(source: Path, out: Path) -> None:
+    one, other = (Path(os.path.realpath(path)) for path in (source, out))
+    if one == other or one in other.parents or other in one.parents:
+        raise KitError(
+            f"{source}: the prepared set would lie in its own source, or the source in the set ({out})",
+            "give a folder that holds the pictures alone, or choose another --out",
+        )
 
 
 def _policy(collection: Collection, settings: CropSettings, competition: Competition) -> str:
@@ -209,40 +238,48 @@ def _policy(collection: Collection, settings: CropSettings, competition: Competi
     return policy
 
 
-def _crop_record(job: Job) -> dict[str, Any]:
-    """The policy with everything that moves a pixel."""
-    return {
-        **dataclasses.asdict(job.settings),
-        "policy": job.policy,
-        "filter": FILTER.name.lower(),
-        "reducing_gap": REDUCING_GAP,
-        "decoded_at_least": KEEP,
-        "max_canvas_aspect": MAX_CANVAS_ASPECT if CROPS[job.policy].canvas else None,
-    }
+def _crop_record(job: CropJob) -> CropRecord:
+    settings = {**dataclasses.asdict(job.settings), "policy": job.policy}
+    return CropRecord(
+        **settings,
+        filter=FILTER.name.lower(),
+        reducing_gap=REDUCING_GAP,
+        decoded_at_least=KEEP,
+        max_canvas_aspect=MAX_CANVAS_ASPECT if CROPS[job.policy].canvas else None,
+    )
 
 
-def _needed_bytes(job: Job) -> int:
-    """Room for the set: the pictures, those of the boxes beyond the first (a tenth), and the whole ones."""
+def _input_job(job: CropJob, inputs: Collection) -> CropJob:
+    """Pictures to be translated are taken whole."""
+    return dataclasses.replace(job, tree=inputs.tree, items=inputs.items, policy="whole", settings=CropSettings())
+
+
+def _needed_bytes(job: CropJob, inputs: Collection | None) -> int:
+    """Room for the set: the pictures, those of the boxes beyond the first (a tenth), the whole ones, the inputs."""
     policy = CROPS[job.policy]
     shares = 1.1 + (1 if policy.region else 0) + (1.6 if policy.canvas else 0)
-    return int(shares * len(job.items) * job.size**2 * job.channels)
+    pictures = shares * len(job.items) + (len(inputs.items) if inputs else 0)
+    return int(pictures * job.size**2 * job.channels)
 
 
-def _standing(out: Path) -> dict[str, Any] | None:
-    """The description of the set that is there, if it is whole. Its files are let go: Windows replaces no open ones."""
+def _standing(out: Path) -> DatasetRecord | None:
+    """The record of the set that is there, if it is whole. Its files are closed: Windows replaces no open ones."""
     try:
-        return load(out).info if out.is_dir() else None
+        return load(out).record if out.is_dir() else None
     except KitError:
         return None
 
 
-def _same_recipe(info: dict[str, Any], recipe: dict[str, Any]) -> bool:
+def _same_recipe(one: DatasetRecord, other: DatasetRecord) -> bool:
     # Where the source lies does not matter, its digests are among the rest.
-    return all(info.get(key) == value for key, value in recipe.items() if key != "source")
+    asked = ("name", "competition", "size", "channels", "mirror", "crop", "holdout", "keep_duplicates", "sources")
+    return all(getattr(one, name) == getattr(other, name) for name in asked)
 
 
-def _rejected_share(info: dict[str, Any]) -> float:
-    return float(info["counts"]["rejected"] / info["counts"]["found"])
+def _rejected_share(record: DatasetRecord) -> float:
+    inputs = record.counts.inputs
+    shares = [(record.counts.rejected, record.counts.found), *([(inputs.rejected, inputs.found)] if inputs else [])]
+    return max(rejected / found if found else 0.0 for rejected, found in shares)
 
 
 def _held_out(digests: set[bytes], share: float, seed: int) -> set[bytes]:
@@ -252,15 +289,16 @@ def _held_out(digests: set[bytes], share: float, seed: int) -> set[bytes]:
     return set(ranked[: round(share * len(ranked))])
 
 
-def _check_left(source: Path, tally: PrepareStats, max_rejected: float) -> None:
-    first = f", {tally.rejected[0].file}: {tally.rejected[0].reason}" if tally.rejected else ""
-    share = len(tally.rejected) / tally.collection.found
+def _check_left(
+    source: Path, rejected: Sequence[Rejected], found: int, kept: int, max_rejected: float, filters: str
+) -> None:
+    first = f", {rejected[0].file}: {rejected[0].reason}" if rejected else ""
+    share = len(rejected) / found
     if share > max_rejected:
         raise KitError(
-            f"{source}: {len(tally.rejected):,} of {tally.collection.found:,} pictures ({share:.1%}) cannot be used, "
+            f"{source}: {len(rejected):,} of {found:,} pictures ({share:.1%}) cannot be used, "
             f"and --max-rejected is {max_rejected:.1%}; the first{first}",
-            "mend the source, or allow more",
+            "correct the source, or allow more",
         )
-    if not tally.kept:
-        filters = f"; {next(iter(tally.filtered))}" if tally.filtered else ""
+    if not kept:
         raise KitError(f"{source}: no picture left{filters}{first}", "loosen the filters, or give another source")

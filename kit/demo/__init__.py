@@ -1,4 +1,4 @@
-"""The embedded set: drawn dogs in the competition's layout, so that everything runs without an account."""
+"""Drawn dogs in the competition's layout, so that everything runs without an account."""
 
 from kit.demo.archive import draw
 

@@ -1,11 +1,11 @@
-"""The embedded set as a competition would serve it: two zips, and the dirt of the real ones."""
+"""The drawn dogs as a competition would serve them: two zips, with the invalid samples of the real ones."""
 
 from __future__ import annotations
 
 import io
 import multiprocessing
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from PIL import Image
 from kit.core.errors import KitError
 from kit.core.files import atomic, read_json, sha256, write_json
 from kit.core.machine import cores
+from kit.core.progress import Progress, no_progress
 from kit.demo.breeds import BREEDS, Breed
 from kit.demo.scene import Box, photograph
 
@@ -31,7 +32,7 @@ CHUNK = 16
 """Pictures that a process draws at a time."""
 
 LEAST = 40
-"""Fewer pictures than this have no room for the dirt."""
+"""Fewer pictures than this have no room for the invalid samples."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,12 @@ def draw(
     seed: int = 0,
     pictures: int = PICTURES,
     workers: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Path:
-    """Draws the embedded set into `all-dogs.zip` and `Annotation.zip`; the same seed gives the same bytes.
+    """Draws dogs into `all-dogs.zip` and `Annotation.zip`; the same seed gives the same bytes.
 
-    Its dirt: an annotation without a picture, boxes beyond and wholly outside a picture, several dogs in one, an RGBA
-    PNG called .jpg, a JPEG that ends early, and exact duplicates.
+    Among them are an annotation without a picture, boxes beyond and wholly outside a picture, several dogs in one, an
+    RGBA PNG called .jpg, a JPEG that ends early, and exact duplicates.
 
     Args:
         folder: where the zips go; what was drawn there from the same seed is kept.
@@ -94,7 +95,7 @@ def draw(
         KitError: too few pictures, or the disk is full.
     """
     if pictures < LEAST:
-        raise KitError(f"an embedded set of {pictures} pictures", f"take {LEAST} or more")
+        raise KitError(f"a drawn set of {pictures} pictures", f"take {LEAST} or more")
     asked = {"drawing": DRAWING, "seed": seed, "pictures": pictures}
     if _stands(folder, asked):
         return folder
@@ -104,7 +105,7 @@ def draw(
         zipfile.ZipFile(images, "w") as image_zip,
         zipfile.ZipFile(notes, "w") as note_zip,
     ):
-        for done, drawn in enumerate(_soiled(_all(seed, pictures, workers or cores()), pictures)):
+        for done, drawn in enumerate(_with_invalid(_all(seed, pictures, workers or cores()), pictures)):
             if drawn.picture is not None:
                 _add(image_zip, f"all-dogs/{drawn.stem}.jpg", drawn.picture, zipfile.ZIP_STORED)
             name = f"Annotation/{drawn.breed.folder}/{drawn.stem}"
@@ -125,7 +126,7 @@ def _stands(folder: Path, asked: dict[str, int]) -> bool:
 
 
 def _all(seed: int, count: int, workers: int) -> Iterator[Drawn]:
-    """All pictures in order, before their dirt."""
+    """All pictures in order, all of them valid."""
     one = partial(_one, seed)
     if workers == 1:
         yield from map(one, range(count))
@@ -147,8 +148,8 @@ def _one(seed: int, index: int) -> Drawn:
     return Drawn(breed, number, file.getvalue(), photo.image.width, photo.image.height, tuple(photo.boxes))
 
 
-def _soiled(clean: Iterator[Drawn], count: int) -> Iterator[Drawn]:
-    """The same pictures with their dirt, which always falls on the same places."""
+def _with_invalid(clean: Iterator[Drawn], count: int) -> Iterator[Drawn]:
+    """The same pictures, some made invalid, always at the same places."""
     earlier: dict[str, Drawn] = {}  # the first clean picture of each breed
     for index, drawn in enumerate(clean):
         assert drawn.picture is not None

@@ -1,4 +1,4 @@
-"""The breeds of the embedded set. None of them exists, and no name or number is one of the real set's."""
+"""The breeds of the drawn dogs. None of them exists, and no name or number is one of the real set's."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from kit.competition import Competition
 from kit.core.errors import KitError
 from kit.core.files import atomic, atomic_folder
 from kit.core.progress import Progress, no_progress
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
 from kit.generation import interpolate
 from kit.generation.classes import class_labels, find_class
 from kit.generation.generate import generate, prepare_generator, render
@@ -194,7 +194,7 @@ def sample_run(
     if out.suffix == ".zip":
         pack(batches, out, competition=source.rules, count=count, progress=progress)
     elif out.suffix == ".png":
-        _write_png(mosaic(np.concatenate(list(batches)), columns=COLUMNS), out)
+        _write_png(make_grid(np.concatenate(list(batches)), columns=COLUMNS), out)
     else:
         with atomic_folder(out) as folder:
             for index, picture in enumerate(picture for batch in batches for picture in batch):
@@ -268,10 +268,10 @@ def sample_interpolation(
     pictures = source.render_frames(generator, z, y, progress=progress)
     if as_grid:
         rows = np.stack(list(pictures)).swapaxes(0, 1)  # (interpolations, steps, H, W, C)
-        _write_png(mosaic(rows.reshape(-1, *rows.shape[2:]), columns=frames), out)
+        _write_png(make_grid(rows.reshape(-1, *rows.shape[2:]), columns=frames), out)
         return out
     columns = math.ceil(math.sqrt(count))
-    grids = (mosaic(frame, columns=columns).convert("RGB") for frame in pictures)
+    grids = (make_grid(frame, columns=columns).convert("RGB") for frame in pictures)
     if out.suffix in VIDEO_SUFFIXES:
         write_video(out, grids, count=frames, rate=RATE)
     else:
@@ -321,7 +321,7 @@ def sample_truncations(
         progress(done * count, len(TRUNCATIONS) * count)
     rows = np.stack(columns, axis=1)  # (latents, truncations, H, W, C)
     scale = max(1, math.ceil(HEADED_WIDTH / source.shape.size))
-    grid = mosaic(rows.reshape(-1, *rows.shape[2:]), columns=len(TRUNCATIONS), scale=scale)
+    grid = make_grid(rows.reshape(-1, *rows.shape[2:]), columns=len(TRUNCATIONS), scale=scale)
     _write_png(_with_headings(grid, ["none" if t == math.inf else f"±{t:g}" for t in TRUNCATIONS]), out)
     return out
 

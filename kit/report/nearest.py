@@ -13,7 +13,7 @@ from PIL import Image
 from kit import competition
 from kit.core.errors import KitError
 from kit.core.progress import no_progress
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
 from kit.report.run_data import RunData
 from kit.scoring import features as feature_sets
 from kit.scoring.neighbours import Neighbours, neighbours
@@ -96,4 +96,4 @@ def _sheet(found: Neighbours) -> Image.Image:
 
 def _column(pictures: NDArray[np.uint8]) -> Image.Image:
     """Pictures (R, K, H, W, C) as K columns."""
-    return mosaic(pictures.reshape(-1, *pictures.shape[2:]), columns=pictures.shape[1]).convert("RGB")
+    return make_grid(pictures.reshape(-1, *pictures.shape[2:]), columns=pictures.shape[1]).convert("RGB")

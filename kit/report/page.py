@@ -39,7 +39,7 @@ MARK = b'name="generator" content="kit"'
 """Stands in the head of every page that the kit wrote."""
 
 GAP = 2
-"""Pixels between the pictures of a grid (`kit.data.grid.mosaic`)."""
+"""Pixels between the pictures of a grid (`kit.data.grid.make_grid`)."""
 
 
 def write_report(

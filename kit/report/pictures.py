@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from kit.core.progress import Progress, no_progress
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
 from kit.generation import interpolate
 from kit.generation.export import RunGenerator
 from kit.report.run_data import Grid
@@ -183,7 +183,7 @@ def draw_gallery(run: Path, *, trust: bool = False, progress: Progress = no_prog
     z = interpolate.loop_latents(latent, count=TILES, frames=STEPS, seed=saved.seed, truncation=threshold)
     y = torch.tensor(saved.labels(TILES, class_name=None) or [0] * TILES).expand(STEPS, -1)
     steps = saved.render_frames(generator, z, y, progress=lambda done, _: progress(done, whole))
-    video = [mosaic(step, columns=COLUMNS).convert("RGB") for step in steps]
+    video = [make_grid(step, columns=COLUMNS).convert("RGB") for step in steps]
 
     if not names:
         return Gallery(interpolation=video)
@@ -193,7 +193,7 @@ def draw_gallery(run: Path, *, trust: bool = False, progress: Progress = no_prog
         generator, z.expand(len(names), -1, -1), y, progress=lambda done, _: progress(TILES * STEPS + done, whole)
     )
     classes = [
-        ClassStrip(name.replace("_", " "), mosaic(strip, columns=PER_CLASS).convert("RGB"))
+        ClassStrip(name.replace("_", " "), make_grid(strip, columns=PER_CLASS).convert("RGB"))
         for name, strip in zip(names, strips, strict=True)
     ]
     return Gallery(interpolation=video, classes=classes)

@@ -14,7 +14,7 @@ from torch import nn
 from kit.core.clock import Waited
 from kit.core.errors import KitError
 from kit.core.files import atomic
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
 from kit.generation.classes import class_labels
 from kit.generation.generate import generate
 from kit.generation.pack import Packed, pack
@@ -84,7 +84,7 @@ def save_grid(work: RunContext) -> NDArray[np.uint8]:
     standing = min(work.recipe.standing_batches, GRID_STANDING)
     tiles = np.concatenate(list(_sample(work, GRID, work.shape.size, standing_batches=standing)))
     with atomic(work.run.path / "samples" / f"{work.state.pictures:010d}.png") as file:
-        mosaic(tiles, columns=GRID_COLUMNS).save(file, "PNG")
+        make_grid(tiles, columns=GRID_COLUMNS).save(file, "PNG")
     return tiles
 
 

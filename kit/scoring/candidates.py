@@ -14,7 +14,7 @@ from kit.core.errors import KitError
 from kit.core.progress import Progress, no_progress
 from kit.core.records import Record, to_json
 from kit.core.seeds import derive
-from kit.data.dataset import PreparedSet, Split
+from kit.data.prepared_set import PreparedSet, Split
 from kit.generation.generate import generate
 from kit.scoring.compute_score import compute_score
 from kit.scoring.extract import FeatureSet

@@ -14,7 +14,7 @@ from kit import competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.progress import Progress, no_progress
-from kit.data.dataset import PreparedSet, Split
+from kit.data.prepared_set import PreparedSet, Split
 from kit.generation.generate import resize
 from kit.generation.pictures import picture_names, read_pictures
 from kit.scoring.extract import Features, FeatureSet, Pixels

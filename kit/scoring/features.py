@@ -15,7 +15,7 @@ from kit.core.errors import KitError, unknown
 from kit.core.files import read_json
 from kit.core.progress import Progress, no_progress
 from kit.core.records import from_json
-from kit.data.dataset import PreparedSet
+from kit.data.prepared_set import PreparedSet
 from kit.scoring.extract import BICUBIC, DTYPES, FeatureSet, feature_set
 from kit.scoring.reference import default_cache
 from kit.scoring.score_record import Triple

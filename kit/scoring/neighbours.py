@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kit.core.progress import Progress, no_progress
-from kit.data.dataset import PreparedSet, Split
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
+from kit.data.prepared_set import PreparedSet, Split
 from kit.scoring.compute_score import read_matching
 from kit.scoring.extract import FeatureSet, Pixels
 from kit.scoring.memorization import nearest_distances
@@ -39,7 +39,7 @@ class Neighbours:
     def picture(self) -> Image.Image:
         """A row each: the generated picture, its neighbours in features, then those in pixels; 2 pixels between."""
         rows = np.concatenate([self.generated[:, None], self.by_features, self.by_pixels], axis=1)
-        return mosaic(rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
+        return make_grid(rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
 
 
 def neighbours(

@@ -22,7 +22,8 @@ from torch import Tensor
 from kit.core.progress import Progress, no_progress
 from kit.core.records import to_json
 from kit.core.seeds import derive
-from kit.data.prepared_set import Batches, PreparedSet
+from kit.data.batches import Batches
+from kit.data.prepared_set import PreparedSet
 from kit.scoring.extract import BICUBIC, FeatureSet, feature_set
 from kit.scoring.features import untrained
 from kit.scoring.reference import Cache

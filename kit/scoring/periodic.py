@@ -14,7 +14,7 @@ from torch import nn
 from kit.core.clock import parse_duration, show_duration
 from kit.core.errors import KitError
 from kit.core.seeds import derive
-from kit.data.dataset import PreparedSet
+from kit.data.prepared_set import PreparedSet
 from kit.generation.generate import generate
 from kit.models.recipe import Recipe
 from kit.scoring import features as feature_sets

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from kit.core.records import Record, from_json, to_json
-from kit.data.dataset import Split
+from kit.data.prepared_set import Split
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
-from kit.data.dataset import load
-from kit.kaggle.kernel_spec import SLUG_LEAST, KernelSpec
+from kit.data.prepared_set import load
+from kit.kaggle.spec import SLUG_LEAST, KernelSpec
 from kit.models import registry
 from kit.models.recipe import Recipe
 from kit.submission.ledger import Submission
@@ -69,7 +69,7 @@ def _crop(data: DataRecord) -> str | None:
         prepared = load(Path(data.path))
     except KitError:
         return None
-    return str(prepared.info["crop"]["policy"]) if prepared.digest == data.digest else None
+    return prepared.record.crop.policy if prepared.digest == data.digest else None
 
 
 def _slug(name: str) -> str:

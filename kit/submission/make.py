@@ -17,7 +17,7 @@ from kit.core.progress import Progress, no_progress
 from kit.core.provenance import tree_digest
 from kit.core.source_zip import SourceRecord as Source
 from kit.core.source_zip import read_source, write_source
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
 from kit.generation.pictures import read_pictures
 from kit.generation.validate import Report, check
 from kit.scoring.score_record import REMEDY, Score
@@ -169,7 +169,7 @@ def _source(run: Path, record: RunRecord, out: Path) -> Source:
 def _preview(part: Path) -> None:
     pictures = [pixels for _, pixels in read_pictures(part / ledger.IMAGES, limit=PREVIEW_COUNT)]
     with atomic(part / ledger.PREVIEW) as file:
-        mosaic(np.stack(pictures), columns=PREVIEW_COLUMNS).save(file, "PNG")
+        make_grid(np.stack(pictures), columns=PREVIEW_COLUMNS).save(file, "PNG")
 
 
 def _scores(run: Path, record: RunRecord) -> tuple[list[dict[str, Any]], list[str]]:

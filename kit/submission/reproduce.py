@@ -13,7 +13,7 @@ from pathlib import Path
 from kit.core import provenance
 from kit.core.errors import KitError
 from kit.core.source_zip import read_source
-from kit.data.dataset import load
+from kit.data.prepared_set import load
 from kit.models import custom
 from kit.submission import ledger
 from kit.submission.ledger import Submission

@@ -27,7 +27,7 @@ class DataRecord:
     """The prepared set that a run is trained on."""
 
     name: str
-    digest: str  # its identity, see `kit.data.dataset.set_digest`
+    digest: str  # its identity, see `kit.data.prepared_set.DatasetRecord.content_digest`
     size: int  # side of a picture, pixels
     channels: int
     path: str = ""  # where it lay

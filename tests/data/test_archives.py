@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.core.errors import KitError
-from kit.data import archives
-from kit.data.archives import BadFile, open_tree
+from kit.core.files import sha256
+from kit.data import tree
+from kit.data.archives import BadFile
+from kit.data.prepared_set import SourceRecord
+from kit.data.tree import open_tree
 
 FILES = {"a/one.jpg": b"1" * 50, "a/two.jpg": bytes(range(256)) * 9, "three": b""}
 
@@ -101,7 +104,7 @@ def test_an_archive_that_cannot_be_used_is_one_line_with_its_name(case: str, tmp
 
 
 def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(tree, "MAX_ENTRIES", 2)
     with pytest.raises(KitError, match="over 2 files"):
         open_tree(make_zip(tmp_path / "a.zip", FILES), spool=tmp_path)
 
@@ -160,17 +163,17 @@ def test_a_name_that_is_no_text_is_shown_escaped_and_still_read(tmp_path: Path) 
 
 
 def test_the_fingerprint_is_of_the_bytes_that_are_used(tmp_path: Path) -> None:
-    def fingerprint(path: Path) -> list[dict[str, object]]:
+    def fingerprint(path: Path) -> list[SourceRecord]:
         tree = open_tree(path, spool=tmp_path)
         return tree.fingerprint(entry for entry in tree.entries if entry.name.endswith(".jpg"))
 
     packed = make_zip(tmp_path / "a" / "set.zip", FILES)
     from_zip = fingerprint(packed)
-    assert from_zip == [{"file": "set.zip", "bytes": packed.stat().st_size, "sha256": archives.sha256(packed)}]
+    assert from_zip == [SourceRecord(file="set.zip", bytes=packed.stat().st_size, sha256=sha256(packed))]
     assert fingerprint(tmp_path / "a") == from_zip
     loose = make_folder(tmp_path / "loose", FILES)
     first = fingerprint(loose)
-    assert [row["bytes"] for row in first] == [50 + 256 * 9]
+    assert [row.bytes for row in first] == [50 + 256 * 9]
     (loose / "three").write_bytes(b"not used")
     assert fingerprint(loose) == first
     (loose / "a" / "one.jpg").write_bytes(b"2" * 50)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.data.arrays import GrowingArray
+from kit.data.set_writer import GrowingArray
 
 
 @pytest.mark.parametrize("row", [(), (3,), (4, 5, 3)])

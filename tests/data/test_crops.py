@@ -14,9 +14,19 @@ from PIL import Image
 from kit.competition import COMPETITIONS
 from kit.core.errors import KitError
 from kit.data import crops
-from kit.data.archives import open_tree
-from kit.data.crops import CROPS, FILTER, Box, CropSettings, cut, import_albumentations, plan, squash, to_canvas
+from kit.data.crops import (
+    CROPS,
+    FILTER,
+    Box,
+    CropSettings,
+    cut,
+    import_albumentations,
+    plan,
+    resize_to_square,
+    to_canvas,
+)
 from kit.data.decoding import open_picture
+from kit.data.tree import open_tree
 
 BOXED = [name for name, policy in CROPS.items() if policy.region]
 SIDES = st.integers(1, 300)
@@ -229,7 +239,7 @@ def test_shrinking_first_keeps_48_db_on_photographs(shared: Path, tmp_path: Path
         for entry in tree.entries[::11]:
             picture = open_picture(reader.read(entry))
             image, _ = picture.decode(3, least=1, size=64)
-            fast = squash(image, image.size, 64)
+            fast = resize_to_square(image, image.size, 64)
             ratios.append(psnr(fast, np.asarray(image.resize((64, 64), FILTER))))
     assert len(ratios) > 30
     assert np.mean(ratios) >= 48

@@ -18,8 +18,9 @@ from kit.competition import COMPETITIONS, DEFAULT, Competition, get
 from kit.core.errors import KitError
 from kit.data import crop_worker
 from kit.data.crops import CROPS, CropSettings, cut
-from kit.data.dataset import PreparedSet, load
-from kit.data.prepare import SIZES, describe, prepare
+from kit.data.prepare import SIZES, prepare
+from kit.data.prepare_stats import describe
+from kit.data.prepared_set import DatasetRecord, HoldoutCounts, PreparedSet, Sample, load
 
 DOGS = get(DEFAULT)
 MONET = get("gan-getting-started")
@@ -37,29 +38,30 @@ def dogs_at(path: Path, dogs: DogFiles | None = None) -> Path:
     return LAYOUTS["two zips"](dogs or clean_dogs(), path)
 
 
-def check_counts(info: dict[str, Any], samples: list[Any]) -> None:
+def check_counts(record: DatasetRecord, samples: list[Sample]) -> None:
     """Every picture and every box is accounted for once."""
-    counts, boxes = info["counts"], info["counts"]["boxes"]
-    assert counts["found"] == (
-        counts["kept"] + counts["rejected"] + counts["duplicates"] + sum(counts["filtered"].values()) + counts["copies"]
+    counts, boxes = record.counts, record.counts.boxes
+    assert counts.found == (
+        counts.kept + counts.rejected + counts.duplicates + sum(counts.filtered.values()) + counts.copies
     )
-    assert boxes["listed"] == boxes["kept"] + sum(boxes["dropped"].values()) + sum(boxes["filtered"].values())
-    assert counts["samples"] == boxes["kept"] + counts["whole_pictures"] == len(samples)
-    assert counts["kept"] == len({sample["file"] for sample in samples})
-    assert boxes["kept"] == sum(sample["box"] is not None for sample in samples)
-    assert len(info["rejected"]) == counts["rejected"] + counts["duplicates"] + counts["annotations_without_picture"]
-    held = [sample["file"] for sample in samples if sample["holdout"]]
-    assert counts["holdout"] == {"pictures": len(set(held)), "samples": len(held)}
-    assert not set(held) & {sample["file"] for sample in samples if not sample["holdout"]}
+    assert boxes.listed == boxes.kept + sum(boxes.dropped.values()) + sum(boxes.filtered.values())
+    assert counts.samples == boxes.kept + counts.whole_pictures == len(samples)
+    assert counts.kept == len({sample.file for sample in samples})
+    assert boxes.kept == sum(sample.box is not None for sample in samples)
+    listed = counts.rejected + counts.duplicates + counts.annotations_without_picture + counts.other_files
+    assert len(record.rejected) == listed
+    held = [sample.file for sample in samples if sample.holdout]
+    assert counts.holdout == HoldoutCounts(pictures=len(set(held)), samples=len(held))
+    assert not set(held) & {sample.file for sample in samples if not sample.holdout}
 
 
 def check_set(prepared: PreparedSet, size: int, channels: int) -> None:
     """Every row is a picture of the stated size, with a source, a class or none, and a place in the counts."""
-    samples = prepared.samples()
+    samples = prepared.samples
     assert prepared.images.dtype == np.uint8
     assert prepared.images.shape == (len(samples), size, size, channels)
     assert prepared.whole.shape[1:] == (size, size, channels)
-    check_counts(prepared.info, samples)
+    check_counts(prepared.record, samples)
     used = {number for number in prepared.labels.tolist() if number >= 0}
     assert used == set(range(len(prepared.classes)))
     assert prepared.classes == sorted(prepared.classes)
@@ -78,31 +80,31 @@ def test_the_set_does_not_depend_on_how_the_source_is_packed(policy: str, layout
     assert found.digest == expected.digest
     for name in ARRAYS:
         assert (found.path / name).exists() == (expected.path / name).exists()
-    assert found.info["crop"]["policy"] == policy
+    assert found.record.crop.policy == policy
 
 
 @pytest.mark.parametrize("policy", CROPS)
 def test_every_row_is_the_box_it_says_of_the_picture_it_says(policy: str, tmp_path: Path) -> None:
     dogs = clean_dogs()
     prepared = make(dogs_at(tmp_path / "source", dogs), tmp_path / "set", policy)
-    samples = prepared.samples()
+    samples = prepared.samples
     assert len(samples) == (18 if CROPS[policy].region else 12)
     order: list[str] = []
     for row, sample in enumerate(samples):
-        picture = Image.open(io.BytesIO(dogs.pictures[sample["file"]])).convert("RGB")
-        if sample["file"] not in order:
-            order.append(sample["file"])
+        picture = Image.open(io.BytesIO(dogs.pictures[sample.file])).convert("RGB")
+        if sample.file not in order:
+            order.append(sample.file)
             squashed = picture.resize((16, 16), Image.Resampling.LANCZOS, reducing_gap=2.5)
             np.testing.assert_array_equal(prepared.whole[len(order) - 1], np.asarray(squashed))
-        if sample["box"] is None:
+        if sample.box is None:
             np.testing.assert_array_equal(prepared.images[row], prepared.whole[len(order) - 1])
         else:
             assert CROPS[policy].region is not None
-            box = tuple(map(int, sample["box"]))
+            box = tuple(map(int, sample.box))
             expected = cut(np.asarray(picture), box, 16)  # type: ignore[arg-type]
             np.testing.assert_array_equal(prepared.images[row], expected)
         (breed,) = {
-            key.split("/")[0].partition("-")[2] for key in dogs.annotations if key.endswith("/" + sample["file"][:-4])
+            key.split("/")[0].partition("-")[2] for key in dogs.annotations if key.endswith("/" + sample.file[:-4])
         }
         assert prepared.classes[prepared.labels[row]] == breed
     assert (prepared.path / "whole.npy").exists() == (policy != "whole")
@@ -130,10 +132,11 @@ def test_each_competition_has_its_own_size_and_crop(competition: Competition, tm
         source = dogs_at(tmp_path / "source")
     else:
         files = {f"{competition.pictures[0]}/{i}.jpg": photo(256, 256, seed=i) for i in range(4)}
+        files |= {f"{folder}/{i}.jpg": photo(256, 256, seed=10 + i) for folder in competition.inputs for i in range(3)}
         source = make_zip(tmp_path / "source.zip", files)
     prepared = make(source, tmp_path / "set", competition=competition, size=None)
     check_set(prepared, competition.size, 3)
-    assert prepared.info["crop"]["policy"] == competition.crop
+    assert prepared.record.crop.policy == competition.crop
     assert prepared.competition == competition.slug
     assert prepared.classes == ([] if not competition.annotations else ["Alpha", "Beta-hound", "Gamma"])
 
@@ -148,7 +151,7 @@ def test_workers_change_nothing_but_the_time(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(crop_worker, "START_METHOD", "spawn")  # as on macOS and Windows
     sets.append(make(source, tmp_path / "spawned", workers=2))
     assert len({prepared.digest for prepared in sets}) == 1
-    assert all(prepared.info["counts"]["rejected"] == 1 for prepared in sets)
+    assert all(prepared.record.counts.rejected == 1 for prepared in sets)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only forked processes see the change made to them here")
@@ -183,21 +186,21 @@ def dirty_dogs() -> DogFiles:
 def test_dirt_is_mended_or_left_out_and_told(tmp_path: Path) -> None:
     prepared = make(dogs_at(tmp_path / "source", dirty_dogs()), tmp_path / "set", "square", max_rejected=0.25)
     check_set(prepared, 16, 3)
-    assert {row["file"]: row["reason"] for row in prepared.info["rejected"]} == {
+    assert {row.file: row.reason for row in prepared.record.rejected} == {
         "n01-Alpha/n01_gone": "annotation without a picture",
         "n01_alone.jpg": "no annotation",
-        "n01_cut.jpg": prepared.info["rejected"][2]["reason"],
+        "n01_cut.jpg": prepared.record.rejected[2].reason,
         "n01_same.jpg": "the same bytes as n01_0.jpg",
         "n01_xml.jpg": "its annotation is no XML (syntax error: line 1, column 0)",
     }
-    assert prepared.info["rejected"][2]["reason"].startswith("damaged (image file is truncated")
-    repairs = {sample["file"]: sample["repair"] for sample in prepared.samples() if sample["repair"]}
+    assert prepared.record.rejected[2].reason.startswith("damaged (image file is truncated")
+    repairs = {sample.file: sample.repair for sample in prepared.samples if sample.repair}
     assert repairs == {
         "n01_png.jpg": "laid on white",
         "n01_beyond.jpg": "box clamped to the picture",
         "n01_outside.jpg": "box 1 is outside: the whole picture taken",
     }
-    assert prepared.info["counts"]["repaired"] == {
+    assert prepared.record.counts.repaired == {
         "box clamped to the picture": 1,
         "laid on white": 1,
         "no good box, whole picture taken": 1,
@@ -218,23 +221,23 @@ def test_duplicates_can_be_kept_and_stay_on_one_side_of_the_hold_out(tmp_path: P
     for i, name in enumerate(sorted(dogs.pictures)):
         dogs.add(f"n03_same{i}", dogs.pictures[name], (2, 2, 30, 30), breed=BREEDS[2])
     source = dogs_at(tmp_path / "source", dogs)
-    assert make(source, tmp_path / "once", holdout=0.3).info["counts"]["duplicates"] == 10
+    assert make(source, tmp_path / "once", holdout=0.3).record.counts.duplicates == 10
     prepared = make(source, tmp_path / "twice", holdout=0.3, keep_duplicates=True)
     check_set(prepared, 16, 3)
-    assert prepared.info["counts"]["duplicates"] == 0
-    side = {sample["file"]: sample["holdout"] for sample in prepared.samples()}
+    assert prepared.record.counts.duplicates == 0
+    side = {sample.file: sample.holdout for sample in prepared.samples}
     sides_of = {
         data: {side[name] for name, other in dogs.pictures.items() if other == data} for data in dogs.pictures.values()
     }
     assert all(len(sides) == 1 for sides in sides_of.values())
-    assert prepared.info["counts"]["holdout"]["pictures"] == 6
+    assert prepared.record.counts.holdout.pictures == 6
 
 
 @pytest.mark.parametrize("share", [0, 0.05, 0.25, 0.9])
 def test_the_hold_out_is_a_share_of_the_pictures_by_their_bytes(share: float, tmp_path: Path) -> None:
     dogs = clean_dogs(40)
     prepared = make(dogs_at(tmp_path / "a", dogs), tmp_path / "set", holdout=share)
-    held = {sample["file"] for sample in prepared.samples() if sample["holdout"]}
+    held = {sample.file for sample in prepared.samples if sample.holdout}
     assert len(held) == round(share * 40)
     # Other names, other order, same bytes: the same pictures.
     renamed = DogFiles()
@@ -244,10 +247,10 @@ def test_the_hold_out_is_a_share_of_the_pictures_by_their_bytes(share: float, tm
         renamed.pictures[other_name[f"{name}.jpg"]] = dogs.pictures[f"{name}.jpg"]
         renamed.annotations[f"{breed}/{other_name[f'{name}.jpg'][:-4]}"] = note
     again = make(dogs_at(tmp_path / "b", renamed), tmp_path / "other", holdout=share)
-    assert {sample["file"] for sample in again.samples() if sample["holdout"]} == {other_name[name] for name in held}
+    assert {sample.file for sample in again.samples if sample.holdout} == {other_name[name] for name in held}
     if 0 < share < 0.9:
         reseeded = make(dogs_at(tmp_path / "a", dogs), tmp_path / "seeded", holdout=share, seed=1)
-        assert {sample["file"] for sample in reseeded.samples() if sample["holdout"]} != held
+        assert {sample.file for sample in reseeded.samples if sample.holdout} != held
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -391,7 +394,7 @@ def test_a_disk_that_fills_up_leaves_the_old_set(tmp_path: Path, monkeypatch: py
     def full(self: object, rows: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kit.data.arrays.GrowingArray.append", full)
+    monkeypatch.setattr("kit.data.set_writer.GrowingArray.append", full)
     with pytest.raises(KitError, match="the disk is full"):
         make(source, tmp_path / "set", "box")
     assert load(first.path).digest == first.digest
@@ -424,7 +427,7 @@ def test_class_folders_become_classes(tmp_path: Path) -> None:
     check_set(prepared, 16, 3)
     assert prepared.classes == ["ant", "cat"]  # a class without a picture left is none
     assert prepared.labels.tolist() == [0, 1, 1]
-    assert [sample["file"] for sample in prepared.samples()] == ["ant/1.jpg", "cat/1.jpg", "cat/2.jpg"]
+    assert [sample.file for sample in prepared.samples] == ["ant/1.jpg", "cat/1.jpg", "cat/2.jpg"]
 
 
 # Whatever comes: any part of a set may be dirty in any way, a few at a time.
@@ -528,13 +531,13 @@ def test_whatever_comes_it_ends_in_a_traced_set_or_one_line(
         assert not out.exists()
         return
     check_set(load(out), 16, channels or 3)
-    assert prepared.info["counts"]["rejected"] <= max_rejected * prepared.info["counts"]["found"]
+    assert prepared.record.counts.rejected <= max_rejected * prepared.record.counts.found
     names = {name.rsplit("/", 1)[-1] for name in files}
-    for sample in prepared.samples():
-        assert sample["file"].rsplit("/", 1)[-1] in names
-        if sample["box"] is not None:
-            of_that_name = [data for name, data in files.items() if name.endswith("/" + sample["file"])]
-            xmin, ymin, xmax, ymax = sample["box"]
+    for sample in prepared.samples:
+        assert sample.file.rsplit("/", 1)[-1] in names
+        if sample.box is not None:
+            of_that_name = [data for name, data in files.items() if name.endswith("/" + sample.file)]
+            xmin, ymin, xmax, ymax = sample.box
             assert 0 <= xmin < xmax
             assert 0 <= ymin < ymax
             assert any(xmax <= width and ymax <= height for width, height in map(size_of, of_that_name))
@@ -544,16 +547,16 @@ def test_real_photographs_come_through(shared: Path, tmp_path: Path) -> None:
     prepared = prepare(shared / "dogs-originals", competition=DOGS, out=tmp_path / "set", workers=2)
     check_set(prepared, 64, 3)
     assert len(prepared.classes) == 4
-    assert prepared.info["counts"]["found"] == 557
-    assert prepared.info["counts"]["boxes"]["listed"] == 533 + 2 * 20 + 3 * 4  # objects in the XML, counted apart
-    assert prepared.info["rejected"] == []
+    assert prepared.record.counts.found == 557
+    assert prepared.record.counts.boxes.listed == 533 + 2 * 20 + 3 * 4  # objects in the XML, counted apart
+    assert prepared.record.rejected == []
 
 
 def test_real_anime_faces_and_digits_come_through(shared: Path, tmp_path: Path) -> None:
     faces = prepare(shared / "anime-faces.zip", competition=DOGS, out=tmp_path / "faces")
     check_set(faces, 64, 3)
     assert faces.classes == []
-    assert faces.info["counts"]["found"] == 4000
+    assert faces.record.counts.found == 4000
     # The test digits alone, for time.
     files = {file.name: file.read_bytes() for file in (shared / "mnist").glob("t10k-*")}
     digits = prepare(make_folder(tmp_path / "mnist", files), competition=DOGS, out=tmp_path / "digits")

@@ -13,8 +13,10 @@ from PIL import Image
 
 from kit.competition import COMPETITIONS, DEFAULT, get
 from kit.core.errors import KitError
-from kit.data.archives import open_tree
-from kit.data.sources import Collection, collect, fetch_mnist, kaggle_mount
+from kit.data.collection import Collection
+from kit.data.idx import fetch_mnist
+from kit.data.sources import collect, kaggle_mount
+from kit.data.tree import open_tree
 
 DOGS = get(DEFAULT)
 MONET = get("gan-getting-started")
@@ -155,7 +157,8 @@ PLAIN = {
     "one folder": ({"images/b.jpg": 1, "images/a.jpg": 2}, {"a.jpg": None, "b.jpg": None}),
     "classes": ({"x/cat/1.jpg": 1, "x/dog/1.jpg": 2}, {"cat/1.jpg": "cat", "dog/1.jpg": "dog"}),
     "deep classes": ({"cat/a/1.jpg": 1, "dog/1.jpg": 2}, {"cat/a/1.jpg": "cat", "dog/1.jpg": "dog"}),
-    "some without": ({"cat/1.jpg": 1, "2.jpg": 2}, {"cat/1.jpg": "cat", "2.jpg": None}),
+    "some without": ({"cat/1.jpg": 1, "2.jpg": 2}, {"cat/1.jpg": "cat"}),
+    "most without": ({"cat/1.jpg": 1, "2.jpg": 2, "3.jpg": 3}, {"cat/1.jpg": None, "2.jpg": None, "3.jpg": None}),
     "other files too": ({"notes.txt": 0, "a/1.jpg": 1, "a/labels.csv": 0}, {"1.jpg": None}),
 }
 
@@ -164,7 +167,7 @@ PLAIN = {
 @pytest.mark.parametrize("packed", [False, True])
 def test_any_folder_of_pictures_is_classed_by_its_folders(case: str, packed: bool, tmp_path: Path) -> None:
     names, expected = PLAIN[case]
-    files = {name: photo(seed=seed) for name, seed in names.items()}
+    files = {name: photo(seed=seed) if seed else b"1,2" for name, seed in names.items()}
     source = make_zip(tmp_path / "set.zip", files) if packed else make_folder(tmp_path / "set", files)
     found = look(source)
     assert {item.file: item.label for item in found.items} == expected
@@ -222,9 +225,9 @@ def test_mnist_is_its_training_pictures(names: str, packed: bool, tmp_path: Path
         for item, expected in zip(found.items, pictures, strict=True):
             image = Image.open(io.BytesIO(reader.read(item.picture)))
             np.testing.assert_array_equal(np.asarray(image), expected)
-    rows = found.tree.fingerprint(found.used())
+    rows = found.fingerprint()
     assert len(rows) == 1
-    assert rows[0]["bytes"] == sum(len(data) for name, data in files.items() if "train" in name) or packed
+    assert rows[0].bytes == sum(len(data) for name, data in files.items() if "train" in name) or packed
 
 
 def test_mnist_test_pictures_are_taken_only_where_there_are_no_others(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from run_tools import result_record, run_record
 
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
 from kit.models.registry import MODELS
 from kit.scoring.score_record import FeaturesRecord, ReferenceRecord, Score
 from kit.training.run_record import DataRecord, PartRecord, PlanRecord, SecondsRecord
@@ -50,7 +50,7 @@ def write_run(
     for tick in range(ticks + 1):
         rng = np.random.default_rng([seed, tick])
         tiles = rng.integers(0, 256, (16, size, size, 3), dtype=np.uint8)
-        mosaic(tiles, columns=4).save(samples / f"{100 * tick:010d}.png")
+        make_grid(tiles, columns=4).save(samples / f"{100 * tick:010d}.png")
     lines = [
         {
             "pictures": 100 * tick,

@@ -15,7 +15,7 @@ import kit.run
 from kit.competition import COMPETITIONS
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
 from kit.data.prepared_set import load
 from kit.generation.export import sample_run
 from kit.generation.pack import pack
@@ -59,7 +59,7 @@ def test_an_interpolation_and_every_class_of_a_conditional_model(runs, tmp_path)
     # A class's strip is what `kit sample --class` draws.
     sheet = sample_run(runs["cdcgan"], out=tmp_path / "breed", count=pictures.PER_CLASS, class_name="breed_1")
     singles = np.stack([np.asarray(Image.open(file)) for file in sorted(sheet.iterdir())])
-    expected = np.asarray(mosaic(singles, columns=pictures.PER_CLASS), int)
+    expected = np.asarray(make_grid(singles, columns=pictures.PER_CLASS), int)
     assert np.abs(np.asarray(drawn.classes[1].strip, int) - expected).max() <= 1
 
 

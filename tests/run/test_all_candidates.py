@@ -15,7 +15,7 @@ import kit.run
 from kit import cli
 from kit.core.errors import KitError
 from kit.core.seeds import derive
-from kit.data.dataset import load
+from kit.data.prepared_set import load
 from kit.generation.export import sample_run
 from kit.generation.pictures import read_pictures
 from kit.models.registry import MODELS

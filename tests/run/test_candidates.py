@@ -15,7 +15,7 @@ import kit.run
 from kit.core.clock import parse_duration
 from kit.core.errors import KitError
 from kit.core.files import sha256
-from kit.data.dataset import load
+from kit.data.prepared_set import load
 from kit.run import budget, snapshots
 from kit.scoring import periodic
 from kit.scoring.score_record import FeaturesRecord, ReferenceRecord, Score, groups
@@ -90,13 +90,13 @@ def test_a_zip_of_an_early_candidate_is_made_again(run_tiny, every_step, monkeyp
 
 
 def test_a_damaged_candidate_gives_way_to_the_last_state(run_tiny, every_step, monkeypatch):
-    kept = checkpoint.save_ema
+    kept = checkpoint.save_average
 
     def spoilt(path, *arguments):
         kept(path, *arguments)
         path.write_bytes(path.read_bytes()[:100])
 
-    monkeypatch.setattr(checkpoint, "save_ema", spoilt)
+    monkeypatch.setattr(checkpoint, "save_average", spoilt)
     monkeypatch.setattr(Score, "rank_key", (False, 0))  # the first of equals
     listener = Listening()
     run = run_tiny(images=24, scores=ALWAYS, listener=listener)

@@ -119,7 +119,7 @@ def test_without_a_run_or_a_checkpoint_resuming_starts_anew_and_says_so(train):
     assert again.record.parts[-1].start == 0
 
 
-@pytest.mark.parametrize("left", [[], [".set-aside"], [".set-aside", "source.zip", ".run.json.x7.part"]])
+@pytest.mark.parametrize("left", [[], [".set-aside"], [".set-aside", "source.zip", ".run.json.0123456789ab.part"]])
 def test_killed_before_there_was_a_record_it_starts_anew(train, tmp_path, left):
     (tmp_path / "run").mkdir()
     for name in left:
@@ -181,9 +181,9 @@ def breaking(monkeypatch, error, *, at):
             calls.clear()
             following[0] = next(at, None)
             raise error
-        return loss.d_loss(*logits)
+        return loss.critic(*logits)
 
-    monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(d_loss=critic))
+    monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(critic=critic))
 
 
 ERRORS = [

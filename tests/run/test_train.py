@@ -15,7 +15,7 @@ import kit.run
 from kit.competition import COMPETITIONS
 from kit.core.errors import KitError
 from kit.core.files import sha256
-from kit.data import prepared_set
+from kit.data.batches import Batches
 from kit.generation.validate import check
 from kit.models.registry import MODELS
 from kit.run import budget, images_zip
@@ -97,7 +97,7 @@ def test_a_budget_covers_the_whole_process(run_tiny, monkeypatch, start_s, step_
     """On machines of which it is given how long they take to start, for a step, and for a picture of the zip."""
     clock = Even()
     clock.passes(start_s)
-    draw, sample = prepared_set.Batches.draw, images_zip.draw
+    draw, sample = Batches.draw, images_zip.draw
 
     def drawn(self, position, count):
         clock.passes(step_s)
@@ -109,7 +109,7 @@ def test_a_budget_covers_the_whole_process(run_tiny, monkeypatch, start_s, step_
                 clock.passes(picture_s * len(batch))
             yield batch
 
-    monkeypatch.setattr(prepared_set.Batches, "draw", drawn)
+    monkeypatch.setattr(Batches, "draw", drawn)
     monkeypatch.setattr(images_zip, "draw", generated)
     run = run_tiny(budget_s=90.0, clock=clock)
     assert clock.seconds() < 90
@@ -145,9 +145,9 @@ def break_steps(monkeypatch):
 
         def critic(*logits):
             steps.append(0)
-            return loss.d_loss(*logits) * (torch.nan if broken(len(steps)) else 1)
+            return loss.critic(*logits) * (torch.nan if broken(len(steps)) else 1)
 
-        monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(d_loss=critic))
+        monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(critic=critic))
 
     return begin
 
@@ -184,16 +184,16 @@ def test_a_run_that_diverged_once_goes_on_with_smaller_steps_and_can_be_replayed
 def test_weights_spoiled_by_the_last_step_of_a_tick_are_never_saved(run_tiny, monkeypatch):
     from kit.training import loop
 
-    optimizer_step, steps = loop.optimizer_step, []
+    descend, steps = loop.descend, []
 
-    def spoil(state, player, *rest):
-        norm = optimizer_step(state, player, *rest)
+    def spoil(network, *rest):
+        norm = descend(network, *rest)
         steps.append(0)
         if len(steps) == 10:  # G's step of the fifth and last iteration
-            state.weights(player)[0].data.fill_(torch.inf)
+            next(network.parameters()).data.fill_(torch.inf)
         return norm
 
-    monkeypatch.setattr(loop, "optimizer_step", spoil)
+    monkeypatch.setattr(loop, "descend", spoil)
     run = run_tiny(images=40)
     assert [back.reached for back in run.record.rollbacks] == [40]
     assert run.record.state == "finished"

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from scoring_helpers import Pixels
 
-from kit.data.dataset import PreparedSet
+from kit.data.prepared_set import CropRecord, DatasetRecord, PreparedSet
 
 
 @pytest.fixture
@@ -31,16 +31,16 @@ def make_set(tmp_path: Path) -> Callable[..., PreparedSet]:
             for row in range(len(images))
         ]
         (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        info = {
-            "name": name,
-            "competition": "generative-dog-images",
-            "classes": [],
-            "size": images.shape[1],
-            "channels": images.shape[3],
-            "digest": hashlib.sha256(images.tobytes()).hexdigest(),
-        }
+        record = DatasetRecord(
+            name=name,
+            competition="generative-dog-images",
+            size=images.shape[1],
+            channels=images.shape[3],
+            crop=CropRecord(policy="whole"),
+            digest=hashlib.sha256(images.tobytes()).hexdigest(),
+        )
         labels = np.full(len(images), -1, np.int16)
-        return PreparedSet(folder, info, images, labels, images if whole is None else whole, None, None)
+        return PreparedSet(folder, record, images, labels, images if whole is None else whole)
 
     return make
 

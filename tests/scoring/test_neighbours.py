@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scoring_helpers import draw, small_features
 
-from kit.data.dataset import PreparedSet
+from kit.data.prepared_set import PreparedSet
 from kit.scoring.neighbours import closest, closest_pixels, neighbours
 
 HELD = range(0, 30, 5)

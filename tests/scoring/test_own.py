@@ -18,7 +18,7 @@ from scoring_helpers import draw
 
 from kit.core.errors import KitError
 from kit.core.files import read_json
-from kit.data.dataset import PreparedSet
+from kit.data.prepared_set import PreparedSet
 from kit.scoring import features as feature_sets
 from kit.scoring import own
 from kit.scoring.extract import FeatureSet
@@ -39,7 +39,9 @@ def prepared(make_set: MakeSet) -> PreparedSet:
 def labelled(prepared: PreparedSet, labels: NDArray[Any]) -> PreparedSet:
     """The set with a class for each picture."""
     classes = [f"breed_{label}" for label in range(int(labels.max()) + 1)]
-    return dataclasses.replace(prepared, labels=labels.astype(np.int16), info={**prepared.info, "classes": classes})
+    return dataclasses.replace(
+        prepared, labels=labels.astype(np.int16), record=dataclasses.replace(prepared.record, classes=classes)
+    )
 
 
 def same(one: own.Trained, other: own.Trained) -> bool:
@@ -172,7 +174,7 @@ def test_it_is_trained_once_and_kept_with_the_set(prepared: PreparedSet) -> None
 
 def test_another_set_or_other_config_find_nothing_kept(prepared: PreparedSet) -> None:
     built(prepared)
-    other = dataclasses.replace(prepared, info={**prepared.info, "digest": "ab" * 32})
+    other = dataclasses.replace(prepared, record=dataclasses.replace(prepared.record, digest="ab" * 32))
     assert built(other)[1]
     assert built(prepared, config=dataclasses.replace(SMALL, lr=1e-3))[1]
 

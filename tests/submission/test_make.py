@@ -20,7 +20,7 @@ from kit.core import provenance
 from kit.core.errors import KitError
 from kit.core.files import read_json, sha256, write_json
 from kit.core.source_zip import write_source
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
 from kit.generation.pictures import read_pictures
 from kit.scoring.score_record import FeaturesRecord, ReferenceRecord, Score
 from kit.submission import ledger, table
@@ -86,7 +86,7 @@ def test_the_preview_shows_the_first_64(make_run: MakeRun, root: Path) -> None:
     make_submission(run, root=root)
     first = np.stack([pixels for _, pixels in read_pictures(run / "images.zip", limit=64)])
     with Image.open(root / run.name / "preview.png") as preview:
-        assert np.array_equal(np.asarray(preview), np.asarray(mosaic(first, columns=8)))
+        assert np.array_equal(np.asarray(preview), np.asarray(make_grid(first, columns=8)))
 
 
 @pytest.mark.parametrize("state", ["finished", "failed", "running"])

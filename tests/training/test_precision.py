@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from kit.competition import COMPETITIONS
+from kit.data.batches import Batches
 from kit.data.prepare import prepare
-from kit.data.prepared_set import Batches
 from kit.models import registry
 from kit.training import loop, train_state
-from kit.training.adversarial import Adversarial
 from kit.training.device import Device
 
 SEEDS = range(4)
@@ -34,7 +33,10 @@ def curves(digits, name: str, seed: int, precision: torch.dtype) -> np.ndarray:
     state = train_state.build(recipe, size=32, channels=1, classes=10, seed=seed, device=where)
     ticks = loop.train(
         state,
-        Adversarial(recipe, batches, seed, where),
+        batches,
+        recipe,
+        seed=seed,
+        device=where,
         tick_due=lambda pictures: pictures % EVERY == 0,
         done=lambda pictures: pictures >= PICTURES,
     )

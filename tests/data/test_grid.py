@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kit.data.grid import mosaic
+from kit.data.grid import make_grid
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -13,7 +13,7 @@ def test_every_picture_stands_in_its_place_on_white(
     channels: int, count: int, columns: int, gap: int, scale: int
 ) -> None:
     images = np.random.default_rng(0).integers(0, 255, (count, 4, 5, channels), np.uint8)  # never 255: that is white
-    sheet = mosaic(images, columns=columns, gap=gap, scale=scale)
+    sheet = make_grid(images, columns=columns, gap=gap, scale=scale)
     assert sheet.mode == {1: "L", 3: "RGB"}[channels]
     across, down = min(count, columns), -(-count // columns)
     width, height = 5 * scale, 4 * scale
@@ -30,5 +30,5 @@ def test_every_picture_stands_in_its_place_on_white(
 
 @pytest.mark.parametrize("shape", [(4, 4, 3), (0, 4, 4, 3), (2, 4, 4, 2)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="mosaic"):
-        mosaic(np.zeros(shape, np.uint8), columns=2)
+    with pytest.raises(ValueError, match="a grid of shape"):
+        make_grid(np.zeros(shape, np.uint8), columns=2)

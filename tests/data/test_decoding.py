@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from kit.data import decoding
-from kit.data.archives import BadFile, open_tree
-from kit.data.crops import FILTER, squash
+from kit.data.archives import BadFile
+from kit.data.crops import FILTER, resize_to_square
 from kit.data.decoding import KEEP, MAX_PIXELS, open_picture
+from kit.data.tree import open_tree
 
 BLUE, SEE_THROUGH_RED = (0, 0, 255), (255, 0, 0, 0)
 
@@ -99,7 +100,7 @@ def test_a_turned_picture_is_set_upright_and_its_boxes_with_it(kind: str, orient
     if kind == "TIFF":
         return  # Pillow turns it before the kit sees it
     assert picture.repairs == (["turned upright"] if orientation != 1 else [])
-    xmin, ymin, xmax, ymax = picture.upright((8, 4, 24, 12), stated=(48, 32))
+    xmin, ymin, xmax, ymax = picture.exif_transpose((8, 4, 24, 12), stated=(48, 32))
     bright = np.zeros_like(upright, bool)
     bright[int(ymin) : int(ymax), int(xmin) : int(xmax)] = True
     np.testing.assert_array_equal(bright, upright > 128)
@@ -109,9 +110,9 @@ def test_boxes_stay_where_the_annotation_speaks_of_the_upright_picture() -> None
     exif = Image.Exif()
     exif[0x0112] = 6
     picture = open_picture(save(Image.new("L", (48, 32)), "JPEG", exif=exif))
-    assert picture.upright((1, 2, 3, 4), stated=(32, 48)) == (1, 2, 3, 4)
-    assert picture.upright((1, 2, 3, 4), stated=None) == (28, 1, 30, 3)
-    assert picture.upright((3, 4, 1, 2), stated=None) == (30, 3, 28, 1)  # inverted stays inverted
+    assert picture.exif_transpose((1, 2, 3, 4), stated=(32, 48)) == (1, 2, 3, 4)
+    assert picture.exif_transpose((1, 2, 3, 4), stated=None) == (28, 1, 30, 3)
+    assert picture.exif_transpose((3, 4, 1, 2), stated=None) == (30, 3, 28, 1)  # inverted stays inverted
 
 
 def huge_png(width: int, height: int) -> bytes:
@@ -198,7 +199,7 @@ def test_reduced_decoding_keeps_48_db_on_photographs(shared: Path, tmp_path: Pat
             image, reduced = picture.decode(3, least=min(picture.width, picture.height), size=64)
             if reduced == 1:
                 continue
-            fast = squash(image, (picture.width / reduced, picture.height / reduced), 64)
+            fast = resize_to_square(image, (picture.width / reduced, picture.height / reduced), 64)
             plain = np.asarray(Image.open(io.BytesIO(data)).resize((64, 64), FILTER))
             ratios.append(psnr(fast, plain))
             reductions.append(reduced)

@@ -6,16 +6,15 @@ One call each. Whether something was sent before is decided in `kit.submission.s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from kit.competition import Competition
-from kit.core.progress import Progress, no_progress
 from kit.kaggle.client import Client, of_competition
-from kit.kaggle.failures import KaggleError, words
+from kit.kaggle.failures import KaggleError
 from kit.kaggle.versions import Version
 
 _PAGE = 100  # submissions of a listing
@@ -119,7 +118,7 @@ def entries(client: Client, competition: Competition) -> Iterator[Entry]:
                 status=entry.status.name,
                 public=_score(entry.public_score),
                 private=_score(entry.private_score),
-                error=words(entry.error_description),
+                error=" ".join((entry.error_description or "").split()),
             )
         token = page.next_page_token or ""
         if not token:
@@ -142,7 +141,7 @@ def submit_version(
         Kaggle's number of the submission; None where it gives none, and the listing has to tell.
 
     Raises:
-        KaggleError: refused, also in words under a 200; or not answered, then `outcome_unknown`.
+        KaggleError: refused, also in words under a 200; or not answered, then `doubtful`.
     """
     answer = client.call(
         of_competition(competition),
@@ -160,7 +159,7 @@ def submit_file(
     path: Path,
     *,
     message: str,
-    progress: Progress = no_progress,
+    progress: Callable[[int, int], None],
 ) -> int | None:
     """Uploads a file and submits it.
 
@@ -177,7 +176,7 @@ def submit_file(
         Kaggle's number of the submission; None where it gives none, and the listing has to tell.
 
     Raises:
-        KaggleError: refused, also in words under a 200; or not answered, then `outcome_unknown`.
+        KaggleError: refused, also in words under a 200; or not answered, then `doubtful`.
     """
     from kagglesdk.competitions.types.competition_api_service import (
         ApiCreateSubmissionRequest,
@@ -210,7 +209,7 @@ def submit_file(
             f"{path.name} was not uploaded: {error.problem}",
             error.remedy,
             status=error.status,
-            transient=error.transient,
+            passing=error.passing,
         ) from None
     request = ApiCreateSubmissionRequest()
     request.competition_name = competition.slug
@@ -225,7 +224,7 @@ def submit_file(
 class _Counted:
     """A file's bytes on their way to the server; `requests` sends what has a length and can be read in one body."""
 
-    def __init__(self, file: BinaryIO, size: int, progress: Progress) -> None:
+    def __init__(self, file: BinaryIO, size: int, progress: Callable[[int, int], None]) -> None:
         self._file, self._size, self._progress = file, size, progress
 
     def __len__(self) -> int:
@@ -243,13 +242,13 @@ def _taken(answer: Any, competition: Competition) -> int | None:
     Raises:
         KaggleError: there is no number, and the words are none of success.
     """
-    said = words(answer.message)
-    if answer.ref or "success" in said.lower():
+    words = " ".join((answer.message or "").split())
+    if answer.ref or "success" in words.lower():
         return answer.ref or None
     raise KaggleError(
-        f"Kaggle did not take the submission ({said or 'no reason given'})",
+        f"Kaggle did not take the submission ({words or 'no reason given'})",
         f"see https://www.kaggle.com/competitions/{competition.slug}/submissions",
-        outcome_unknown=not said,
+        doubtful=not words,
     )
 
 

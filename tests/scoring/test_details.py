@@ -13,7 +13,7 @@ import scipy.linalg
 from scoring_helpers import draw, small_features
 
 from kit.core.errors import KitError
-from kit.data.dataset import PreparedSet
+from kit.data.prepared_set import PreparedSet
 from kit.scoring.compute_score import details, score_pictures
 from kit.scoring.frechet import Gaussian, frechet_distance, gaussian
 from kit.scoring.interval import Jackknife, _without, fid_infinity, fid_interval

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,17 @@ import pytest
 
 from kit.core.errors import KitError
 from kit.core.files import sha256
-from kit.data.dataset import PreparedSet, latest, load, remember, set_digest
+from kit.data.prepared_set import (
+    RECORD,
+    Counts,
+    CropRecord,
+    DatasetRecord,
+    PreparedSet,
+    class_key,
+    latest,
+    load,
+    remember,
+)
 
 MakeSet = Callable[..., PreparedSet]
 
@@ -30,8 +42,8 @@ def test_a_set_says_what_it_is(make_set: MakeSet, tmp_path: Path) -> None:
 
 def test_splits_are_by_source_picture(make_set: MakeSet, tmp_path: Path) -> None:
     made = make_set(tmp_path / "set", n=40)
-    files = [sample["file"] for sample in made.samples()]
-    held = {sample["file"] for sample in made.samples() if sample["holdout"]}
+    files = [sample.file for sample in made.samples]
+    held = {sample.file for sample in made.samples if sample.holdout}
     assert held
     assert sorted([*made.rows("train"), *made.rows("holdout")]) == list(made.rows("all")) == list(range(40))
     assert {files[row] for row in made.rows("holdout")} == held
@@ -53,12 +65,14 @@ def test_pictures_that_are_whole_are_stored_once(make_set: MakeSet, tmp_path: Pa
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object], *, refresh: bool = True) -> None:
     """Changes dataset.json, and its digests to match, as damage that digests alone would not find."""
-    info = json.loads((path / "dataset.json").read_text())
-    change(info)
+    content = json.loads((path / RECORD).read_text())
+    change(content)
     if refresh:
-        info["files"] = {name: sha256(path / name) for name in info["files"] if (path / name).exists()}
-        info["digest"] = set_digest(info)
-    (path / "dataset.json").write_text(json.dumps(info))
+        content["files"] = {name: sha256(path / name) for name in content["files"] if (path / name).exists()}
+    (path / RECORD).write_text(json.dumps(content))
+    if refresh:
+        record = DatasetRecord.load(path / RECORD)
+        dataclasses.replace(record, digest=record.content_digest()).save(path / RECORD)
 
 
 def the_error(path: Path, *, verify: bool = True) -> str:
@@ -138,10 +152,10 @@ def test_samples_that_do_not_fit(make_set: MakeSet, tmp_path: Path, lines: str) 
 @pytest.mark.parametrize(
     ("change", "refresh", "said"),
     [
-        (lambda info: info.update(version=0), True, "of version 0"),
-        (lambda info: info.pop("version"), False, "damaged"),
-        (lambda info: info.pop("size"), False, "'size'"),
-        (lambda info: info.update(classes="dogs"), False, "'classes'"),
+        (lambda info: info.update(version=1), False, "another version"),
+        (lambda info: info.pop("format"), False, "not a kit-dataset file"),  # as the kit wrote before
+        (lambda info: info.pop("size"), False, "size"),
+        (lambda info: info.update(classes="dogs"), False, "classes"),
         (lambda info: info.update(size=64), False, "digest"),
         (lambda info: info["files"].pop("whole.npy"), False, "digest"),
         (lambda info: info["files"].pop("labels.npy"), True, "labels.npy"),
@@ -164,12 +178,11 @@ def test_no_such_set(tmp_path: Path) -> None:
 
 
 def test_digest_is_of_the_content_alone(make_set: MakeSet, tmp_path: Path) -> None:
-    info = make_set(tmp_path / "set").info
-    assert set_digest({**info, "name": "other", "source": "elsewhere", "counts": {}}) == info["digest"]
-    for key in ("size", "channels", "classes", "crop", "files"):
-        assert set_digest({**info, key: None}) != info["digest"]
-    backwards = dict(reversed(info.items()))
-    assert set_digest(backwards) == info["digest"]
+    record = make_set(tmp_path / "set").record
+    renamed = dataclasses.replace(record, name="other", source="elsewhere", counts=Counts())
+    assert renamed.content_digest() == record.digest
+    for change in ({"size": 9}, {"channels": 1}, {"classes": []}, {"crop": CropRecord(policy="whole")}, {"files": {}}):
+        assert dataclasses.replace(record, **change).content_digest() != record.digest  # type: ignore[arg-type]
 
 
 def test_the_last_set_is_remembered(make_set: MakeSet, tmp_path: Path) -> None:
@@ -181,6 +194,9 @@ def test_the_last_set_is_remembered(make_set: MakeSet, tmp_path: Path) -> None:
     remember(second)
     assert latest(root) == second
     assert (root / ".latest").read_text() == "second"  # so that the folder can be moved with its sets
+    for name in (" odd [name] ", os.fsdecode(b"caf\xe9")):
+        remember(make_set(root / name).path)
+        assert latest(root) == root / name
 
     elsewhere = make_set(tmp_path / "elsewhere").path
     remember(elsewhere, root=root)
@@ -188,3 +204,28 @@ def test_the_last_set_is_remembered(make_set: MakeSet, tmp_path: Path) -> None:
     elsewhere.rename(tmp_path / "gone")
     with pytest.raises(KitError, match=r"elsewhere: .*gone; run `kit data` first"):
         latest(root)
+
+
+@pytest.mark.parametrize("name", ["golden_retriever", "Golden Retriever", "golden-retriever", " golden  retriever "])
+def test_names_of_classes_are_compared_in_one_form(name: str) -> None:
+    assert class_key(name) == class_key("golden retriever") != class_key("goldenretriever")
+
+
+def test_inputs_are_read_with_their_names(make_set: MakeSet, tmp_path: Path) -> None:
+    made = make_set(tmp_path / "set", n=4, inputs=3)
+    assert made.inputs is not None
+    assert made.inputs.shape == (3, 16, 16, 3)
+    assert made.input_files == ["0000.jpg", "0001.jpg", "0002.jpg"]
+    assert make_set(tmp_path / "plain", n=4).inputs is None
+    with (made.path / "inputs.jsonl").open("a") as lines:
+        lines.write('{"file": "one too many.jpg"}\n')
+    rewrite(made.path, lambda info: None)
+    assert "inputs.jsonl" in the_error(made.path)
+
+
+def test_a_power_cut_between_the_renames_of_a_replacement_loses_nothing(make_set: MakeSet, tmp_path: Path) -> None:
+    made = make_set(tmp_path / "data" / "set")
+    remember(made.path)
+    made.path.rename(tmp_path / "data" / ".set.0123456789ab.old")
+    assert latest(tmp_path / "data") == made.path
+    assert load(made.path).digest == made.digest

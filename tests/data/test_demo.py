@@ -1,4 +1,4 @@
-"""The embedded set: the competition's layout and its dirt, drawn from a seed."""
+"""The drawn dogs: the competition's layout and its invalid samples, from a seed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_default_is_a_set_to_train_on():
     assert archive.PICTURES >= 1200
 
 
-def test_all_the_dirt_is_there(files):
+def test_all_kinds_of_invalid_samples_are_there(files):
     pictures, notes = files
     assert len(notes.keys() - pictures.keys()) == 1
     kinds, broken = set(), 0
@@ -93,15 +93,15 @@ def test_all_the_dirt_is_there(files):
     assert any(len(boxes(note)) > 1 for note in notes.values())
 
 
-def test_preparing_it_finds_the_dirt(drawn, tmp_path):
+def test_preparing_it_finds_the_invalid_samples(drawn, tmp_path):
     made = prepare(
         drawn, competition=COMPETITIONS["generative-dog-images"], out=tmp_path / "set", max_rejected=0.1, workers=1
     )
-    counts = made.info["counts"]
-    assert (counts["found"], counts["rejected"], counts["duplicates"]) == (COUNT - 1, 1, 2)
-    assert counts["annotations_without_picture"] == 1
-    assert sum(counts["boxes"]["dropped"].values()) == 1
-    assert counts["whole_pictures"] == 1
+    counts = made.record.counts
+    assert (counts.found, counts.rejected, counts.duplicates) == (COUNT - 1, 1, 2)
+    assert counts.annotations_without_picture == 1
+    assert sum(counts.boxes.dropped.values()) == 1
+    assert counts.whole_pictures == 1
     assert len(made.classes) >= 6
 
 
