@@ -46,6 +46,8 @@ def _network(path: str, **fields: str) -> Constructor:
 
 _PLAIN = {"width": "width", "embedding": "embedding"}
 _RESIDUAL = {"width": "width", "attention": "attention"}
+_PATCH = {"width": "width", "antialias": "antialias", "init": "init"}
+_TRANSLATION = {"generator": "generator", "blocks": "blocks", **_PATCH}
 
 ARCHITECTURES: dict[str, Architecture] = {
     "mlp": Architecture(
@@ -72,6 +74,28 @@ ARCHITECTURES: dict[str, Architecture] = {
         _network("resnet:biggan_generator", latent="latent", embedding="embedding", **_RESIDUAL),
         _network("resnet:biggan_discriminator", **_RESIDUAL),
         settings=("attention", "embedding"),
+    ),
+    "cyclegan": Architecture(
+        _network("translation:cyclegan_generator", **_TRANSLATION),
+        _network("translation:cyclegan_discriminator", **_PATCH),
+        settings=(
+            "generator",
+            "blocks",
+            "antialias",
+            "init",
+            "lambda_gan",
+            "lambda_cycle",
+            "lambda_identity",
+            "buffer_size",
+        ),
+    ),
+    "cut": Architecture(
+        _network("translation:cut_generator", **_TRANSLATION),
+        _network("translation:cut_discriminator", **_PATCH),
+        settings=(
+            *("generator", "blocks", "antialias", "init", "lambda_gan", "lambda_identity"),
+            *("lambda_nce", "nce_temperature", "nce_patches", "flip_equivariance"),
+        ),
     ),
     "r3gan": Architecture(
         _network("r3gan:Generator", latent="latent", **_PLAIN),

@@ -20,6 +20,9 @@ OptimizerName = Literal["adam", "rmsprop"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 NormName = Literal["batch", "layer", "spectral", "none"]
 AugmentName = Literal["none", "color", "translation", "cutout"]
+TaskName = Literal["generation", "translation"]
+TranslatorName = Literal["resnet", "unet"]
+InitName = Literal["normal", "xavier"]
 SampleClasses = Literal["proportional", "balanced"]
 
 LABELLED: frozenset[LossName] = frozenset(
@@ -34,10 +37,10 @@ def _number(default: Any, about: str, *, unit: str = "", low: float = 0, high: f
     return field(default=default, metadata=meta)
 
 
-def _switch(default: bool, about: str) -> Any:
+def _switch(default: bool, about: str, *, own: bool = False) -> Any:
     """A boolean field."""
     return field(
-        default=default, metadata={"about": about, "unit": "", "low": 0, "high": 1, "own": False, "switch": True}
+        default=default, metadata={"about": about, "unit": "", "low": 0, "high": 1, "own": own, "switch": True}
     )
 
 
@@ -57,6 +60,7 @@ class Recipe:
 
     model: str
     architecture: str = field(metadata={"about": "architecture of G and D"})
+    task: TaskName = field(default="generation", metadata={"about": "pictures from noise, or from pictures"})
     source: str = ""  # text of the Python file that defines a custom model (kit.models.custom)
 
     # The networks
@@ -78,12 +82,33 @@ class Recipe:
         own=True,
     )
 
+    # The networks of translations
+    generator: TranslatorName = _word("resnet", "generator from pictures to pictures", TranslatorName, own=True)
+    blocks: int = _number(9, "residual blocks of the resnet generator", unit="blocks", low=2, high=32, own=True)
+    antialias: bool = _switch(True, "filters in down- and upsampling, against checkerboards", own=True)
+    init: InitName = _word("normal", "initial weights: N(0, 0.02²), or Xavier's with gain 0.02", InitName, own=True)
+
     # The objective
     loss: LossName = _word("non-saturating", "adversarial loss of G and D", LossName)
     penalty: PenaltyName = _word("none", "gradient penalty on D", PenaltyName)
     penalty_weight: float = _number(10.0, "weight of the gradient penalty: λ, or γ of R1", high=1e6)
     real_label: float = _number(
         1.0, "target of D for real pictures; below 1: one-sided label smoothing", low=0.5, high=1
+    )
+
+    lambda_gan: float = _number(1.0, "weight of the adversarial loss of G", high=1e3, own=True)
+    lambda_cycle: float = _number(10.0, "weight of the cycle consistency loss", high=1e3, own=True)
+    lambda_identity: float = _number(
+        0.5, "weight of the identity loss (cyclegan: × lambda_cycle; cut: of the identity PatchNCE)", high=1e3, own=True
+    )
+    lambda_nce: float = _number(1.0, "weight of the PatchNCE loss", high=1e3, own=True)
+    nce_temperature: float = _number(0.07, "temperature of the PatchNCE loss", low=1e-3, high=10, own=True)
+    nce_patches: int = _number(
+        256, "patches that PatchNCE compares in each feature map", unit="patches", low=2, high=4096, own=True
+    )
+    flip_equivariance: bool = _switch(False, "PatchNCE also on flipped inputs, as in FastCUT", own=True)
+    buffer_size: int = _number(
+        50, "earlier outputs that D is also trained on (0: none)", unit="pictures", high=10_000, own=True
     )
 
     # Optimization
@@ -99,6 +124,7 @@ class Recipe:
     )
     weight_clip: float = _number(0.0, "weight clipping: D's weights stay within ± this (0: no clipping)", high=1e3)
     schedule: ScheduleName = _word("constant", "learning rate schedule over the planned pictures", ScheduleName)
+    schedule_start: float = _number(0.0, "when the schedule begins", unit="× planned pictures", high=0.99)
     lr_end: float = _number(0.1, "final learning rate, unless the schedule is constant", unit="× the first", high=10)
     penalty_end: float = _number(
         1.0, "final weight of the gradient penalty, unless the schedule is constant", unit="× the first", high=10

@@ -1,0 +1,149 @@
+"""Networks from pictures to pictures: shapes, the authors' parameter counts, filters, what CUT compares."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import conv2d
+
+from kit.core.errors import KitError
+from kit.models import registry, translation
+from kit.models.registry import TRANSLATION_MODELS
+
+
+def parameters(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", TRANSLATION_MODELS)
+@pytest.mark.parametrize("generator", ["resnet", "unet"])
+@pytest.mark.parametrize("antialias", ["yes", "no"])
+@pytest.mark.parametrize(("size", "channels"), [(32, 3), (48, 1), (64, 3), (96, 3)])
+def test_pictures_keep_their_shape_and_range(name, generator, antialias, size, channels):
+    settings = ["width=2", "blocks=2", f"generator={generator}", f"antialias={antialias}"]
+    recipe = TRANSLATION_MODELS[name].override(settings)
+    G, D = registry.build(recipe, size=size, channels=channels, classes=0)
+    out = G(torch.rand(2, channels, size, size) * 2 - 1)
+    assert out.shape == (2, channels, size, size)
+    assert out.abs().max() <= 1
+    logits = D(out)
+    assert logits.shape[:2] == (2, 1)
+    (logits.mean() + out.mean()).backward()
+    used = [G.to_target, D.target] if name == "cyclegan" else [G.generator, D]
+    assert all(p.grad is not None for network in used for p in network.parameters())
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_networks_have_the_parameters_of_the_authors(antialias):
+    # What junyanz/pytorch-CycleGAN-and-pix2pix prints at width 64: 11.378 M, 7.838 M and 2.765 M.
+    with torch.device("meta"):
+        nine, six = (
+            translation.ResnetGenerator(channels=3, width=64, blocks=blocks, antialias=antialias) for blocks in (9, 6)
+        )
+        D = translation.PatchDiscriminator(channels=3, width=64, antialias=antialias)
+    assert (parameters(nine), parameters(six), parameters(D)) == (11_378_179, 7_837_699, 2_764_737)
+
+
+def test_unet_has_the_convolutions_of_pix2pix():
+    with torch.device("meta"):
+        G = translation.UnetGenerator(size=256, channels=3, width=64)
+    # 4×4 convolutions: channels in and out of each level down; up the same, from twice the channels but innermost.
+    widths = [64, 128, 256, 512, 512, 512, 512, 512]
+    down = sum(16 * i * o + o for i, o in zip([3, *widths], widths, strict=False))
+    up = sum(16 * i * o + o for i, o in zip([512, *(2 * w for w in widths[-2::-1])], [*widths[-2::-1], 3], strict=True))
+    assert parameters(G) == down + up
+
+
+def test_a_patch_is_70_pixels_wide():
+    D = translation.PatchDiscriminator(channels=3, width=2, antialias=False)
+    for layer in D.layers:
+        if isinstance(layer, torch.nn.InstanceNorm2d):
+            layer.forward = lambda x: x  # it would mix all positions
+    x = torch.randn(1, 3, 128, 128, requires_grad=True)
+    logits = D(x)
+    (gradient,) = torch.autograd.grad(logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2], x)
+    rows = gradient[0].abs().sum(dim=(0, 2)).nonzero()
+    assert rows.max() - rows.min() + 1 == 70
+
+
+@pytest.mark.parametrize("side", [8, 10])
+def test_downsampling_is_the_binomial_filter(side):
+    x = torch.randn(2, 3, side, side)
+    line = torch.tensor([1.0, 2.0, 1.0]) / 4
+    kernel = torch.outer(line, line).expand(3, 1, 3, 3)
+    expected = conv2d(torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=3)
+    torch.testing.assert_close(translation.Downsample()(x), expected)
+
+
+def test_upsampling_is_the_same_kind_of_filter():
+    x = torch.randn(2, 3, 8, 8)
+    line = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+    kernel = torch.outer(line, line).expand(3, 1, 4, 4)
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
+    expected = torch.nn.functional.conv_transpose2d(padded, kernel, stride=2, padding=1, groups=3)[..., 2:-2, 2:-2]
+    torch.testing.assert_close(translation.Upsample()(x), expected)
+
+
+def test_antialiased_upsampling_makes_no_checkerboard_of_a_flat_map():
+    spread = {}
+    for antialias in (True, False):
+        G = translation.ResnetGenerator(channels=3, width=8, blocks=2, antialias=antialias).up
+        for layer in G:
+            if isinstance(layer, torch.nn.InstanceNorm2d):
+                layer.forward = lambda x: x
+        out = G(torch.ones(1, 32, 16, 16))[..., 16:-16, 16:-16]
+        spread[antialias] = (out.amax((2, 3)) - out.amin((2, 3))).max().item()
+    assert spread[True] < 1e-5 < spread[False]
+
+
+@pytest.mark.parametrize(("init", "name"), [("normal", "cyclegan"), ("xavier", "cut")])
+def test_initial_weights_are_the_authors(init, name):
+    recipe = TRANSLATION_MODELS[name].override(["width=32", "blocks=2"])
+    assert recipe.init == init
+    for network in registry.build(recipe, size=64, channels=3, classes=0):
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Conv2d) and layer.weight.numel() > 10_000:
+                inputs, outputs = (n * math.prod(layer.kernel_size) for n in (layer.in_channels, layer.out_channels))
+                std = 0.02 if init == "normal" else 0.02 * math.sqrt(2 / (inputs + outputs))
+                assert layer.weight.std().item() == pytest.approx(std, rel=0.05)
+                assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("generator", ["resnet", "unet"])
+def test_cut_compares_patches_of_five_maps(generator):
+    recipe = TRANSLATION_MODELS["cut"].override(["width=4", f"generator={generator}"])
+    G, _ = registry.build(recipe, size=64, channels=3, classes=0)
+    x = torch.rand(2, 3, 64, 64)
+    maps = G.generator.features(x)
+    assert [map.shape[1] for map in maps] == list(G.generator.feature_channels)
+    if generator == "resnet":  # layers 0, 4, 8, 12 and 16 of the authors' code
+        assert [tuple(map.shape[1:]) for map in maps] == [
+            (3, 70, 70), (8, 64, 64), (16, 32, 32), (16, 16, 16), (16, 16, 16)
+        ]  # fmt: skip
+    positions = [torch.randperm(map.shape[2] * map.shape[3])[:7] for map in maps]
+    features = G.patch_features(maps, positions)
+    for feature, map, places, mlp in zip(features, maps, positions, G.patch_features.mlps, strict=True):
+        assert feature.shape == (2, 7, translation.MLP_UNITS)
+        expected = mlp(map[1, :, places[3] // map.shape[3], places[3] % map.shape[3]])
+        torch.testing.assert_close(feature[1, 3], expected / expected.norm())
+
+
+@pytest.mark.parametrize(("generator", "size"), [("resnet", 66), ("unet", 40), ("resnet", 16), ("unet", 2048)])
+def test_other_sizes_are_refused(generator, size):
+    recipe = TRANSLATION_MODELS["cyclegan"].override([f"generator={generator}"])
+    with pytest.raises(KitError, match=f"no {generator} for pictures of {size} px; choose a multiple"):
+        registry.build(recipe, size=size, channels=3, classes=0)
+
+
+def test_a_translation_has_no_settings_of_noise():
+    for entry in TRANSLATION_MODELS.values():
+        with pytest.raises(KitError, match="unknown setting 'latent'"):
+            entry.override(["latent=5"])
+        assert entry.override([f"{key}={getattr(entry.recipe, key)}" for key in entry.settings()]) == entry.recipe
