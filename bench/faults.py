@@ -353,10 +353,10 @@ def spoil(at: int, *, memory: bool, ever: bool) -> None:
         if step == at or (ever and step > at):
             if memory:
                 raise torch.OutOfMemoryError("CUDA out of memory (injected)")
-            return loss.critic(*logits) * torch.nan
-        return loss.critic(*logits)
+            return loss.d_loss(*logits) * torch.nan
+        return loss.d_loss(*logits)
 
-    losses.LOSSES["non-saturating"] = loss._replace(critic=critic)
+    losses.LOSSES["non-saturating"] = loss._replace(d_loss=critic)
 
 
 def on_a_full_disk(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> None:

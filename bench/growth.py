@@ -41,6 +41,7 @@ from kit.models import registry
 from kit.scoring.frechet import frechet_distance
 from kit.scoring.memorization import memorization_distance
 from kit.training import device, loop, train_state
+from kit.training.adversarial import Adversarial
 
 DOGS = COMPETITIONS["generative-dog-images"]
 STEPS, BATCH, FEATURES = 20, 32, 512
@@ -78,7 +79,7 @@ def train(prepared: prepared_set.PreparedSet) -> None:
     batches = Batches(prepared, seed=0, device=where.kind, flip=True)
     state = train_state.build(recipe, size=prepared.size, channels=3, classes=0, seed=0, device=where)
     until = STEPS * BATCH
-    list(loop.train(state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until))
+    list(loop.train(state, Adversarial(recipe, batches, 0, where), tick_due=lambda _: False, done=lambda n: n >= until))
 
 
 def scoring(folder: Path, count: int, size: int) -> None:

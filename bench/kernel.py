@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kit.kaggle import kernel
-from kit.kaggle.spec import KernelSpec
+from kit.kaggle import kernels as kernel
+from kit.kaggle.kernel_spec import KernelSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,12 +1,12 @@
-"""Does every row of the zoo learn? Each one gets the same time, on MNIST or on dogs, and is judged by one network.
+"""Does every row of the registry learn? Each gets the same time, on MNIST or on dogs, and the same judge.
 
     python bench/learning.py mnist [--minutes 10] [--rows dcgan,wgan-gp] [--out FOLDER]
     python bench/learning.py dogs  [--minutes 16] [--rows dcgan,sn-dcgan,sagan,biggan,r3gan]
 
-The distance is Fréchet's on the judge's features, to pictures that were not trained on (of dogs also to those that
-were); `untrained` is the same row's before its first step. On a CPU time is CPU time of all threads, so that a busy
-machine is no excuse, and widths are small, see SMALL; nearly everything else is the row's default. On a GPU it is wall
-time, and all is the row's default. With --out, a grid and the losses of each row are kept there.
+The judges are in bench/judges.py: for dogs KID×1000 on an ImageNet network decides. `untrained` is that number before
+the row's first step. On a CPU, time is CPU time of all threads, so a busy machine changes little, and widths are small,
+see SMALL; nearly everything else is the row's default. On a GPU it is wall time, and everything is the row's default.
+With --out, a grid, the losses and the numbers of each row are kept there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kit.generation.generate import generate
 from kit.models import registry
 from kit.models.recipe import Recipe
 from kit.training import device, loop, train_state
+from kit.training.adversarial import Adversarial
 
 SETS = {"mnist": (digits_set, Digits), "dogs": (dogs_set, Dogs)}
 SMALL = {
@@ -56,6 +57,7 @@ def learn(
     """Trains for so much time, schedules running over it, and returns the ticks."""
     clock = CLOCKS.get(where.kind.type, time.perf_counter)
     began = clock()
+    objective = Adversarial(recipe, batches, 0, where)
     first = state.pictures
     passed = 0.0
 
@@ -71,13 +73,10 @@ def learn(
         return list(
             loop.train(
                 state,
-                batches,
-                recipe,
-                seed=0,
-                device=where,
+                objective,
                 tick_due=tick_due,
                 done=lambda _: clock() - began >= until,
-                plan=plan,
+                total_images=plan,
             )
         )
 
@@ -116,10 +115,8 @@ def main() -> None:
         prepared = make(Path(folder) / options.set)
         judge = Judge(prepared)
         if options.set == "mnist":
-            print(f"the judge names {100 * judge.accuracy:.2f} % of the test digits right\n")
-        print("| row | pictures | untrained | distance | ratio | to trained ones | classes | accuracy |")
-        print("|---" + "|--:" * 7 + "|")
-        for name in rows:
+            print(f"the judge classifies {100 * judge.accuracy:.2f} % of the test digits correctly\n")
+        for number, name in enumerate(rows):
             small = SMALL.get(name, WIDTH) if where.kind.type == "cpu" else []
             recipe = registry.get(name).override([*small, *options.set_key])
             batches = Batches(prepared, seed=0, device=where.kind, flip=recipe.flip and prepared.mirror)
@@ -133,31 +130,25 @@ def main() -> None:
             before, _ = judged()
             ticks = learn(recipe, batches, state, seconds=60 * options.minutes, where=where)
             after, tiles = judged()
-            cells = (
-                name,
-                f"{state.pictures:,}",
-                f"{before.distance:.1f}",
-                f"{after.distance:.1f}",
-                f"{before.distance / after.distance:.1f}",
-                or_dash(after.to_trained, ".1f"),
-                str(after.classes or "–"),
-                or_dash(after.accuracy, ".0%"),
-            )
+            if not number:
+                print(f"| row | pictures | untrained | {' | '.join(after)} |\n|---{'|--:' * (len(after) + 2)}|")
+            first = next(iter(before.values()))
+            cells = (name, f"{state.pictures:,}", f"{first:.1f}", *map(cell, after.values()))
             print(f"| {' | '.join(cells)} |", flush=True)
             if options.out:
                 keep(options.out, f"{options.set}-{name}", ticks, tiles, before, after)
 
 
-def or_dash(value: float, form: str) -> str:
+def cell(value: float) -> str:
     """A number, or a dash where there is none."""
-    return "–" if np.isnan(value) else format(value, form)
+    return "–" if np.isnan(value) else f"{value:.2f}" if value < 1 else f"{value:.1f}"
 
 
 def keep(folder: Path, name: str, ticks: list[loop.Tick], tiles: np.ndarray, before: Verdict, after: Verdict) -> None:
-    """A grid, and the losses with the verdicts."""
+    """A grid, and the losses with the judge's numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     make_grid(tiles, columns=COLUMNS).save(folder / f"{name}.png", optimize=True)
-    record = {"before": before._asdict(), "after": after._asdict(), "ticks": [asdict(tick) for tick in ticks]}
+    record = {"before": before, "after": after, "ticks": [asdict(tick) for tick in ticks]}
     (folder / f"{name}.json").write_text(json.dumps(record))
 
 

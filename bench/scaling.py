@@ -49,23 +49,23 @@ class Rates(NamedTuple):
 
 def train_along(model: str, images: int, out: Path) -> None:
     """What each process does: a step to warm up, then so many pictures; it writes its seconds of (wall, CPU)."""
-    crew = distributed.init()
+    processes = distributed.init()
     if not torch.cuda.is_available():
         allowed = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {allowed[crew.rank % len(allowed)]})
+        os.sched_setaffinity(0, {allowed[processes.rank % len(allowed)]})
         torch.set_num_threads(1)
     recipe, where = registry.get(model).override(["width=32", "batch=64"]), device.choose()
     state = train_state.build(recipe, size=SIZE, channels=3, classes=0, seed=0, device=where)
-    if crew.size > 1:
+    if processes.size > 1:
         convert_sync_batch_norm(state.G), convert_sync_batch_norm(state.D)
     batches = Pictures(where.kind)
-    kit_steps(recipe, state, batches, where, 1, crew=crew)
+    kit_steps(recipe, state, batches, where, 1, distributed=processes)
     wait(where.kind)
     wall, cpu = time.perf_counter(), time.process_time()
-    kit_steps(recipe, state, batches, where, math.ceil(images / recipe.pictures_per_iteration), crew=crew)
+    kit_steps(recipe, state, batches, where, math.ceil(images / recipe.pictures_per_iteration), distributed=processes)
     wait(where.kind)
     seconds = [time.perf_counter() - wall, time.process_time() - cpu]
-    (out / f"{crew.rank}.json").write_text(json.dumps([seconds, state.pictures - recipe.pictures_per_iteration]))
+    (out / f"{processes.rank}.json").write_text(json.dumps([seconds, state.pictures - recipe.pictures_per_iteration]))
     distributed.destroy()
 
 

@@ -24,6 +24,7 @@ from kit.data.batches import Batches
 from kit.models import registry
 from kit.models.recipe import Recipe
 from kit.training import device, loop, train_state
+from kit.training.adversarial import Adversarial
 from kit.training.distributed import SINGLE_PROCESS, Distributed
 
 SIZE = 64
@@ -49,13 +50,12 @@ def kit_steps(
     where: device.Device,
     steps: int,
     *,
-    crew: Distributed = SINGLE_PROCESS,
+    distributed: Distributed = SINGLE_PROCESS,
 ) -> None:
     """The kit's loop, for so many steps of G."""
     until = state.pictures + steps * recipe.pictures_per_iteration
-    for _ in loop.train(
-        state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until, crew=crew
-    ):
+    objective = Adversarial(recipe, batches, 0, where, distributed)
+    for _ in loop.train(state, objective, tick_due=lambda _: False, done=lambda n: n >= until):
         pass
 
 

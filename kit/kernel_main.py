@@ -24,8 +24,8 @@ from kit.core import provenance
 from kit.core.clock import Stopwatch, show_duration
 from kit.core.errors import KitError
 from kit.core.files import atomic, write_json
+from kit.kaggle.kernel_spec import GPUS, parse_spec
 from kit.kaggle.log import Log
-from kit.kaggle.spec import GPUS, parse_spec
 from kit.training.run_folder import CHECKPOINT, IMAGES, RECORD, SCORE, read_run
 from kit.training.run_record import KernelRecord, RunRecord
 
@@ -332,7 +332,7 @@ class Session:
 
     def _keep_generator(self) -> None:
         """The generator that the pictures come from: the one that was chosen, or the last state's."""
-        from kit.training.checkpoint import save_generator
+        from kit.training.checkpoint import extract_ema
 
         record = read_run(self._run)
         assert record.result is not None
@@ -341,7 +341,7 @@ class Session:
         if chosen:
             self._put(chosen[0], CHECKPOINT)
         else:
-            save_generator(self._run / CHECKPOINT, self.working / CHECKPOINT)
+            extract_ema(self._run / CHECKPOINT, self.working / CHECKPOINT)
 
     def _report(self) -> None:
         from kit.report.artifacts import make_artifacts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from kaggle_server import KaggleServer, kaggle_server, make_zip, noise
 
-from kit.kaggle.patience import RetryPolicy
+from kit.competition import DEFAULT, get
+from kit.kaggle.client import RetryPolicy, connect, of_competition
 
 NOON = 1_800_000_000.0
 """A moment, in seconds since 1970."""
@@ -50,17 +52,39 @@ class Waits(list[float]):
 
 
 @pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What the library tells the user."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("kit")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(before)
+
+
+@pytest.fixture
 def waits() -> Waits:
     return Waits()
 
 
 @pytest.fixture
-def patience(waits: Waits) -> RetryPolicy:
+def policy(waits: Waits) -> RetryPolicy:
     """Timeouts for a server next door."""
     return RetryPolicy(connect=2.0, read=2.0, sleep=waits)
 
 
 @pytest.fixture
-def clock(patience: RetryPolicy, waits: Waits) -> RetryPolicy:
+def clock(policy: RetryPolicy, waits: Waits) -> RetryPolicy:
     """The same with a time that passes only while somebody waits."""
-    return dataclasses.replace(patience, now=waits.now)
+    return dataclasses.replace(policy, now=waits.now)
+
+
+def listed(policy: RetryPolicy) -> list[str]:
+    """The names on the first page of the dog competition's files: the simplest call there is."""
+    client = connect(policy=policy)
+    page = client.call(of_competition(get(DEFAULT)), lambda: client.api.competition_list_files(DEFAULT))
+    return [file.name for file in page.files]

@@ -15,8 +15,8 @@ from run_tools import result_record, run_record
 from kit import competition
 from kit.core import provenance
 from kit.generation.pack import pack
-from kit.kaggle.kernel import Built, build, read_kernel
-from kit.kaggle.spec import KernelSpec, spec_text
+from kit.kaggle.kernel_spec import KernelSpec, spec_text
+from kit.kaggle.kernels import Built, build, read_kernel
 from kit.training.run_record import KernelRecord
 
 SLUG = "little-dogs"

@@ -13,7 +13,6 @@ from kit import __version__
 from kit.core import machine, provenance
 from kit.core.errors import KitError
 from kit.data.prepared_set import latest
-from kit.kaggle import credentials
 from kit.run import launch
 from kit.training import device
 
@@ -92,7 +91,9 @@ def _set(found: Findings) -> None:
 def _kaggle(found: Findings) -> None:
     """Whether there are credentials and where, never what they are."""
     try:
-        found.note("Kaggle", f"credentials in {credentials.look().used.name}")
+        from kit.kaggle import client, credentials
+
+        found.note("Kaggle", f"credentials in {credentials.find(client.kaggle_api()).place}")
     except KitError:
         found.note("Kaggle", "no credentials; only downloading, submitting and kernels need them (docs/kaggle.md)")
 

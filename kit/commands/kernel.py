@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,8 @@ from kit.commands.common import CommandGroup, JsonOption, TrustOption, print_jso
 from kit.core.errors import KitError
 
 if TYPE_CHECKING:
-    from kit.kaggle.kernel import Built
+    from kit.kaggle.client import Client
+    from kit.kaggle.kernels import Built
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -27,7 +29,9 @@ def build(
         list[str] | None,
         typer.Argument(metavar="[SLUG|FOLDER]...", help="Kernels with a kernel.toml, in kernels/ or elsewhere."),
     ] = None,
-    slug: Annotated[str | None, typer.Option(help="Name of a new kernel, which becomes kernels/SLUG.")] = None,
+    slug: Annotated[
+        str | None, typer.Option(help="Name of a new kernel, which becomes kernels/SLUG; default: of model and budget.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A row of `kit models`, or a Python file with one of your own.")
     ] = None,
@@ -48,6 +52,9 @@ def build(
     ] = None,
     competition: Annotated[str | None, typer.Option(help="Slug of the competition.")] = None,
     trust: TrustOption = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files of these names that the kit did not write.")
+    ] = False,
 ) -> None:
     """Write a kernel that carries the kit: a script or notebook, and its metadata. No account is needed.
 
@@ -55,8 +62,8 @@ def build(
 
     Example: kit kernel build --model biggan --budget 8h30m --slug my-biggan
     """
-    from kit.kaggle import kernel
-    from kit.kaggle.spec import KERNELS, KernelSpec, find_spec, write_spec
+    from kit.kaggle import kernels
+    from kit.kaggle.kernel_spec import KERNELS, KernelSpec, find_spec, own_slug, write_spec
     from kit.models import registry
 
     given: dict[str, Any] = {
@@ -77,17 +84,18 @@ def build(
         raise KitError(f"{names} beside {recipes[0]}", "change its kernel.toml, or name a new kernel by --slug alone")
     if recipes:
         found = [find_spec(words) for words in recipes]
-    elif slug and model:
+    elif model:
         row = registry.get(model)
         flags |= {"model": row.name, "source": row.recipe.source}
-        spec = KernelSpec(slug=slug, **flags)
-        kernel.require_known(spec)
+        spec = KernelSpec(slug=slug or "of-its-own", **flags)
+        spec = dataclasses.replace(spec, slug=slug or own_slug(spec))
+        kernels.require_known(spec)
         write_spec(spec)
         found = [(spec, KERNELS)]
     else:
-        raise KitError("no kernel named", "give a folder of kernels/, or --model and --slug for a new one")
+        raise KitError("no kernel named", "give a folder of kernels/, or --model for a new one")
     for spec, root in found:
-        built = kernel.build(spec, root, trust=trust)
+        built = kernels.build(spec, root, trust=trust, overwrite=overwrite)
         changes = " with changes that are not committed" if built.source.dirty else ""
         say(f"{built.code}: {built.bytes:,} bytes, carries the kit's tree {built.source.digest[:12]}{changes}")
         typer.echo(built.folder)
@@ -107,11 +115,10 @@ def push(kernel: KernelArgument = None, again: AgainOption = False, trust: Trust
 
     Example: kit kernel push my-biggan
     """
-    from kit.commands.round import connection
-    from kit.kaggle.push import push as push_once
+    from kit.kaggle.pushes import push as push_once
 
-    built = _build(kernel, trust=trust)
-    typer.echo(push_once(connection(), built, again=again, say=say).version)
+    client, built = _built(kernel, trust=trust)
+    typer.echo(push_once(client, built, again=again).version)
 
 
 @app.command()
@@ -123,8 +130,9 @@ def status(kernel: KernelArgument = None, as_json: JsonOption = False) -> None:
     from kit.commands.round import connection
     from kit.kaggle import pushes, versions
 
-    push = pushes.newest(_folder(kernel))
-    now = versions.status(connection(), push.version)
+    client = connection()
+    push = pushes.newest(_folder(kernel, client), client.user)
+    now = versions.status(client, push.version)
     push = push.update(status=now.name, failure=now.failure)
     if as_json:
         print_json(
@@ -142,7 +150,8 @@ def pull(kernel: KernelArgument = None) -> None:
     """
     from kit.commands.round import connection, pulled
 
-    typer.echo(pulled(connection(), _folder(kernel)).folder)
+    client = connection()
+    typer.echo(pulled(client, _folder(kernel, client)).folder)
 
 
 @app.command()
@@ -157,7 +166,7 @@ def submit(
     from kit.commands.round import connection, pulled, send_version
 
     client = connection()
-    send_version(client, pulled(client, _folder(kernel)), message=message)
+    send_version(client, pulled(client, _folder(kernel, client)), message=message)
 
 
 @app.command()
@@ -172,9 +181,9 @@ def run(
 
     Example: kit kernel run my-biggan
     """
-    from kit.commands.round import connection, send_version, train_on_kaggle
+    from kit.commands.round import send_version, train_on_kaggle
 
-    built, client = _build(kernel, trust=trust), connection()
+    client, built = _built(kernel, trust=trust)
     submission = train_on_kaggle(client, built, again=again)
     if send:
         send_version(client, submission, message=message)
@@ -182,20 +191,25 @@ def run(
         typer.echo(submission.folder)
 
 
-def _build(words: str | None, *, trust: bool) -> Built:
-    from kit.kaggle.kernel import build
-    from kit.kaggle.spec import find_spec
+def _built(words: str | None, *, trust: bool) -> tuple[Client, Built]:
+    """A connection, and the kernel that is meant, built anew; with a name it is built before anybody is asked."""
+    from kit.commands.round import connection
+    from kit.kaggle.kernel_spec import find_spec
+    from kit.kaggle.kernels import build
 
-    spec, root = find_spec(words or str(_folder(None)))
-    return build(spec, root, trust=trust)
+    if words is not None:
+        built = build(*find_spec(words), trust=trust)
+        return connection(), built
+    client = connection()
+    return client, build(*find_spec(str(_folder(None, client))), trust=trust)
 
 
-def _folder(words: str | None) -> Path:
+def _folder(words: str | None, client: Client) -> Path:
     """The folder of the kernel that is meant."""
     from kit.kaggle import pushes
-    from kit.kaggle.spec import KERNELS, find_spec
+    from kit.kaggle.kernel_spec import KERNELS, find_spec
 
     if words is None:
-        return pushes.last_kernel(KERNELS)
+        return pushes.last_kernel(KERNELS, client.user)
     spec, root = find_spec(words)
     return root / spec.slug

@@ -15,7 +15,7 @@ from kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from kit.kaggle.client import Client
-    from kit.kaggle.kernel import Built
+    from kit.kaggle.kernels import Built
     from kit.submission.ledger import Submission
     from kit.submission.pull import Bar
     from kit.submission.reproduce import Verdict
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def connection() -> Client:
-    """Signs in, with the patience of this process.
+    """Signs in, as the environment says.
 
     Raises:
         KitError: no credentials, refused ones, or no network.
     """
-    from kit.kaggle import client, patience
+    from kit.kaggle import client
 
-    return client.connect(patience=patience.PATIENCE, say=say)
+    return client.connect()
 
 
 def train_on_kaggle(client: Client, built: Built, *, again: bool) -> Submission:
@@ -42,9 +42,7 @@ def train_on_kaggle(client: Client, built: Built, *, again: bool) -> Submission:
     from kit.kaggle.screen import KernelScreen
     from kit.submission.round import run
 
-    submission = run(
-        client, built, again=again, say=say, watching=KernelScreen, fetching=_fetching(), checking=_checking()
-    )
+    submission = run(client, built, again=again, watching=KernelScreen, fetching=_fetching(), checking=_checking())
     say(f"{submission.folder}: made by {submission.kernel.version}" if submission.kernel else str(submission.folder))
     return submission
 
@@ -58,7 +56,7 @@ def pulled(client: Client, kernel: Path) -> Submission:
     from kit.kaggle import pushes, versions
     from kit.submission.pull import pull
 
-    push = pushes.newest(kernel)
+    push = pushes.newest(kernel, client.user)
     if push.running:
         now = versions.status(client, push.version)
         push = push.update(status=now.name, failure=now.failure)
@@ -112,8 +110,8 @@ def send_kernel_of(submission: Submission, *, message: str | None) -> None:
     Raises:
         KitError: the recipe is none for a kernel, or any step of the round fails.
     """
-    from kit.kaggle.kernel import build
-    from kit.kaggle.spec import write_spec
+    from kit.kaggle.kernel_spec import write_spec
+    from kit.kaggle.kernels import build
     from kit.submission.likewise import likewise
 
     spec = likewise(submission)
@@ -144,7 +142,7 @@ def rebuilt(submission: Submission, *, run_again: bool, trust: bool) -> Verdict:
     Raises:
         KitError: the stored kit does not write it, a model file that is not trusted, or the round fails.
     """
-    from kit.kaggle.spec import KERNELS
+    from kit.kaggle.kernel_spec import KERNELS
     from kit.submission.rebuild import rebuild
     from kit.submission.reproduce import Verdict, compare
 

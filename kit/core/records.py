@@ -172,7 +172,7 @@ def _read_dataclass(value: Any, kind: Any, at: str) -> Any:
         read = {fields[key].name: _read(item, hints[fields[key].name], prefix + key) for key, item in value.items()}
         return kind(**read)
     except KitError as error:
-        raise _FieldError(f"{at or kind.__name__}: {error}") from error
+        raise _FieldError(f"{at}: {error}" if at else str(error)) from error
 
 
 def _fields(kind: Any) -> dict[str, dataclasses.Field[Any]]:

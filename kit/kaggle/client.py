@@ -1,137 +1,85 @@
 """The one seam around the `kaggle` client: every call has a timeout, bounded retries, and an error to act on.
 
-The client's own downloads are not used: they write an unfinished file under its final name, save an error page as if
-it were the file when a resume is refused, and report progress only to a terminal. Its calls and its sign-in are.
+`urllib3.Retry` on the session would not do for the retries: an upload and a download need a new signed address for each
+try, an answer can be cut after its head, and a call that must not be made twice is repeated only where Kaggle is busy.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import logging
+import os
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from kit.competition import Competition
 from kit.core.errors import KitError
-from kit.kaggle import credentials as ways
-from kit.kaggle.api import kaggle_api, plain_session
+from kit.kaggle import credentials
 from kit.kaggle.credentials import Credentials
-from kit.kaggle.failures import Subject, brief, busy, explain, may_pass, retry_after
-from kit.kaggle.patience import PATIENCE, RetryPolicy
-from kit.kaggle.stream import Stream
+from kit.kaggle.failures import Subject, brief, explain, is_busy, is_transient, retry_after
 
 T = TypeVar("T")
 
-_PAGE = 200  # files; Kaggle sends fewer where it wants to
+log = logging.getLogger(__name__)
 
 
-def quiet(message: str) -> None:
-    """Says nothing."""
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How long to wait for Kaggle. Times are in seconds, counted on a clock that nobody sets."""
+
+    connect: float = 10.0  # until a server takes the connection
+    read: float = 60.0  # between two pieces of an answer
+    tries: int = 4  # of a call; of a download, without a new byte in between
+    first_wait: float = 1.0  # after the first failure; it doubles with each
+    longest_wait: float = 300.0  # when the server asks for more than this, the call is given up
+    first_poll: float = 5.0  # between two looks at something that takes hours; each wait is half as long again
+    longest_poll: float = 60.0
+    arrival: float = 300.0  # how long what was sent is looked for where its answer was lost
+    outage: float = 1800.0  # of the network, or of Kaggle, while something is watched
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.monotonic
+
+    def wait(self, failures: int) -> float:
+        """How long to wait after so many failures in a row."""
+        return min(self.longest_wait, self.first_wait * 2.0 ** (failures - 1))
+
+    def polls(self) -> Iterator[float]:
+        """The waits between looks, without end."""
+        wait = self.first_poll
+        while True:
+            yield wait
+            wait = min(self.longest_poll, 1.5 * wait)
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file in a listing: its name there, folders and all, and its bytes (0 where not said)."""
-
-    name: str
-    bytes: int
+RETRY_POLICY = RetryPolicy()
 
 
 class Client:
-    """Kaggle's calls, one method each."""
+    """Makes calls through the `kaggle` client; `download`, `versions` and `submissions_api` say which."""
 
-    def __init__(
-        self, api: Any, credentials: Credentials, *, patience: RetryPolicy, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, api: Any, credentials: Credentials, *, policy: RetryPolicy) -> None:
         self.api = api
+        self.policy = policy
         self._credentials = credentials
-        self.patience = patience
-        self.say = say
 
     def sign_in(self) -> None:
-        """Loads the credentials into the client, and has a token examined by Kaggle.
+        """Loads the credentials into the client, and has Kaggle examine a token.
 
         Raises:
             KitError: Kaggle refuses them, or cannot be reached.
         """
-        account = Subject("account", "this account", ways.TOKEN_PAGE)
-        self.call(account, self.api.authenticate)
-
-    def competition_files(self, competition: Competition) -> Iterator[list[RemoteFile]]:
-        """The competition's files, a page at a time, each asked for when it is wanted.
-
-        Raises:
-            KitError: Kaggle refuses, keeps failing, or cannot be reached. So do the methods below.
-        """
-        about = of_competition(competition)
-        token = ""
-        while True:
-            page = self.call(about, partial(self._list_files, competition.slug, token))
-            yield [RemoteFile(file.name, file.total_bytes) for file in page.files]
-            token = page.next_page_token
-            if not token:
-                return
-
-    def _list_files(self, slug: str, token: str) -> Any:
-        return self.api.competition_list_files(slug, page_token=token, page_size=_PAGE)
-
-    def competition_file(self, competition: Competition, name: str) -> Stream:
-        """One file of a competition, by its name in the listing."""
-        from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFileRequest
-
-        request = ApiDownloadDataFileRequest()
-        request.competition_name = competition.slug
-        request.file_name = name
-        return self._open(
-            of_competition(competition),
-            lambda kaggle: kaggle.competitions.competition_api_client.download_data_file(request),
-        )
-
-    def competition_bundle(self, competition: Competition) -> Stream:
-        """All files of a competition, in one zip."""
-        from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest
-
-        request = ApiDownloadDataFilesRequest()
-        request.competition_name = competition.slug
-        return self._open(
-            of_competition(competition),
-            lambda kaggle: kaggle.competitions.competition_api_client.download_data_files(request),
-        )
-
-    def dataset_bundle(self, owner: str, name: str) -> Stream:
-        """All files of a dataset, in one zip."""
-        from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
-
-        request = ApiDownloadDatasetRequest()
-        request.owner_slug = owner
-        request.dataset_slug = name
-        return self._open(
-            Subject("dataset", f"{owner}/{name}", f"https://www.kaggle.com/datasets/{owner}/{name}"),
-            lambda kaggle: kaggle.datasets.dataset_api_client.download_dataset(request),
-        )
-
-    def _open(self, about: Subject, call: Callable[[Any], requests.Response]) -> Stream:
-        def attempt() -> Stream:
-            kaggle = self.api.build_kaggle_client()
-            session = kaggle.http_client()._session
-            # Sizes and offsets count bytes of the file, not of a compressed transfer.
-            session.headers["Accept-Encoding"] = "identity"
-            try:
-                return Stream(session, call(kaggle))
-            except BaseException:
-                session.close()
-                raise
-
-        return self.call(about, attempt)
+        self.call(Subject("account", "this account", credentials.TOKEN_PAGE), self.api.authenticate)
 
     def call(self, about: Subject, call: Callable[[], T], *, once: bool = False) -> T:
         """Makes a call: the one place where Kaggle's failures are waited out or told.
-
-        A call that fails in passing is tried again.
 
         Args:
             about: what the call is about.
@@ -148,15 +96,15 @@ class Client:
                     return call()
             except (Exception, SystemExit) as error:  # the client raises anything, down to `exit(1)`
                 failures += 1
-                wait = self._wait(error, failures) if busy(error) or not once else None
+                wait = self._wait(error, failures) if is_busy(error) or not once else None
                 if wait is None:
                     # Without its cause: that one's text may hold a signed address.
                     raise explain(error, about, self._credentials) from None
-                self.say(f"{brief(error)}; trying again in {wait:.0f} s")
-            self.patience.sleep(wait)
+                log.info("%s; trying again in %.0f s", brief(error, self._credentials), wait)
+            self.policy.sleep(wait)
 
     def rpc(self, about: Subject, call: Callable[[Any], T], *, once: bool = False) -> T:
-        """Makes a call of the client's own SDK, on a connection of its own; see `call`.
+        """Makes a call of the client's SDK, on a connection of its own; see `call`.
 
         Args:
             about: what the call is about.
@@ -174,8 +122,12 @@ class Client:
         return self.call(about, attempt, once=once)
 
     def storage(self) -> requests.Session:
-        """A session for addresses that carry a signature of their own."""
-        return plain_session(self.patience)
+        """A session without credentials, for signed addresses: storage refuses who brings both."""
+        session = requests.Session()
+        _set_timeouts(session, self.policy)
+        # Sizes and offsets count bytes of the file, not of a compressed transfer.
+        session.headers["Accept-Encoding"] = "identity"
+        return session
 
     @property
     def user(self) -> str:
@@ -191,32 +143,135 @@ class Client:
 
     def _wait(self, error: BaseException, failures: int) -> float | None:
         """Seconds until the next try; None to give up."""
-        if failures >= self.patience.tries or not may_pass(error):
+        if failures >= self.policy.tries or not is_transient(error):
             return None
-        wait = self.patience.wait(failures)
+        wait = self.policy.wait(failures)
         if isinstance(error, requests.HTTPError) and error.response is not None:
             wait = max(wait, retry_after(error.response) or 0.0)
-        return wait if wait <= self.patience.longest_wait else None
+        return wait if wait <= self.policy.longest_wait else None
 
 
-def connect(*, patience: RetryPolicy = PATIENCE, say: Callable[[str], None] = quiet) -> Client:
+def connect(*, policy: RetryPolicy | None = None) -> Client:
     """Signs in to Kaggle.
 
     Args:
-        patience: timeouts and retries of every call.
-        say: is told, in a line, of each wait.
+        policy: timeouts and retries of every call; None: RETRY_POLICY.
 
     Raises:
         KitError: no credentials, refused ones, or Kaggle cannot be reached.
     """
-    credentials = ways.look()
-    _ = credentials.used  # raises where there is none, before the client is imported
-    client = Client(kaggle_api(patience), credentials, patience=patience, say=say)
+    policy = policy or RETRY_POLICY
+    api = kaggle_api(policy)
+    client = Client(api, credentials.find(api), policy=policy)
     client.sign_in()
     return client
+
+
+def kaggle_api(policy: RetryPolicy = RETRY_POLICY) -> Any:
+    """A `KaggleApi` that has not signed in yet, follows today's environment, and whose sessions have timeouts.
+
+    Raises:
+        KitError: the package is not installed, or cannot make its settings folder.
+    """
+    api = _api_class()()
+    # The class read these from the environment when it was imported, perhaps long ago. `--verbose` is left out on
+    # purpose: it prints the Authorization header.
+    api.args = ["--local"] if os.environ.get("KAGGLE_API_ENVIRONMENT") == "LOCALHOST" else []
+    api.config = str(_config_file())
+    build = api.build_kaggle_client
+
+    def build_with_timeouts() -> Any:
+        kaggle = build()
+        http = kaggle.http_client()
+        http._init_session()
+        _set_timeouts(http._session, policy)
+        return kaggle
+
+    api.build_kaggle_client = build_with_timeouts
+    return api
 
 
 def of_competition(competition: Competition) -> Subject:
     """What a call about a competition is about."""
     page = f"https://www.kaggle.com/competitions/{competition.slug}"
     return Subject("competition", competition.slug, page, competition.rules_url)
+
+
+class _TimeoutAdapter(HTTPAdapter):
+    """Gives every request a timeout; the kaggle client sends its calls without one."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._timeout = (policy.connect, policy.read)
+        super().__init__()
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        return super().send(request, stream, timeout or self._timeout, verify, cert, proxies)
+
+
+def _set_timeouts(session: requests.Session, policy: RetryPolicy) -> None:
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _TimeoutAdapter(policy))
+
+
+def _config_file() -> Path:
+    """Where the client reads `kaggle.json`."""
+    if folder := os.environ.get("KAGGLE_CONFIG_DIR"):
+        return Path(folder) / "kaggle.json"
+    old = Path.home() / ".kaggle"
+    if sys.platform.startswith("linux") and not old.exists():
+        base = os.environ.get("XDG_CONFIG_HOME")
+        return (Path(base) if base else Path.home() / ".config") / "kaggle" / "kaggle.json"
+    return old / "kaggle.json"
+
+
+def _api_class() -> Any:
+    """Imports the client. That signs in at once, without a timeout, and prints: here it may do neither."""
+    try:
+        from kagglesdk.kaggle_http_client import KaggleHttpClient
+
+        with (
+            _attribute(KaggleHttpClient, "call", _refuse),
+            _without_variables("VERBOSE", "VERBOSE_OUTPUT"),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            from kaggle.api.kaggle_api_extended import KaggleApi
+    except ImportError as error:
+        raise KitError(f"the kaggle client cannot be loaded ({error})", "run `pip install kaggle six`") from error
+    except OSError as error:  # it makes its settings folder, and reads the token
+        raise KitError(
+            f"the kaggle client cannot make its settings folder ({error.strerror})",
+            "set KAGGLE_CONFIG_DIR to a folder that can be written",
+        ) from None
+    return KaggleApi
+
+
+def _refuse(*arguments: object) -> None:
+    raise ConnectionError("not while it is being imported")  # the client takes any exception for "not signed in"
+
+
+@contextlib.contextmanager
+def _attribute(owner: Any, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextlib.contextmanager
+def _without_variables(*names: str) -> Iterator[None]:
+    """Hides variables that make the client log every request, addresses with signatures included."""
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

@@ -1,27 +1,28 @@
 """What went wrong between here and Kaggle, in one line: the server's own reason, and the next step.
 
 Kaggle's reasons are in the body of its answers, where `str(error)` does not show them; addresses of downloads carry
-a signature. So no exception's text is passed on as it is.
+a signature. So no exception's text is passed on as it is, and what is passed on holds no secret: see `explain`.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import email.utils
 import json
 import re
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import requests
 
 from kit.core.errors import KitError
+from kit.core.text import safe
 from kit.kaggle.credentials import TOKEN_PAGE, Credentials
 
 _LONGEST_REASON = 300  # characters; an error page of a proxy is longer than anyone reads
+_LONGEST_BODY = 20_000  # characters of an answer that are searched for a reason
+_LONGEST_JSON = 1_000_000  # bytes
 
 
 class KaggleError(KitError):
@@ -29,9 +30,9 @@ class KaggleError(KitError):
 
     Attributes:
         status: of the HTTP answer; None where none came.
-        passing: whether the same call may succeed later: a busy or failing server, no network.
-        doubtful: whether the server may have done what was asked all the same: the answer got lost, or it failed
-            on the way.
+        transient: whether the same call may succeed later: a busy or failing server, no network.
+        outcome_unknown: whether the server may have done what was asked all the same: the answer got lost, or it
+            failed on the way.
     """
 
     def __init__(
@@ -40,11 +41,11 @@ class KaggleError(KitError):
         remedy: str = "",
         *,
         status: int | None = None,
-        passing: bool = False,
-        doubtful: bool = False,
+        transient: bool = False,
+        outcome_unknown: bool = False,
     ) -> None:
         super().__init__(problem, remedy)
-        self.status, self.passing, self.doubtful = status, passing, doubtful
+        self.status, self.transient, self.outcome_unknown = status, transient, outcome_unknown
 
 
 @dataclass(frozen=True)
@@ -63,31 +64,40 @@ class Subject:
     rules: str = ""
 
 
-def reason(response: requests.Response) -> str:
-    """Kaggle's own words for a refusal, without the secrets of the request, in one line."""
-    try:
-        body, text = response.json(), ""
-    except (requests.RequestException, ValueError):
-        body, text = None, _text(response)
-    if isinstance(body, dict):
-        error = body.get("error")
-        said = error.get("message") if isinstance(error, dict) else error
-        text = str(body.get("message") or said or "")
-    text = " ".join(_without_secrets(text, response).split())
-    return text[:_LONGEST_REASON] or response.reason or "no reason given"
+def explain(error: BaseException, about: Subject, credentials: Credentials) -> KaggleError:
+    """The error for the user, once there is no more to try; it holds no secret."""
+    told = _told(error, about, credentials)
+    response = error.response if isinstance(error, requests.HTTPError) else None
+    # An answer that cannot be read is an answer all the same: the work behind it may be done.
+    lost = (is_transient(error) and not is_busy(error)) or isinstance(error, json.JSONDecodeError | RecursionError)
+    header = _authorization(error)
+    return KaggleError(
+        credentials.redact(told.problem, header=header),
+        credentials.redact(told.remedy, header=header),
+        status=response.status_code if response is not None else None,
+        transient=is_transient(error),
+        outcome_unknown=lost,
+    )
 
 
-def retry_after(response: requests.Response) -> float | None:
-    """The seconds that the server asks to wait (RFC 9110, 10.2.3: a number or a date); None where it does not say."""
-    value = response.headers.get("Retry-After", "")
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
-    with contextlib.suppress(ValueError):
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    return None
+def brief(error: BaseException, credentials: Credentials | None = None) -> str:
+    """A failure in a few words, for a message that goes on ("…; trying again in 2 s"); it holds no secret."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"Kaggle answers {error.response.status_code} ({_reason(error.response, credentials)})"
+    if isinstance(error, requests.Timeout):
+        return f"{_host(error)} does not answer"
+    if isinstance(error, requests.RequestException):
+        return f"{_host(error)} cannot be reached"
+    return f"the kaggle client fails ({type(error).__name__})"
 
 
-def may_pass(error: BaseException) -> bool:
+def words(text: Any, credentials: Credentials | None = None, *, header: str = "") -> str:
+    """What Kaggle says in an answer: one line of bounded length, no secret, nothing that commands a terminal."""
+    text = str(text or "")[:_LONGEST_BODY]  # cut first: no pattern is kept busy by a page of any length
+    return safe(" ".join((credentials or _NOBODY).redact(text, header=header).split())[:_LONGEST_REASON])
+
+
+def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed in a moment: a busy or failing server, a connection that was cut."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code == 429 or error.response.status_code >= 500
@@ -96,36 +106,27 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError))
 
 
-def brief(error: BaseException) -> str:
-    """A failure in a few words, for a message that goes on ("…; trying again in 2 s")."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"Kaggle answers {error.response.status_code} ({reason(error.response)})"
-    if isinstance(error, requests.Timeout):
-        return f"{_host(error)} does not answer"
-    if isinstance(error, requests.RequestException):
-        return f"{_host(error)} cannot be reached"
-    return f"the kaggle client fails ({type(error).__name__})"
-
-
-def busy(error: BaseException) -> bool:
+def is_busy(error: BaseException) -> bool:
     """Whether Kaggle did nothing because it has had too many requests: what was asked may be asked again."""
     return isinstance(error, requests.HTTPError) and error.response is not None and error.response.status_code == 429
 
 
-def explain(error: BaseException, about: Subject, credentials: Credentials) -> KaggleError:
-    """The error for the user, once there is no more to try."""
-    told = _told(error, about, credentials)
-    response = error.response if isinstance(error, requests.HTTPError) else None
-    passing = may_pass(error)
-    # An answer that cannot be read is an answer all the same: the work behind it may be done.
-    lost = (passing and not busy(error)) or isinstance(error, json.JSONDecodeError)
-    status = response.status_code if response is not None else None
-    return KaggleError(told.problem, told.remedy, status=status, passing=passing, doubtful=lost)
+def retry_after(response: requests.Response) -> float | None:
+    """The seconds that the server asks to wait (RFC 9110, 10.2.3: a number or a date); None where it does not say."""
+    value = response.headers.get("Retry-After", "")[:100]
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _told(error: BaseException, about: Subject, credentials: Credentials) -> KitError:
     if isinstance(error, SystemExit):
-        return _refused(f"Kaggle does not accept the {_used(credentials)}", credentials)
+        return _not_accepted("", credentials)
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return _explain_status(error.response, about, credentials)
     if isinstance(error, requests.exceptions.SSLError):
@@ -143,12 +144,14 @@ def _told(error: BaseException, about: Subject, credentials: Credentials) -> Kit
         )
     if isinstance(error, requests.RequestException):
         return KitError(f"{_host(error)} cannot be reached", "check the network (inside a kernel: internet is off)")
-    words = f": {error}" if isinstance(error, ValueError) else ""  # others may quote what they were given
-    return KitError(f"the kaggle client fails over {about.name} ({type(error).__name__}{words})")
+    said = (
+        f": {words(error, credentials)}" if isinstance(error, ValueError) else ""
+    )  # others may quote what they were given
+    return KitError(f"the kaggle client fails over {about.name} ({type(error).__name__}{said})")
 
 
 def _explain_status(response: requests.Response, about: Subject, credentials: Credentials) -> KitError:
-    status, said = response.status_code, reason(response)
+    status, said = response.status_code, _reason(response, credentials)
     if status == 429:
         wait = retry_after(response)
         later = f"in {wait / 60:.0f} min" if wait and wait > 90 else "in some minutes"
@@ -158,11 +161,11 @@ def _explain_status(response: requests.Response, about: Subject, credentials: Cr
     if _from_storage(response):
         return KitError(f"Kaggle's storage answers {status} for {about.name} ({said})", "run the command again")
     if status == 401:
-        return _refused(f"Kaggle does not accept the {_used(credentials)} ({said})", credentials)
+        return _not_accepted(f" ({said})", credentials)
     if status == 403 and about.rules:
         return KitError(
             f"Kaggle refuses {about.name} ({said})",
-            f"accept the rules at {about.rules} with the account of {credentials.used.name}, then run this again",
+            f"accept the rules at {about.rules} with the account of {credentials.place}, then run this again",
         )
     if status == 403:
         return KitError(f"Kaggle refuses {about.name} ({said})", f"see whether your account may open {about.page}")
@@ -171,21 +174,39 @@ def _explain_status(response: requests.Response, about: Subject, credentials: Cr
     return KitError(f"Kaggle answers {status} for {about.name} ({said})", f"see {about.page}")
 
 
-def _used(credentials: Credentials) -> str:
-    return f"{credentials.used.kind} from {credentials.used.name}"
-
-
-def _refused(problem: str, credentials: Credentials) -> KitError:
-    used, hidden = credentials.used, credentials.hidden_key
-    if hidden:
-        away = "unset" if used.name.startswith("KAGGLE_") else "remove"
+def _not_accepted(said: str, credentials: Credentials) -> KitError:
+    place = credentials.place
+    problem = f"Kaggle does not accept the {credentials.kind} from {place}{said}"
+    if credentials.hides_key:
+        away = "unset" if place.startswith("KAGGLE_") else "remove"
         return KitError(
-            f"{problem}; it hides the key from {hidden.name}, which was not tried",
-            f"{away} {used.name} to use the key, or make a new token at {TOKEN_PAGE}",
+            f"{problem}; your key was not tried, because the client prefers a token",
+            f"{away} {place} to use the key, or make a new token at {TOKEN_PAGE}",
         )
-    if used.kind == "sign-in":
+    if credentials.kind == "sign-in":
         return KitError(problem, "run `kaggle auth login` again")
     return KitError(problem, f"make a new token at {TOKEN_PAGE}")
+
+
+def _reason(response: requests.Response, credentials: Credentials | None) -> str:
+    """Kaggle's own words for a refusal: of JSON in either of its two forms, or of a page."""
+    try:
+        content = response.content
+    except requests.RequestException:
+        content = b""
+    try:
+        body = json.loads(content) if len(content) <= _LONGEST_JSON else None
+    except (ValueError, RecursionError):
+        body = None
+    if isinstance(body, dict):
+        error = body.get("error")
+        said = body.get("message") or (error.get("message") if isinstance(error, dict) else error)
+    else:
+        text = content[:_LONGEST_BODY].decode(errors="replace")
+        message = re.search(r"<(?:Message|title)>([^<]*)</", text, re.IGNORECASE)
+        said = message[1] if message else re.sub(r"<[^<>]*>", " ", text)
+    header = str(response.request.headers.get("Authorization", ""))
+    return words(said, credentials, header=header) or words(response.reason) or "no reason given"
 
 
 def _from_storage(response: requests.Response) -> bool:
@@ -198,21 +219,9 @@ def _host(error: requests.RequestException) -> str:
     return urlsplit(url).hostname or "Kaggle"
 
 
-def _text(response: requests.Response) -> str:
-    try:
-        text = response.text
-    except requests.RequestException:
-        return ""
-    message = re.search(r"<(Message|title)>(.*?)</\1>", text, re.DOTALL | re.IGNORECASE)
-    return message[2] if message else re.sub(r"<[^>]*>", " ", text)
+def _authorization(error: BaseException) -> str:
+    request = getattr(error, "request", None) or getattr(getattr(error, "response", None), "request", None)
+    return str(request.headers.get("Authorization", "")) if request is not None else ""
 
 
-def _without_secrets(text: str, response: requests.Response) -> str:
-    scheme, _, secret = str(response.request.headers.get("Authorization", "")).partition(" ")
-    secrets = [secret]
-    if scheme == "Basic":
-        with contextlib.suppress(ValueError):
-            secrets.append(base64.b64decode(secret).decode().partition(":")[2])
-    for each in filter(None, secrets):
-        text = text.replace(each, "…")
-    return text
+_NOBODY = Credentials(kind="key", place="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from types import TracebackType
@@ -11,6 +12,8 @@ from rich.status import Status
 
 from kit.core.console import stderr
 
+log = logging.getLogger(__name__)
+
 TICK = re.compile(r"\[[^]]+\] [\d,]+ pictures  ")
 """How a line of `kit.kaggle.log.Log.ticked` begins: there are thousands, and the last tells all."""
 
@@ -19,7 +22,7 @@ LINE_S = 60.0
 
 
 class KernelScreen:
-    """Shows what happens on stderr; see `kit.kaggle.watch.Screen`."""
+    """Shows the lines of a kernel's log on stderr; a `kit.kaggle.watch.Show`."""
 
     def __init__(self) -> None:
         self._console = stderr()
@@ -36,13 +39,9 @@ class KernelScreen:
             self._status.stop()
             self._status = None
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            self.said("the kernel runs on; the same command watches on")
+            log.info("the kernel runs on; the same command watches on")
 
-    def said(self, text: str) -> None:
-        """A line of the kit's own."""
-        self._console.print(text, markup=False)
-
-    def logged(self, line: str) -> None:
+    def __call__(self, line: str) -> None:
         """A line of the kernel's."""
         if not TICK.match(line):
             self._console.print(f"  {line}", markup=False)

@@ -1,7 +1,7 @@
 """Kernel versions on Kaggle: pushed, asked how they are, read back, and their output listed.
 
 A push that Kaggle answers is not yet one that it took: errors and inputs that it does not know come in the answer's
-body, under a 200. Everything here is one call; what to do about its answer is decided in `push`, `watch`, `output`.
+body, under a 200. Everything here is one call; what to do about its answer is decided in `pushes` and `watch`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import requests
 
 from kit.core.errors import KitError
 from kit.kaggle.client import Client
-from kit.kaggle.failures import KaggleError, Subject
-from kit.kaggle.stream import Stream
+from kit.kaggle.download import Stream
+from kit.kaggle.failures import KaggleError, Subject, words
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ def push(client: Client, folder: Path, *, owner: str, slug: str) -> Pushed:
         slug: of the kernel.
 
     Raises:
-        KaggleError: refused, or not answered; then `doubtful` says whether it may have arrived.
+        KaggleError: refused, or not answered; then `outcome_unknown` says whether it may have arrived.
     """
     answer = client.call(about(owner, slug), lambda: client.api.kernels_push(str(folder)), once=True)
     unknown = (
@@ -114,7 +114,7 @@ def push(client: Client, folder: Path, *, owner: str, slug: str) -> Pushed:
     return Pushed(
         version=answer.version_number or None,
         url=answer.url or about(owner, slug).page,
-        error=" ".join((answer.error or "").split()),
+        error=words(answer.error),
         unknown=unknown,
     )
 
@@ -157,7 +157,7 @@ def status(client: Client, version: Version) -> Status:
         )
 
     answer = _of_version(client, version, ask)
-    return Status(name=answer.status.name, failure=" ".join((answer.failure_message or "").split()))
+    return Status(name=answer.status.name, failure=words(answer.failure_message))
 
 
 def output(client: Client, version: Version) -> Iterator[OutputFile]:

@@ -1,21 +1,34 @@
-"""Watching a kernel's version from the queue to its end, over hours, through whatever the network does meanwhile."""
+"""A kernel's version from the queue to its end: its status, its log, and the files that it leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
+from kit.core.files import read_json
+from kit.core.progress import Progress, no_progress
 from kit.kaggle import versions
 from kit.kaggle.client import Client
+from kit.kaggle.download import check_zip, download
 from kit.kaggle.failures import KaggleError
-from kit.kaggle.logs import Follower, kept_lines
+from kit.kaggle.kernels import Built
+from kit.kaggle.locks import alone_in
+from kit.kaggle.pushes import Push, load, push
 from kit.kaggle.versions import Status, Version
 
+log = logging.getLogger(__name__)
+
 GRACE_S = 300.0
-"""How long after a push Kaggle may not know the version yet (404, or 403 as for somebody else's)."""
+"""How long Kaggle may not know a version yet (404, or 403 as for somebody else's) after watching began."""
 
 QUEUE_S = 6 * 3600.0
 """How long a version may wait for a machine, beside its own time."""
@@ -23,6 +36,14 @@ QUEUE_S = 6 * 3600.0
 TAIL = 20
 """Lines of a failed kernel's log that are shown."""
 
+NEEDED = ("run.json", "images.zip")
+"""Without these there is no submission."""
+
+WANTED = (*NEEDED, "score.json", "report.html", "samples.png", "film.gif", "checkpoint.pt")
+"""All that is fetched, in this order, where it is there: what is submitted, what is looked at, and the weights."""
+
+Show = Callable[[str], None]
+"""Is given each line of a kernel's log; it may be called in another thread."""
 
 _SAID = {
     "QUEUED": "is queued",
@@ -33,16 +54,6 @@ _SAID = {
     "CANCEL_ACKNOWLEDGED": "was cancelled",
 }
 """Kaggle's states in words."""
-
-
-class Screen(Protocol):
-    """Shows what a kernel does."""
-
-    def said(self, text: str) -> None:
-        """Something happened."""
-
-    def logged(self, line: str) -> None:
-        """The kernel wrote this; may be called in another thread."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class End:
         return self.status.name == "COMPLETE"
 
     def explain(self, version: Version) -> KitError:
-        """Why it is no submission, with the last lines of its log in the kernel's own words."""
+        """Why it is no submission."""
         words = f" ({self.status.failure})" if self.status.failure else ""
         what = "was cancelled, or ran out of its time" if self.status.name == "CANCEL_ACKNOWLEDGED" else "failed"
         return KitError(
@@ -67,77 +78,259 @@ class End:
         )
 
 
+def run(
+    client: Client, built: Built, *, again: bool = False, show: Show, fetching: Callable[[], Any]
+) -> Push:  # fmt: skip
+    """Pushes a kernel, and waits for its end; goes on where it was left. `fetch_output` brings what it leaves.
+
+    Args:
+        client: from `client.connect`.
+        built: the kernel.
+        again: see `pushes.push`.
+        show: is given the kernel's log.
+        fetching: opens a progress bar, a context manager that gives a `Progress`.
+
+    Returns:
+        the push, which has come to a good end.
+
+    Raises:
+        KitError: any of these does not work out. What a failed kernel left is fetched all the same.
+    """
+    pushed = push(client, built, again=again)
+    try:
+        pushed = wait(client, pushed, hours=built.spec.rules.kernel_hours, show=show)
+    except KitError:
+        pushed = load(pushed.folder)
+        if pushed.failed:
+            with contextlib.suppress(KitError), fetching() as progress:
+                fetch_output(client, pushed, progress=progress)
+                log.info("what it left lies in %s", pushed.output)
+        raise
+    return pushed
+
+
+def wait(client: Client, push: Push, *, hours: float, show: Show) -> Push:
+    """Watches a push's version to its end, and records each state that it comes into.
+
+    Args:
+        client: from `client.connect`.
+        push: what to watch; one that has ended is not asked for again.
+        hours: the longest that a kernel of the competition may run.
+        show: is given the kernel's log.
+
+    Raises:
+        KitError: it failed or was cancelled, or Kaggle is out of reach for too long.
+    """
+    if push.running:
+
+        def record(status: Status) -> None:
+            nonlocal push
+            push = push.update(status=status.name, failure=status.failure)
+
+        end = watch(client, push.version, hours=hours, show=show, changed=record)
+        if not end.ok:
+            raise end.explain(push.version)
+    elif push.failed:
+        raise End(Status(push.status, push.failure), []).explain(push.version)
+    return push
+
+
 def watch(
-    client: Client, version: Version, *, pushed: float, hours: float, screen: Screen, changed: Callable[[Status], None]
-) -> End:
+    client: Client, version: Version, *, hours: float, show: Show, changed: Callable[[Status], None]
+) -> End:  # fmt: skip
     """Waits until a version has come to its end; shows its log meanwhile.
 
     Args:
         client: from `client.connect`.
         version: what to watch.
-        pushed: when it was pushed, seconds since 1970.
         hours: the longest that it may run.
-        screen: shows what happens.
-        changed: is told each state that it comes into, to be recorded.
+        show: is given the kernel's log.
+        changed: is called with each state that it comes into, to record it.
 
     Raises:
         KitError: Kaggle does not know it, refuses, is out of reach for too long, or the time is up. What was pushed
             goes on all the same, and can be watched again.
     """
-    patience = client.patience
-    deadline = pushed + QUEUE_S + hours * 3600.0
+    policy = client.policy
+    began = reached = policy.now()
     follower: Follower | None = None
     before: Status | None = None
-    reached = patience.now()
-    waits = patience.polls()
+    waits = policy.polls()
     try:
         while True:
-            now = patience.now()
+            now = policy.now()
             try:
                 status: Status | None = versions.status(client, version)
                 reached = now
             except KaggleError as error:
-                new = error.status in (403, 404) and now - pushed < GRACE_S
-                if not new and not (error.passing and now - reached < patience.outage):
+                new = error.status in (403, 404) and now - began < GRACE_S
+                if not new and not (error.transient and now - reached < policy.outage):
                     raise
-                screen.said("Kaggle does not show it yet" if new else f"{error.problem}; watching on")
+                log.info("%s", "Kaggle does not show it yet" if new else f"{error.problem}; watching on")
                 status = before
             if status is not None and status != before:
-                screen.said(_sentence(version, status))
+                words = f" ({status.failure})" if status.failure else ""
+                log.info("%s %s%s", version, _SAID.get(status.name, f"is {status.name}"), words)
                 changed(status)
                 before = status
             if status is not None and status.ended:
                 break
             if status is not None and status.name == "RUNNING" and follower is None:
-                follower = Follower(client, version, screen.logged)
-                waits = patience.polls()  # it has just begun: what goes wrong goes wrong soon
-            if now > deadline:
+                follower = Follower(client, version, show)
+                waits = policy.polls()  # it has just begun: what goes wrong goes wrong soon
+            if now - began > QUEUE_S + hours * 3600.0:
                 raise KitError(
-                    f"{version} has not come to its end in {show_duration(now - pushed)}",
+                    f"{version} has not come to its end in {show_duration(now - began)}",
                     f"see {version.page}; `kit kernel run {version.slug}` watches on",
                 )
-            patience.sleep(next(waits))
-        log = _log(client, version, screen)
+            policy.sleep(next(waits))
+        kept = kept_lines(_log(client, version))
         if follower is not None:
-            follower.close(log)
+            follower.close(kept)
             follower = None
         else:
-            for line in kept_lines(log)[-TAIL:]:
-                screen.logged(line)
-        return End(status, kept_lines(log))
+            for line in kept[-TAIL:]:
+                show(line)
+        return End(status, kept)
     finally:
         if follower is not None:
             follower.close()
 
 
-def _log(client: Client, version: Version, screen: Screen) -> str:
+def _log(client: Client, version: Version) -> str:
     try:
         return versions.log(client, version)
     except KitError as error:  # it has ended, and how is known: a log that cannot be had changes nothing
-        screen.said(f"no log: {error}")
+        log.warning("no log: %s", error)
         return ""
 
 
-def _sentence(version: Version, status: Status) -> str:
-    words = f" ({status.failure})" if status.failure else ""
-    return f"{version} {_SAID.get(status.name, f'is {status.name}')}{words}"
+# ---- its log
+
+
+def lines(events: Iterator[Mapping[str, Any]]) -> Iterator[str]:
+    """The lines of a log.
+
+    Args:
+        events: pieces of output, each with its text in `data`; a piece may end in the middle of a line.
+    """
+    rest = ""
+    for event in events:
+        # A progress bar returns to the beginning of its line: each state counts as one.
+        *whole, rest = (rest + str(event.get("data", ""))).replace("\r", "\n").split("\n")
+        yield from (line.rstrip() for line in whole if line.strip())
+    if rest.strip():
+        yield rest.rstrip()
+
+
+def kept_lines(log: str) -> list[str]:
+    """The lines of a log as Kaggle keeps it: JSON with one object a piece, or plain text."""
+    events: list[Mapping[str, Any]] = [{"data": log}]
+    with contextlib.suppress(ValueError, RecursionError):
+        kept = json.loads(log)
+        if isinstance(kept, list) and all(isinstance(event, dict) for event in kept):
+            events = kept
+    return list(lines(iter(events)))
+
+
+class Follower:
+    """Reads a running kernel's log in a thread of its own, until it is closed.
+
+    The log is for the reader's eyes; what counts is the status. So nothing that goes wrong with it is an error: the
+    stream is opened again, and is told from the beginning, of which what was shown already is passed over.
+
+    Args:
+        client: from `client.connect`.
+        version: whose kernel's log; Kaggle streams the newest version's.
+        show: is given each line, in the follower's thread.
+    """
+
+    def __init__(self, client: Client, version: Version, show: Show) -> None:
+        self._client, self._version, self._show = client, version, show
+        self._shown = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="kernel log", daemon=True)
+        self._thread.start()
+
+    def close(self, kept: Iterable[str] = ()) -> None:
+        """Stops following, and shows what of the whole log was not shown yet.
+
+        Args:
+            kept: the lines of the log as Kaggle keeps it.
+        """
+        self._closed.set()
+        self._thread.join(timeout=1.0)  # it may be waiting for a line that never comes
+        self._show_new(kept)
+
+    def _follow(self) -> None:
+        for pause in self._client.policy.polls():
+            # The client raises anything. A stream that ends may have been cut, or the log be at its end.
+            with contextlib.suppress(Exception):
+                self._show_new(lines(self._client.api.kernels_logs_stream(self._version.kernel)))
+            if self._closed.wait(pause):
+                return
+
+    def _show_new(self, told: Iterable[str]) -> None:
+        for number, line in enumerate(told, start=1):
+            if number > self._shown:
+                self._shown = number
+                self._show(line)
+            if self._closed.is_set() and threading.current_thread() is self._thread:
+                return
+
+
+# ---- its output
+
+
+def fetch_output(client: Client, push: Push, *, progress: Progress = no_progress) -> Path:
+    """Brings the run's files of a version that has ended into the push's folder; what is there is not fetched again.
+
+    Args:
+        client: from `client.connect`.
+        push: whose version's.
+        progress: is called with bytes here, bytes in all, of the file that is on its way.
+
+    Returns:
+        the folder: a run folder where all went well.
+
+    Raises:
+        KitError: it has not ended, or left no pictures; Kaggle refuses, a file keeps being cut or is damaged, or the
+            disk is full.
+    """
+    version, folder = push.version, push.output
+    if push.running:
+        raise KitError(f"{version} has not come to its end", f"wait for it with `kit kernel run {push.slug}`")
+    with alone_in(push.folder, ".output.lock", "fetching its output"):
+        names = {file.name for file in versions.output(client, version)}
+        for name in WANTED:
+            if name in names and not (folder / name).exists():
+                log.info("fetching %s of %s", name, version)
+                download(
+                    partial(versions.open_output, client, version, name),
+                    folder / name,
+                    policy=client.policy,
+                    progress=progress,
+                    verify=_VERIFY.get(Path(name).suffix, _take),
+                )
+    missing = [name for name in NEEDED if name not in names]
+    if missing:
+        raise KitError(
+            f"{version} ({push.status or 'unknown'}) left no {' and no '.join(missing)}",
+            f"read its log at {version.page}",
+        )
+    return folder
+
+
+def _take(path: Path, name: str) -> None:
+    """Takes any bytes."""
+
+
+def _check_json(path: Path, name: str) -> None:
+    try:
+        read_json(path)
+    except KitError as error:
+        raise KitError(f"{name}: what Kaggle sent is no JSON ({error.problem})", "run the command again") from error
+
+
+_VERIFY: dict[str, Callable[[Path, str], None]] = {".zip": check_zip, ".json": _check_json, ".pt": check_zip}
+"""By suffix; what torch saves is a zip too."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from kit.models.layers import ConcatClass, init_normal, normalize, normalize_weights, split_size
+from kit.models.layers import NORMS, ConcatClass, init_normal, normalize, normalize_weights, split_size
 from kit.models.recipe import NormName
 
 MAX_MULTIPLE = 8
@@ -18,14 +18,14 @@ def channels_by_level(width: int, doublings: int) -> list[int]:
     return [width * min(2**level, MAX_MULTIPLE) for level in range(doublings)]
 
 
-def up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+def up(inputs: int, outputs: int, *, bias: bool = False) -> nn.ConvTranspose2d:
     """A transposed convolution that doubles the side."""
-    return init_normal(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
+    return init_normal(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias))
 
 
-def down(inputs: int, outputs: int) -> nn.Conv2d:
+def down(inputs: int, outputs: int, *, bias: bool) -> nn.Conv2d:
     """A convolution that halves the side."""
-    return init_normal(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
+    return init_normal(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=bias))
 
 
 class Generator(nn.Module):
@@ -57,13 +57,13 @@ class Generator(nn.Module):
         base, doublings = split_size(size)
         widths = channels_by_level(width, doublings)[::-1]
         self.condition = ConcatClass(classes=classes, length=embedding)
-        inputs = latent + self.condition.added
+        inputs, bias = latent + self.condition.added, not NORMS[norm].has_bias
         layers = [
-            *normalize(init_normal(nn.ConvTranspose2d(inputs, widths[0], base, bias=False)), norm),
+            *normalize(init_normal(nn.ConvTranspose2d(inputs, widths[0], base, bias=bias)), norm),
             nn.ReLU(inplace=True),
         ]
         for wide, narrow in pairwise(widths):
-            layers += [*normalize(up(wide, narrow), norm), nn.ReLU(inplace=True)]
+            layers += [*normalize(up(wide, narrow, bias=bias), norm), nn.ReLU(inplace=True)]
         layers += [normalize_weights(up(widths[-1], channels), norm), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
@@ -101,15 +101,17 @@ class Discriminator(nn.Module):
         super().__init__()
         base, doublings = split_size(size)
         widths = channels_by_level(width, doublings)
-        layers = [normalize_weights(down(channels, widths[0]), norm), nn.LeakyReLU(0.2, inplace=True)]
+        # Without any bias D(0) = 0 and D(x / 2) = D(x) / 2: it could not call a dim picture fake and a bright one real.
+        bias = not NORMS[norm].has_bias
+        layers = [normalize_weights(down(channels, widths[0], bias=bias), norm), nn.LeakyReLU(0.2, inplace=True)]
         for narrow, wide in pairwise(widths):
-            layers += [*normalize(down(narrow, wide), norm), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [*normalize(down(narrow, wide, bias=bias), norm), nn.LeakyReLU(0.2, inplace=True)]
         self.layers = nn.Sequential(*layers)
 
         self.condition = ConcatClass(classes=classes, length=embedding)
         mixed = widths[-1] + self.condition.added
         mixer = [
-            *normalize(init_normal(nn.Conv2d(mixed, widths[-1], 1, bias=False)), norm),
+            *normalize(init_normal(nn.Conv2d(mixed, widths[-1], 1, bias=bias)), norm),
             nn.LeakyReLU(0.2, inplace=True),
         ]
         head = normalize_weights(init_normal(nn.Conv2d(widths[-1], 1, base, bias=False)), norm)

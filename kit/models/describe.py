@@ -60,5 +60,5 @@ def _millions(network: nn.Module) -> str:
 
 def _range(meta: Mapping[str, Any]) -> str:
     if "choices" in meta:
-        return (", " if meta["several"] else " or ").join(meta["choices"])
-    return "yes or no" if meta["switch"] else f"{meta['low']:g} to {meta['high']:g}"
+        return f"{'any' if meta['several'] else 'one'} of {', '.join(meta['choices'])}"
+    return "yes or no" if meta["switch"] else f"{meta['low']:,.10g} to {meta['high']:,.10g}"

@@ -55,6 +55,7 @@ class Norm(NamedTuple):
 
     weights: Callable[[nn.Module], nn.Module]
     maps: Callable[[int, int], list[nn.Module]]
+    has_bias: bool  # it adds a learned bias itself, so the layer needs none
 
 
 def _batch_norm(channels: int, dimensions: int) -> list[nn.Module]:
@@ -65,10 +66,10 @@ def _batch_norm(channels: int, dimensions: int) -> list[nn.Module]:
 
 
 NORMS: dict[NormName, Norm] = {
-    "batch": Norm(lambda layer: layer, _batch_norm),
-    "layer": Norm(lambda layer: layer, lambda channels, dimensions: [nn.GroupNorm(1, channels)]),
-    "spectral": Norm(spectral, lambda channels, dimensions: []),
-    "none": Norm(lambda layer: layer, lambda channels, dimensions: []),
+    "batch": Norm(lambda layer: layer, _batch_norm, True),
+    "layer": Norm(lambda layer: layer, lambda channels, dimensions: [nn.GroupNorm(1, channels)], True),
+    "spectral": Norm(spectral, lambda channels, dimensions: [], False),
+    "none": Norm(lambda layer: layer, lambda channels, dimensions: [], False),
 }
 
 

@@ -131,17 +131,18 @@ class Generator(nn.Module):
         widths = _widths(width, doublings)[::-1]
         depth = BLOCKS * len(widths)
         self.condition = ConcatClass(classes=classes, length=embedding)
+        if self.condition.embedding is not None:  # a linear layer on one-hot labels in the authors' code
+            nn.init.normal_(self.condition.embedding.weight, 0.0, 1 / math.sqrt(classes))
         self.modulation = _init(nn.Linear(latent + self.condition.added, widths[0], bias=False))
         self.basis = nn.Parameter(torch.randn(widths[0], base, base))
         layers: list[nn.Module] = [Block(widths[0], depth=depth) for _ in range(BLOCKS)]
         for before, after in pairwise(widths):
             layers += [_pointwise(before, after)] if before != after else []
             layers += [Double(), *(Block(after, depth=depth) for _ in range(BLOCKS))]
-        # The authors leave the last layer open; here pictures lie in [−1, 1].
-        self.layers = nn.Sequential(*layers, _pointwise(widths[-1], channels), nn.Tanh())
+        self.layers = nn.Sequential(*layers, _pointwise(widths[-1], channels))
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        """Maps latents (B, latent) and labels (B,) to pictures (B, C, H, W) in [−1, 1]."""
+        """Maps latents (B, latent) and labels (B,) to pictures (B, C, H, W), without bounds as in the authors' code."""
         scales = self.modulation(self.condition(z, y))
         pictures: Tensor = self.layers(self.basis * scales[:, :, None, None])
         return pictures
@@ -175,7 +176,7 @@ class Discriminator(nn.Module):
         self.linear = _init(nn.Linear(last, self.outputs, bias=False))
         self.embedding = nn.Embedding(classes, last) if classes else None
         if self.embedding is not None:
-            nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(last))
+            nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(last * classes))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Maps pictures (B, C, H, W) in [−1, 1] and labels (B,) to logits (B,)."""

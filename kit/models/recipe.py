@@ -139,14 +139,14 @@ class Recipe:
 
     # Averaging and sampling
     ema_half_life: int = _number(
-        5_000, "half-life of the exponential moving average (EMA) of G", unit="pictures", high=10**9
+        100_000, "half-life of the exponential moving average (EMA) of G", unit="pictures", high=10**9
     )
     ema_ramp: float = _number(
-        0.05, "limit on the EMA half-life early in training (0: no limit)", unit="× pictures seen", high=1
+        0.02, "limit on the EMA half-life early in training (0: no limit)", unit="× pictures seen", high=1
     )
     truncation: float = _number(0.0, "truncation trick: z within ± this when sampling (0: off)", unit="std", high=10)
     standing_batches: int = _number(
-        0,
+        4,
         "batches to recompute batch norm statistics from before sampling (0: keep the running ones)",
         unit="batches",
         high=1000,

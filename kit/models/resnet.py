@@ -126,12 +126,11 @@ class UpBlock(nn.Module):
         self, inputs: int, outputs: int, *, init_and_norm: InitAndNorm, affine: Callable[[int], nn.Module]
     ) -> None:
         super().__init__()
-        # No biases: every path from here ends in a batch norm, which would take them out again.
         self.norm1 = ConditionalBatchNorm2d(inputs, affine)
-        self.conv1 = init_and_norm(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
+        self.conv1 = init_and_norm(nn.Conv2d(inputs, outputs, 3, padding=1))
         self.norm2 = ConditionalBatchNorm2d(outputs, affine)
-        self.conv2 = init_and_norm(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False))
-        self.skip = init_and_norm(nn.Conv2d(inputs, outputs, 1, bias=False))
+        self.conv2 = init_and_norm(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.skip = init_and_norm(nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Maps (B, inputs, H, W) to (B, outputs, 2H, 2W)."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from kit.models.dcgan import channels_by_level, up
-from kit.models.layers import ConcatClass, Projection, init_normal, normalize, normalize_weights, split_size
+from kit.models.layers import NORMS, ConcatClass, Projection, init_normal, normalize, normalize_weights, split_size
 from kit.models.recipe import NormName
 
 
@@ -43,9 +43,11 @@ class Generator(nn.Module):
         layers = [
             normalize_weights(init_normal(nn.Linear(latent + self.condition.added, widths[0] * base * base)), norm),
             nn.Unflatten(1, (widths[0], base, base)),
+            *NORMS[norm].maps(widths[0], 2),
+            nn.ReLU(inplace=True),
         ]
         for wide, narrow in pairwise(widths):
-            layers += [*normalize(up(wide, narrow), norm), nn.ReLU(inplace=True)]
+            layers += [*normalize(up(wide, narrow, bias=not NORMS[norm].has_bias), norm), nn.ReLU(inplace=True)]
         layers += [normalize_weights(init_normal(nn.Conv2d(widths[-1], channels, 3, padding=1)), norm), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 

@@ -97,7 +97,7 @@ class Selection:
             return present
         path = self._run.path / (ranked[0].file or "")
         try:
-            return checkpoint.load_average(path, self._players.ema.module), ranked[0].pictures
+            return checkpoint.load_ema(path, self._players.ema.module), ranked[0].pictures
         except KitError as error:
             self._say(f"{error}; the last state is taken instead")
             return present
@@ -119,7 +119,7 @@ class Selection:
         try:
             # A checkpoint is written beside the old one; a candidate is not worth that room.
             require_space(path, 2 * (self._run.path / CHECKPOINT).stat().st_size)
-            checkpoint.save_average(path, self._players, self._recipe, self._shape)
+            checkpoint.save_ema(path, self._players, self._recipe, self._shape)
         except KitError as error:
             self._say(f"no candidate of {pictures:,} pictures is kept ({error.problem})")
             return

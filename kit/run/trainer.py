@@ -14,6 +14,7 @@ from kit.data import prepared_set
 from kit.data.batches import Batches
 from kit.models.recipe import Recipe
 from kit.training import checkpoint, distributed, loop, train_state
+from kit.training.adversarial import Adversarial
 from kit.training.batch_norm import convert_sync_batch_norm
 from kit.training.device import Device
 from kit.training.distributed import SINGLE_PROCESS, Distributed
@@ -65,9 +66,10 @@ class Trainer:
             for network in (self.state.G, self.state.D):
                 convert_sync_batch_norm(network)
         flip = recipe.flip and prepared.mirror
+        batches = Batches(prepared, seed=seed, device=device.kind, flip=flip)
+        self._objective = Adversarial(recipe, batches, seed, device, crew)
         self.thrift = DEFAULT
         self._others_in_loop = False
-        self._batches = Batches(prepared, seed=seed, device=device.kind, flip=flip)
 
     def steps(
         self,
@@ -83,7 +85,7 @@ class Trainer:
             done: asked before each step.
             tick_due: asked after each step.
             plan: pictures over which schedules run.
-            lr_scale: factor on the recipe's step sizes.
+            lr_scale: factor on the recipe's learning rates.
         """
         self._tell({"do": "train", "plan": plan, "lr_scale": lr_scale, "memory": dataclasses.asdict(self.thrift)})
         self._others_in_loop = True
@@ -116,7 +118,7 @@ class Trainer:
             KitError: no such file, a damaged one, or one of another recipe or version.
         """
         self._tell({"do": "load", "path": str(path)})
-        checkpoint.load_players(path, self.state, self.recipe, self.shape)
+        checkpoint.load(path, self.state, self.recipe, self.shape)
 
     def dismiss(self) -> None:
         """Sends the other processes home: from here on this one is enough."""
@@ -137,7 +139,7 @@ class Trainer:
             signal.signal(number, signal.SIG_IGN)
         while order := self.crew.broadcast():
             if order["do"] == "load":
-                checkpoint.load_players(Path(order["path"]), self.state, self.recipe, self.shape)
+                checkpoint.load(Path(order["path"]), self.state, self.recipe, self.shape)
                 continue
             self.thrift = MemoryPolicy(**order["memory"])
             if order["do"] == "measure":
@@ -164,18 +166,14 @@ class Trainer:
         plan: int | None = None,
         lr_scale: float = 1.0,
     ) -> Iterator[loop.Tick]:
-        recipe = self.recipe
         return loop.train(
             state,
-            self._batches,
-            dataclasses.replace(recipe, lr_g=recipe.lr_g * lr_scale, lr_d=recipe.lr_d * lr_scale),
-            seed=self.seed,
-            device=self.device,
+            self._objective,
             tick_due=tick_due,
             done=done,
-            plan=plan,
-            crew=self.crew,
-            thrift=self.thrift,
+            total_images=plan,
+            lr_scale=lr_scale,
+            memory=self.thrift,
         )
 
     def _rate(self, clock: Stopwatch) -> float:

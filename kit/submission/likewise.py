@@ -9,7 +9,7 @@ from pathlib import Path
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
 from kit.data.prepared_set import load
-from kit.kaggle.spec import SLUG_LEAST, KernelSpec
+from kit.kaggle.kernel_spec import SLUG_LEAST, KernelSpec
 from kit.models import registry
 from kit.models.recipe import Recipe
 from kit.submission.ledger import Submission

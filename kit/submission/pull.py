@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from kit.core.errors import KitError
 from kit.core.files import read_json, sha256
 from kit.core.source_zip import write_files
 from kit.kaggle.client import Client
-from kit.kaggle.kernel import read_kernel
-from kit.kaggle.output import NEEDED, fetch_output
+from kit.kaggle.kernel_spec import spec_text
+from kit.kaggle.kernels import read_kernel
 from kit.kaggle.pushes import Push
-from kit.kaggle.spec import spec_text
+from kit.kaggle.watch import fetch_output
 from kit.submission import ledger
 from kit.submission.ledger import Kernel, Submission
 from kit.submission.make import make_submission
+
+log = logging.getLogger(__name__)
 
 Bar = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
 """Opens a progress bar, a callback (done, total), for the time of a block: two at once would write over each other."""
@@ -38,21 +40,13 @@ def fetch(client: Client, push: Push, *, progress: Callable[[int, int], None]) -
         KitError: there is no submission in it, it is another push's, or it cannot be fetched.
     """
     version = push.version
-    if push.running:
-        raise KitError(f"{version} has not come to its end", f"wait for it with `kit kernel run {push.slug}`")
-    names = fetch_output(client, version, push.output, progress=progress)
-    missing = [name for name in NEEDED if name not in names]
-    if missing:
-        raise KitError(
-            f"{version} ({push.status or 'unknown'}) left no {' and no '.join(missing)}",
-            f"read its log at {version.page}",
-        )
+    fetch_output(client, push, progress=progress)
     record = read_json(push.output / "run.json")
     kernel = record.get("kernel") if isinstance(record, dict) else None
     receipt = kernel.get("receipt") if isinstance(kernel, dict) else None
-    if receipt != push.receipt:
+    if receipt != push.receipt.id:
         raise KitError(
-            f"{push.output}: the output of another push (receipt {receipt}, not {push.receipt})",
+            f"{push.output}: the output of another push (receipt {receipt}, not {push.receipt.id})",
             f"see which version is which at {version.page}",
         )
     result = record.get("result") or {}
@@ -102,8 +96,8 @@ def pull(
             root=root,
             kernel=Kernel(
                 version=str(push.version),
-                receipt=push.receipt,
-                pushed=datetime.fromtimestamp(push.when, UTC).isoformat(timespec="seconds"),
+                receipt=push.receipt.id,
+                pushed=push.receipt.when,
                 code=push.code,
                 code_sha256=carried.digest,
                 recipe=spec_text(carried.spec),
@@ -112,5 +106,5 @@ def pull(
             progress=progress,
         )
     push.update(submission=submission.name)
-    client.say(f"the run lies in {folder}: `kit sample` and `kit report` take it")
+    log.info("the run lies in %s: `kit sample` and `kit report` take it", folder)
     return submission

@@ -14,8 +14,8 @@ from kit.core import provenance
 from kit.core.errors import KitError
 from kit.core.provenance import Source
 from kit.core.source_zip import read_source
-from kit.kaggle.kernel import METADATA, Built
-from kit.kaggle.spec import parse_spec
+from kit.kaggle.kernel_spec import parse_spec
+from kit.kaggle.kernels import METADATA, Built
 from kit.models import custom
 from kit.submission import ledger
 from kit.submission.ledger import Submission
@@ -25,8 +25,8 @@ BUILD = """
 import json, sys
 from pathlib import Path
 from kit.core.errors import KitError
-from kit.kaggle.kernel import build
-from kit.kaggle.spec import parse_spec
+from kit.kaggle.kernels import build
+from kit.kaggle.kernel_spec import parse_spec
 from kit.core.provenance import Source
 asked = json.load(sys.stdin)
 try:

@@ -11,11 +11,11 @@ from filelock import FileLock, Timeout
 
 from kit.competition import Competition
 from kit.core.errors import KitError
-from kit.kaggle import entries
+from kit.kaggle import submissions_api
 from kit.kaggle.client import Client
-from kit.kaggle.entries import Entry
+from kit.kaggle.exactly_once import new_id
 from kit.kaggle.failures import KaggleError
-from kit.kaggle.pushes import new_receipt
+from kit.kaggle.submissions_api import Entry
 from kit.kaggle.versions import Version
 from kit.submission import ledger
 from kit.submission.ledger import Answer, Receipt, Submission
@@ -54,8 +54,8 @@ def send(client: Client, plan: Plan, *, say: Callable[[str], None], progress: Ca
             )
         version = _require_way(client, plan, say=say)
         receipt = Receipt(
-            id=new_receipt(),
-            when=_now(client),
+            id=new_id(),
+            when=datetime.now(UTC).isoformat(timespec="seconds"),
             message="",
             kernel=str(version) if version else None,
         )
@@ -63,15 +63,15 @@ def send(client: Client, plan: Plan, *, say: Callable[[str], None], progress: Ca
         submission = _with(submission, receipts=[*submission.receipts, receipt])  # from here on it may have been sent
         try:
             if version:
-                ref = entries.submit_version(
+                ref = submissions_api.submit_version(
                     client, plan.competition, version, file_name=ledger.IMAGES, message=receipt.message
                 )
             else:
-                ref = entries.submit_file(
+                ref = submissions_api.submit_file(
                     client, plan.competition, plan.file, message=receipt.message, progress=progress
                 )
         except KaggleError as error:
-            if not error.doubtful:
+            if not error.outcome_unknown:
                 _refuse(submission, receipt, error.problem)
                 raise
             say(f"{error.problem}; looking whether the submission arrived")
@@ -97,19 +97,19 @@ def settle(
     receipt = submission.sent
     if receipt is None or submission.answer is not None:
         return submission
-    patience = client.patience
-    sent = datetime.fromisoformat(receipt.when).timestamp()
+    policy = client.policy
+    began = policy.now()
     while True:
         entry = _find(client, competition, receipt)
         if entry is not None:
             say(f"{submission.name} arrived as submission {entry.ref}")
             return _with(submission, answer=_answer(entry))
-        wait = sent + patience.arrival - patience.now()
+        wait = began + policy.arrival - policy.now()
         if wait <= 0:
             say(f"{submission.name}: what was begun at {receipt.when[:16].replace('T', ' ')} UTC never arrived")
             return _refuse(submission, receipt, "it never arrived")
         say(f"looking whether {submission.name} arrived; once more in {wait:.0f} s")
-        patience.sleep(wait)
+        policy.sleep(wait)
 
 
 def refresh(client: Client, submission: Submission, competition: Competition) -> Submission:
@@ -133,14 +133,14 @@ def follow(
     Raises:
         KitError: it was not scored, with Kaggle's reason; or there is no score yet when the time is up.
     """
-    patience = client.patience
-    began = reached = patience.now()
-    for look, wait in enumerate(patience.polls()):
+    policy = client.policy
+    began = reached = policy.now()
+    for look, wait in enumerate(policy.polls()):
         try:
             submission = refresh(client, submission, competition)
-            reached = patience.now()
+            reached = policy.now()
         except KaggleError as error:
-            if not error.passing or patience.now() - reached > patience.outage:
+            if not error.transient or policy.now() - reached > policy.outage:
                 raise
             say(f"{error.problem}; watching on")
         answer = submission.answer
@@ -152,11 +152,11 @@ def follow(
             )
         if answer and answer.status == "COMPLETE":
             return submission
-        if patience.now() - began > SCORE_WAIT_S:
+        if policy.now() - began > SCORE_WAIT_S:
             break
         if look == 0:
             say(f"waiting for the score of {submission.name}")
-        patience.sleep(wait)
+        policy.sleep(wait)
     raise KitError(
         f"{submission.name}: no score yet after {SCORE_WAIT_S / 3600:.0f} h",
         "`kit submissions --refresh` reads it when it is there",
@@ -170,7 +170,7 @@ def _require_way(client: Client, plan: Plan, *, say: Callable[[str], None]) -> V
         KitError: they do not.
     """
     competition, kernel = plan.competition, plan.submission.kernel
-    terms = entries.terms(client, competition)
+    terms = submissions_api.terms(client, competition)
     if not terms.entered:
         raise KitError(
             f"this account has not accepted the rules of {competition.slug}", f"accept them at {competition.rules_url}"
@@ -179,12 +179,12 @@ def _require_way(client: Client, plan: Plan, *, say: Callable[[str], None]) -> V
         raise KitError(f"{plan.submission.name}: {LOCAL}", plan.remedy)
     if terms.closed:
         say(f"warning: Kaggle says that {competition.slug} takes no submissions")
-    if terms.deadline and terms.deadline.timestamp() < client.patience.now():
+    if terms.deadline and terms.deadline < datetime.now(UTC):
         say(
             f"warning: the deadline of {competition.slug} passed on {terms.deadline:%Y-%m-%d}: a late submission is "
             "scored, where Kaggle still takes it, but not ranked"
         )
-    limits = entries.limits(client, competition)
+    limits = submissions_api.limits(client, competition)
     if limits.reached:
         when = "no more are allowed in this competition" if limits.for_good else "more are allowed after midnight UTC"
         raise KitError(f"{limits.today} submissions were sent today, and Kaggle allows none now", when)
@@ -219,7 +219,7 @@ def _doubt(
 
 def _find(client: Client, competition: Competition, receipt: Receipt) -> Entry | None:
     """The submission that carries a receipt in its message."""
-    for number, entry in enumerate(entries.entries(client, competition)):
+    for number, entry in enumerate(submissions_api.entries(client, competition)):
         if receipt.id in entry.message:
             return entry
         if number + 1 >= LISTED:
@@ -253,10 +253,6 @@ def _with(submission: Submission, *, receipts: list[Receipt] | None = None, answ
     )
     changed.save()
     return changed
-
-
-def _now(client: Client) -> str:
-    return datetime.fromtimestamp(client.patience.now(), UTC).isoformat(timespec="seconds")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""DiffAugment: what D sees of a picture, real or generated, in its own step and in G's (Zhao et al. 2020).
+"""DiffAugment: augmentation of all pictures that D sees, real and generated (Zhao et al. 2020).
 
-Few pictures are learned by heart less easily when D sees them changed; and since generated pictures are changed in
-the same ways, and G learns through the changes, they do not leak into what G makes.
+D memorizes a small data set less easily when it sees the pictures augmented. Generated pictures are augmented in the
+same ways, and G's gradient passes through the augmentation, so it does not leak into what G makes.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from kit.models.recipe import AugmentName
 from kit.training.random import SlicedGenerator
 
 SHIFT = 0.125
-"""Furthest translation, as a share of the side."""
+"""Largest translation, × the side."""
 
 CUT = 0.5
-"""Side of the cut-out square, as a share of the side."""
+"""Side of the cut-out square, × the side."""
 
 
 def augment(x: Tensor, names: Iterable[AugmentName], random: SlicedGenerator) -> Tensor:
-    """Pictures with the named changes, each drawn anew for each picture; differentiable in `x`.
+    """Augments pictures, each with random parameters of its own; differentiable in `x`.
 
     Args:
         x: pictures (B, C, H, W) in [−1, 1].
         names: keys of `AUGMENTATIONS`.
-        random: where the choices come from, on the pictures' device.
+        random: source of random numbers, on the pictures' device.
     """
     for name in names:
         x = AUGMENTATIONS[name](x, random)
@@ -44,7 +44,7 @@ def color(x: Tensor, random: SlicedGenerator) -> Tensor:
 
 
 def translation(x: Tensor, random: SlicedGenerator) -> Tensor:
-    """Moved by up to an eighth of the side each way; what comes in is 0, a middle grey."""
+    """Moved by up to an eighth of the side each way; the border is filled with 0, a middle grey."""
     rows, rows_inside = _shifted(x, x.shape[2], random)
     columns, columns_inside = _shifted(x, x.shape[3], random)
     batch = torch.arange(len(x), device=x.device)[:, None, None]
@@ -65,7 +65,7 @@ def _uniform(x: Tensor, random: SlicedGenerator) -> Tensor:
 
 
 def _shifted(x: Tensor, side: int, random: SlicedGenerator) -> tuple[Tensor, Tensor]:
-    """Which line of each picture moves to which place, (B, side), and whether there is one."""
+    """The source line of each line of each picture, (B, side), and whether it lies inside."""
     most = int(side * SHIFT + 0.5)
     shift = random.integers(-most, most + 1, len(x), 1)
     source = torch.arange(side, device=x.device) + shift
@@ -73,7 +73,7 @@ def _shifted(x: Tensor, side: int, random: SlicedGenerator) -> tuple[Tensor, Ten
 
 
 def _cut(x: Tensor, side: int, random: SlicedGenerator) -> Tensor:
-    """Which lines of each picture the square covers, (B, side)."""
+    """Whether the square covers each line of each picture, (B, side)."""
     cut = int(side * CUT + 0.5)
     centre = random.integers(0, side + 1 - cut % 2, len(x), 1)
     first = centre - cut // 2

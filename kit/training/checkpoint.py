@@ -1,4 +1,4 @@
-"""Checkpoints: everything training changes, in one file that loads without running code from it."""
+"""Checkpoints: everything that training changes, in one file that loads without running code from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kit.models import custom, registry
 from kit.models.recipe import Recipe
 from kit.training.train_state import TrainState
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -33,31 +33,34 @@ class Shape:
     counts: tuple[int, ...] = ()  # pictures of each class that are trained on, to sample in their proportions
 
 
-def save(path: Path, players: TrainState, recipe: Recipe, shape: Shape) -> None:
+def save(path: Path, state: TrainState, recipe: Recipe, shape: Shape) -> None:
     """Writes `checkpoint.pt`, whole or not at all.
 
     Raises:
         KitError: the disk is full.
     """
-    record = {
-        "version": VERSION,
-        "recipe": dataclasses.asdict(recipe),
-        "shape": dataclasses.asdict(shape),
-        "pictures": players.pictures,
-        "G": players.G.state_dict(),
-        "D": players.D.state_dict(),
-        "ema": players.ema.module.state_dict(),
-        "opt_G": players.opt_G.state_dict(),
-        "opt_D": players.opt_D.state_dict(),
-        "scaler_G": players.scaler_G.state_dict(),
-        "scaler_D": players.scaler_D.state_dict(),
+    record = _generators(state, recipe, shape) | {
+        "networks": {name: network.state_dict() for name, network in state.networks.items()},
+        "optimizers": {player: optimizer.state_dict() for player, optimizer in state.optimizers.items()},
+        "scalers": {player: scaler.state_dict() for player, scaler in state.scalers.items()},
+        "extra": state.extra,
     }
     with atomic(path) as file:
         torch.save(record, file)
 
 
-def save_generator(checkpoint: Path, out: Path) -> None:
-    """Writes what of a checkpoint it takes to generate: the averaged G. `load_generator` reads it, no run can go on.
+def save_ema(path: Path, state: TrainState, recipe: Recipe, shape: Shape) -> None:
+    """Writes only what it takes to generate: `load_generator` reads it, but training cannot go on from it.
+
+    Raises:
+        KitError: the disk is full.
+    """
+    with atomic(path) as file:
+        torch.save(_generators(state, recipe, shape), file)
+
+
+def extract_ema(checkpoint: Path, out: Path) -> None:
+    """Writes of a checkpoint what `save_ema` would have written.
 
     Args:
         checkpoint: as `save` wrote it.
@@ -67,41 +70,26 @@ def save_generator(checkpoint: Path, out: Path) -> None:
         KitError: no such checkpoint, a damaged one, or a full disk.
     """
     record = _read(checkpoint)
-    kept = {key: record.get(key) for key in ("version", "recipe", "shape", "pictures", "ema")}
     with atomic(out) as file:
-        torch.save(kept, file)
+        torch.save({key: record.get(key) for key in ("version", "recipe", "shape", "pictures", "ema")}, file)
 
 
-def save_average(path: Path, players: TrainState, recipe: Recipe, shape: Shape) -> None:
-    """Writes the averaged G of players in the middle of their training, as `save_generator` does of a checkpoint.
-
-    Raises:
-        KitError: the disk is full.
-    """
-    record = {
-        "version": VERSION,
-        "recipe": dataclasses.asdict(recipe),
-        "shape": dataclasses.asdict(shape),
-        "pictures": players.pictures,
-        "ema": players.ema.module.state_dict(),
-    }
-    with atomic(path) as file:
-        torch.save(record, file)
-
-
-def load_average(path: Path, like: nn.Module) -> nn.Module:
-    """The averaged G of a file that this run wrote, on the device of its present average.
+def load_ema(path: Path, like: nn.Module) -> nn.Module:
+    """The averaged generator of a file that this run wrote.
 
     Args:
-        path: what `save`, `save_generator` or `save_average` wrote.
-        like: the present average; it is copied, and stays as it is.
+        path: what `save`, `save_ema` or `extract_ema` wrote.
+        like: the current average; it is copied, and stays as it is.
+
+    Returns:
+        The generator, on the device of `like`.
 
     Raises:
         KitError: no such file, or a damaged one.
     """
     generator = copy.deepcopy(like)
     try:
-        generator.load_state_dict(_read(path)["ema"])
+        generator.load_state_dict(_read(path)["ema"]["G"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KitError(f"{path}: damaged checkpoint ({error})", "take another candidate") from error
     return generator
@@ -125,7 +113,7 @@ def load_generator(path: Path, *, trust: bool = False) -> tuple[nn.Module, Recip
         recipe = custom.trusted(record["recipe"], trust=trust, where=path)
         shape = Shape(**{**record["shape"], "classes": tuple(record["shape"]["classes"])})
         generator, _ = registry.build(recipe, size=shape.size, channels=shape.channels, classes=len(shape.classes))
-        generator.load_state_dict(record["ema"])
+        generator.load_state_dict(record["ema"]["G"])
         # As in training: batch norm sums another memory layout in another order, and the last bits would differ.
         generator = generator.to(memory_format=torch.channels_last)
         return generator.eval().requires_grad_(False), recipe, shape, int(record["pictures"])
@@ -133,10 +121,10 @@ def load_generator(path: Path, *, trust: bool = False) -> tuple[nn.Module, Recip
         raise KitError(f"{path}: damaged checkpoint ({error})", "train again, or take another run") from error
 
 
-def load_players(path: Path, players: TrainState, recipe: Recipe, shape: Shape) -> None:
-    """Puts a checkpoint's state into players that were built from the same recipe, to go on training.
+def load(path: Path, state: TrainState, recipe: Recipe, shape: Shape) -> None:
+    """Puts a checkpoint into a state that was built from the same recipe, to go on training.
 
-    Nothing random needs to be restored: what a step draws depends on the seed and the pictures seen alone.
+    Random generators have no state to restore: what a step draws depends on the seed and the pictures seen alone.
 
     Raises:
         KitError: no such file, a damaged one, or one of another recipe or version.
@@ -144,19 +132,21 @@ def load_players(path: Path, players: TrainState, recipe: Recipe, shape: Shape) 
     record = _read(path)
     if record.get("recipe") != dataclasses.asdict(recipe) or record.get("shape") != dataclasses.asdict(shape):
         raise KitError(f"{path}: a checkpoint of another recipe or set", "start a new run")
-    if "D" not in record:
+    if "networks" not in record:
         raise KitError(f"{path}: the generator alone, as a kernel leaves it", "start a new run")
     try:
-        players.G.load_state_dict(record["G"])
-        players.D.load_state_dict(record["D"])
-        players.ema.module.load_state_dict(record["ema"])
-        players.opt_G.load_state_dict(record["opt_G"])
-        players.opt_D.load_state_dict(record["opt_D"])
-        for key in ("scaler_G", "scaler_D"):
-            if scale := record.get(key):  # empty where the run comes from a device that needs none
-                getattr(players, key).load_state_dict(scale)
-        players.pictures = int(record["pictures"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        for name, network in state.networks.items():
+            network.load_state_dict(record["networks"][name])
+        for name, ema in state.ema_models.items():
+            ema.module.load_state_dict(record["ema"][name])
+        for player, optimizer in state.optimizers.items():
+            optimizer.load_state_dict(record["optimizers"][player])
+        for player, scaler in state.scalers.items():
+            if saved := record["scalers"][player]:  # empty where the run comes from a device that needs none
+                scaler.load_state_dict(saved)
+        state.extra = {name: tensor.to(state.extra[name].device) for name, tensor in record["extra"].items()}
+        state.pictures = int(record["pictures"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise KitError(f"{path}: damaged checkpoint ({error})", "start a new run") from error
 
 
@@ -167,6 +157,16 @@ def weights_digest(network: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _generators(state: TrainState, recipe: Recipe, shape: Shape) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "recipe": dataclasses.asdict(recipe),
+        "shape": dataclasses.asdict(shape),
+        "pictures": state.pictures,
+        "ema": {name: ema.module.state_dict() for name, ema in state.ema_models.items()},
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The average of a generator's weights over its recent past, which samples better than its last step."""
+"""Exponential moving average (EMA) of a generator's weights, which samples better than the last weights."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class PictureEma(nn.Module):
-    """An exponential moving average whose memory is counted in pictures, not in steps.
+    """An exponential moving average whose half-life is counted in pictures, not in steps.
 
-    A half-life in pictures keeps its meaning when the batch changes (Karras et al. 2020, StyleGAN2, appendix B). While
-    training is young the half-life is only a share of the pictures seen: otherwise the average of a short run would
-    still be full of its first, random weights. Batch-norm buffers are averaged with the weights they belong to;
-    the singular vectors of spectral norm are followed, as an average of unit vectors is none.
+    A half-life in pictures keeps its meaning when the batch size changes (Karras et al. 2020, StyleGAN2, appendix B).
+    Early in training it is limited to a fraction of the pictures seen: otherwise the average of a short run would still
+    contain much of its random first weights. Batch norm's buffers are averaged with the weights; spectral norm's
+    singular vectors are copied, as an average of unit vectors is not a unit vector.
 
     Args:
         generator: the network to follow; the average starts as its copy.
-        half_life: pictures after which a weight's share has halved; 0 follows the network without a delay.
-        ramp: the half-life's upper limit as a share of the pictures seen so far; 0 sets no limit.
+        half_life: pictures after which the weight of an old value has halved; 0: no averaging.
+        ramp: upper limit of the half-life, × the pictures seen so far; 0: no limit.
         batch: pictures between two updates.
     """
 
@@ -33,7 +33,7 @@ class PictureEma(nn.Module):
 
     @torch.no_grad()
     def update(self, generator: nn.Module, *, pictures: int) -> None:
-        """Takes in the network as it is after so many pictures."""
+        """Averages in the network as it is after so many pictures."""
         pairs = list(zip(self.module.state_dict().values(), generator.state_dict().values(), strict=True))
         # torch's own AveragedModel would ask the device, in every step, whether it is the first.
         average = get_ema_multi_avg_fn(self.decay(pictures))
@@ -44,7 +44,7 @@ class PictureEma(nn.Module):
             ours.copy_(theirs)
 
     def decay(self, pictures: int) -> float:
-        """The old average's weight in a step that ends with so many pictures seen, 0 to 1."""
+        """The weight of the old average in an update after so many pictures, 0 to 1."""
         half_life = min(self.half_life, self.ramp * pictures) if self.ramp else self.half_life
         return 0.5 ** (self.batch / half_life) if half_life > 0 else 0.0
 

@@ -1,4 +1,4 @@
-"""Is training still healthy? What each tick is asked, and what it says when something goes wrong."""
+"""Signs of failed training: NaN, a saturated discriminator, mode collapse."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from kit.training.loop import Tick
 
 ROLLBACKS = 3
-"""So many times training goes back to its last checkpoint with smaller steps; then it has to end."""
+"""How often training goes back to its last checkpoint with a smaller learning rate, before it ends."""
 
 SMALLER = 0.5
-"""What the step sizes are multiplied by after each time."""
+"""Factor on the learning rates each time training goes back to a checkpoint."""
 
 ALIKE = 0.05
-"""Pictures count as all alike when they differ from each other by less than this share of what real ones do."""
+"""Generated pictures are all alike if their diversity is below this, times that of real pictures."""
 
 YOUNG = 10_000
-"""Pictures seen before which it is no surprise that generated ones are alike: an untrained generator's are."""
+"""Pictures seen before which nothing is said about diversity: an untrained generator has none."""
 
 SATURATED = 0.01
-"""D has nothing left to learn when its loss is below this; losses without a lower end never are."""
+"""D has nothing left to learn if its loss is below this; losses without a lower bound never are."""
 
 
 def diversity(pictures: NDArray[np.uint8]) -> float:
-    """How much pictures differ from each other: the standard deviation over them, meant over pixels, in grey levels.
+    """Standard deviation between pictures, averaged over pixels, in grey levels.
 
     Args:
         pictures: uint8 (N, H, W, C).
@@ -39,39 +39,38 @@ def diversity(pictures: NDArray[np.uint8]) -> float:
     return float(pictures.astype(np.float32).std(axis=0).mean())
 
 
-def finite(players: TrainState) -> bool:
-    """Whether every weight is a finite number: a last step can spoil them after its loss was taken."""
-    weights = [
-        weight.detach() for network in (players.G, players.D, players.ema.module) for weight in network.parameters()
-    ]
+def finite(state: TrainState) -> bool:
+    """Whether every weight is a finite number: an optimizer step can spoil them after its loss was computed."""
+    networks = [*state.networks.values(), *(ema.module for ema in state.ema_models.values())]
+    weights = [weight.detach() for network in networks for weight in network.parameters()]
     return bool(torch.isfinite(torch.stack([norm.float() for norm in torch._foreach_norm(weights)])).all())
 
 
 @dataclass
 class Health:
-    """Watches one run's ticks.
+    """Watches the ticks of one run.
 
     Args:
         real: the diversity of real pictures.
-        bounded: whether D's loss has a lower end, 0.
+        bounded: whether D's loss is at least 0.
     """
 
     real: float
     bounded: bool
-    varied: bool = False  # the pictures have once differed well enough
+    varied: bool = False  # generated pictures were diverse at some tick
 
     def alarms(self, tick: Tick, spread: float) -> list[str]:
-        """What there is to be said of a tick whose sample pictures have the diversity `spread`."""
+        """Warnings about a tick; `spread` is the diversity of its sample pictures."""
         found = []
         if self.bounded and tick.loss_d < SATURATED:
-            found.append(f"D tells every picture apart (its loss is {tick.loss_d:.2g}): G learns little from it")
+            found.append(f"D is saturated (its loss is {tick.loss_d:.2g}): G learns little from it")
         if tick.pictures >= YOUNG and spread < ALIKE * self.real:
             found.append(
-                f"the pictures are nearly all alike (they differ by {spread:.1f} of 255, real ones by {self.real:.0f})"
+                f"mode collapse: pictures are nearly all alike (diversity {spread:.1f}, of real ones {self.real:.0f})"
             )
         return found
 
     def collapsed(self, spread: float) -> bool:
-        """Whether pictures that once differed are now all alike. An untrained generator's are alike, too."""
+        """Whether pictures that were diverse at some tick are now all alike."""
         self.varied = self.varied or spread >= 2 * ALIKE * self.real
         return self.varied and spread < ALIKE * self.real

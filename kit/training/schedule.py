@@ -1,4 +1,4 @@
-"""What changes over the plan: functions of the share of it that is behind, so that batch and devices may change."""
+"""Schedules over the planned pictures: functions of progress, 0 to 1, so that batch size and devices may change."""
 
 from __future__ import annotations
 
@@ -7,31 +7,24 @@ from collections.abc import Callable
 
 from kit.models.recipe import ScheduleName
 
+SCHEDULES: dict[ScheduleName, Callable[[float], float]] = {
+    "constant": lambda progress: 0.0,
+    "linear": lambda progress: progress,
+    "cosine": lambda progress: (1 - math.cos(math.pi * progress)) / 2,
+}
+"""From the progress of training, 0 to 1, to the way from the first value to the last, 0 to 1."""
 
-def behind(pictures: int, plan: int | None) -> float:
-    """The share of the plan that is behind, 0 to 1; always 0 where there is no plan.
+
+def progress(pictures: int, total_images: int | None) -> float:
+    """How much of the planned training is done, 0 to 1; 0 where nothing is planned.
 
     Args:
         pictures: seen so far.
-        plan: pictures in the whole plan.
+        total_images: planned in all.
     """
-    return min(pictures / plan, 1.0) if plan else 0.0
+    return min(pictures / total_images, 1.0) if total_images else 0.0
 
 
-SCHEDULES: dict[ScheduleName, Callable[[float], float]] = {
-    "constant": lambda share: 0.0,
-    "linear": lambda share: share,
-    "cosine": lambda share: (1 - math.cos(math.pi * share)) / 2,
-}
-"""From the share of the plan that is behind to the share of the way from a first value to a last one."""
-
-
-def scale(schedule: ScheduleName, share: float, *, end: float) -> float:
-    """The factor on a value that begins with 1 × itself and ends with `end` × itself.
-
-    Args:
-        schedule: how it gets there.
-        share: of the plan that is behind, 0 to 1.
-        end: the factor at the plan's end.
-    """
-    return 1 + (end - 1) * SCHEDULES[schedule](share)
+def scale(schedule: ScheduleName, progress: float, *, end: float) -> float:
+    """The factor on a scheduled value: 1 at the start of training, `end` at its end."""
+    return 1 + (end - 1) * SCHEDULES[schedule](progress)

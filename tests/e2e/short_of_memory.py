@@ -20,7 +20,7 @@ from kit.core.errors import KitError
 from kit.models.registry import MODELS
 from kit.report.panel import TrainingScreen
 from kit.run import budget, processes
-from kit.training import loop
+from kit.training import adversarial
 
 BATCH = 8
 
@@ -28,14 +28,14 @@ BATCH = 8
 def run_short(pictures: int, since: int) -> None:
     """Makes this process, if it is the second one, fail at batches larger than that; each step is a tick and saved."""
     budget.tick_seconds = budget.checkpoint_seconds = lambda _: 0.001
-    latents = loop.latents
+    sample_z = adversarial.sample_z
 
     def counted(seed, position, own, *rest):
         if os.environ.get("RANK") == "1" and position >= since and len(own) > pictures:
             raise torch.OutOfMemoryError("CUDA out of memory (injected)")
-        return latents(seed, position, own, *rest)
+        return sample_z(seed, position, own, *rest)
 
-    loop.latents = counted
+    adversarial.sample_z = counted
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -24,10 +25,12 @@ from typer.testing import CliRunner, Result
 
 from kit.cli import app
 from kit.competition import COMPETITIONS, DEFAULT
+from kit.core import trust
 from kit.core.errors import KitError
 from kit.core.files import read_json
-from kit.kaggle import patience as patience_module
-from kit.kaggle.patience import RetryPolicy
+from kit.core.streams import TalkHandler
+from kit.kaggle import client as client_module
+from kit.kaggle.client import RetryPolicy
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -43,7 +46,7 @@ def place(
     monkeypatch.setitem(COMPETITIONS, DEFAULT, rules)
     # The processes that are killed live in the real time, so this one begins there and goes on by its waits.
     today = dataclasses.replace(clock, now=lambda: time.time() + sum(waits))
-    monkeypatch.setattr(patience_module, "PATIENCE", today)
+    monkeypatch.setattr(client_module, "RETRY_POLICY", today)
     folder = tmp_path / "place"
     (folder / "kernels" / SLUG).mkdir(parents=True)
     (folder / "kernels" / SLUG / "kernel.toml").write_text(RECIPE)
@@ -54,10 +57,14 @@ def place(
 
 
 @pytest.fixture
-def kit(place: Path) -> Callable[..., Result]:
+def kit(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs `kit …` in this process; what it does to time is in `clock`."""
 
+    monkeypatch.setattr(logging.getLogger("kit"), "handlers", [TalkHandler()])
+    logging.getLogger("kit").setLevel(logging.INFO)
+
     def run(*words: str, code: int = 0) -> Result:
+        monkeypatch.setattr(trust, "_allowed", set())  # each command is a process of its own
         done = CliRunner().invoke(app, words)
         if isinstance(done.exception, KitError):
             assert code == 1, done.exception
@@ -130,7 +137,7 @@ def test_a_local_run_is_trained_again_in_a_kernel(
     done = kit("submit", "dcgan-dogs-1", "--yes")
     assert done.stdout == "public   61.25000\nprivate  98.50000\n"
     toml = (place / "kernels" / "dcgan-dogs-1" / "kernel.toml").read_text()
-    assert toml == 'model = "dcgan"\nbudget = "1h30m"\nseed = 3\n\n[set]\nwidth = 8\nflip = false\n'
+    assert toml == 'model = "dcgan"\nbudget = "1h30m"\nseed = 3\nsize = 64\n\n[set]\nwidth = 8\nflip = false\n'
     assert [entry.request["kernelSlug"] for entry in server.submissions.taken] == ["dcgan-dogs-1"]
 
 
@@ -210,7 +217,8 @@ def test_a_kernel_with_a_model_file_is_written_again_for_someone_who_trusts_it(
     (place / "mine.py").write_text(MODEL_FILE)
     kit("kernel", "build", "--model", "mine.py", "--slug", "my-own", "--count", "12", "--set", "width=8")
     (place / "mine.py").unlink()  # the recipe has it
-    kit("kernel", "run", "my-own")
+    assert "add --trust to run it" in str(kit("kernel", "run", "my-own", code=1).exception)
+    kit("kernel", "run", "my-own", "--trust")
     assert "add --trust to run it" in str(kit("reproduce", "my-own-v1", code=1).exception)
     assert "add --trust to run it" in str(kit("reproduce", "my-own-v1", "--yes", code=1).exception)
     assert server.calls.count("SaveKernel") == 1
@@ -240,7 +248,7 @@ def test_killed_between_push_and_record(kit: Callable[..., Result], server: Kagg
     server.fail("SaveKernel", Lost(Hang()))
     killed(place, ["kernel", "run", SLUG], lambda: SLUG in server.kernels.versions)
     done = kit("kernel", "run", SLUG)
-    assert "arrived: it is version 1" in done.stderr
+    assert "arrived: Kaggle has it as 1" in done.stderr
     assert "public   61.25" in done.stdout
     assert (server.calls.count("SaveKernel"), creates(server)) == (1, 1)
 

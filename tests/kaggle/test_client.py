@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import email.utils
+import json
 import os
 import socket
 import subprocess
@@ -10,33 +12,22 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import requests
 from kaggle_server import KEY, RULES, SIGNATURE, TOKEN, USER, Answer, Fault, Hang, KaggleServer, kaggle_server
+from kaggle_user import listed
 
 from kit.competition import COMPETITIONS, DEFAULT, get
 from kit.core.errors import KitError
-from kit.kaggle.client import Client, connect
-from kit.kaggle.credentials import look
+from kit.kaggle.client import RETRY_POLICY, RetryPolicy
+from kit.kaggle.credentials import Credentials
 from kit.kaggle.download import fetch
 from kit.kaggle.failures import Subject, explain
-from kit.kaggle.patience import PATIENCE, RetryPolicy
 
 DOGS = get(DEFAULT)
-
-
-def first_page(patience: RetryPolicy) -> list[str]:
-    return [file.name for file in next(connect(patience=patience).competition_files(DOGS))]
-
-
-def test_a_listing_comes_in_pages_each_when_it_is_wanted(server: KaggleServer, patience: RetryPolicy) -> None:
-    server.files = {f"{number}.csv": b"x" * number for number in range(45)}
-    pages = connect(patience=patience).competition_files(DOGS)
-    assert server.calls == []
-    assert [(file.name, file.bytes) for file in next(pages)] == [(f"{number}.csv", number) for number in range(20)]
-    assert server.calls == ["ListDataFiles"]
-    assert [len(page) for page in pages] == [20, 5]
+NOBODY = Credentials(kind="key", place="KAGGLE_USERNAME and KAGGLE_KEY")
 
 
 def test_the_unmodified_client_gets_on_with_the_server(server: KaggleServer, home: Path) -> None:
@@ -52,13 +43,13 @@ def test_the_unmodified_client_gets_on_with_the_server(server: KaggleServer, hom
 @pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=lambda competition: competition.slug)
 @pytest.mark.parametrize("call", ["ListDataFiles", "DownloadDataFiles"])
 def test_rules_not_accepted(
-    shape: str, competition, call: str, server: KaggleServer, patience: RetryPolicy, home: Path
+    shape: str, competition, call: str, server: KaggleServer, policy: RetryPolicy, home: Path
 ) -> None:
     server.files = {"elsewhere/1.jpg": b"x"}
     server.page = 1
     server.fail(call, Answer(403, RULES, shape=shape))
     with pytest.raises(KitError) as caught:
-        fetch("kaggle", competition, home / "out", patience=patience)
+        fetch("kaggle", competition, home / "out", policy=policy)
     assert RULES in caught.value.problem
     assert f"accept the rules at https://www.kaggle.com/competitions/{competition.slug}/rules" in caught.value.remedy
     assert "KAGGLE_USERNAME and KAGGLE_KEY" in caught.value.remedy
@@ -82,11 +73,11 @@ def test_rules_not_accepted(
     ],
 )
 def test_a_refusal_is_told_at_once(
-    answer: Answer, problem: str, remedy: str, server: KaggleServer, patience: RetryPolicy, waits: list[float]
+    answer: Answer, problem: str, remedy: str, server: KaggleServer, policy: RetryPolicy, waits: list[float]
 ) -> None:
     server.fail_always("ListDataFiles", answer)
     with pytest.raises(KitError) as caught:
-        first_page(patience)
+        listed(policy)
     assert problem in caught.value.problem
     assert remedy in caught.value.remedy
     assert server.calls == ["ListDataFiles"]
@@ -95,43 +86,41 @@ def test_a_refusal_is_told_at_once(
 
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_failing_server_is_tried_again(
-    status: int, server: KaggleServer, patience: RetryPolicy, waits: list[float]
+    status: int, server: KaggleServer, policy: RetryPolicy, waits: list[float], said: list[str]
 ) -> None:
     server.fail("ListDataFiles", Answer(status, "Oops"), Answer(status, "Oops", shape="html"))
-    said: list[str] = []
-    client = connect(patience=patience, say=said.append)
-    assert len(next(client.competition_files(DOGS))) == 2
+    assert len(listed(policy)) == 2
     assert waits == [1.0, 2.0]
     assert said == [f"Kaggle answers {status} (Oops); trying again in {wait} s" for wait in (1, 2)]
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_the_tries_are_bounded(status: int, server: KaggleServer, patience: RetryPolicy, waits: list[float]) -> None:
+def test_the_tries_are_bounded(status: int, server: KaggleServer, policy: RetryPolicy, waits: list[float]) -> None:
     server.fail_always("ListDataFiles", Answer(status, "Oops"))
     with pytest.raises(KitError, match="Oops"):
-        first_page(patience)
-    assert len(server.calls) == patience.tries == len(waits) + 1
+        listed(policy)
+    assert len(server.calls) == policy.tries == len(waits) + 1
 
 
-def test_429_waits_as_told(server: KaggleServer, patience: RetryPolicy, waits: list[float]) -> None:
+def test_429_waits_as_told(server: KaggleServer, policy: RetryPolicy, waits: list[float]) -> None:
     soon = email.utils.formatdate(time.time() + 100, usegmt=True)
     server.fail("ListDataFiles", *(Answer(429, "Slow", {"Retry-After": after}) for after in ("7", soon, "rubbish")))
-    assert first_page(patience)
+    assert listed(policy)
     assert waits[0] == 7
     assert 90 < waits[1] <= 100
-    assert waits[2] == patience.wait(3)
+    assert waits[2] == policy.wait(3)
 
 
 @pytest.mark.parametrize("call", ["ListDataFiles", "DownloadDataFile", "DownloadDataFiles", "IntrospectToken"])
 def test_a_server_that_hangs_is_left(
-    call: str, server: KaggleServer, patience: RetryPolicy, home: Path, monkeypatch: pytest.MonkeyPatch
+    call: str, server: KaggleServer, policy: RetryPolicy, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     server.fail_always(call, Hang())
     if call == "DownloadDataFiles":
         server.files = {"Annotation/1": b"x"}
     with pytest.raises(KitError, match="localhost does not answer in time"):
-        fetch("kaggle", DOGS, home / "out", patience=replace(patience, read=0.5, tries=2))
+        fetch("kaggle", DOGS, home / "out", policy=replace(policy, read=0.5, tries=2))
     assert server.calls.count(call) == 2
 
 
@@ -144,9 +133,9 @@ def test_importing_the_client_does_not_hang_on_a_token(
     code = """
 from kit.core.errors import KitError
 from kit.kaggle.client import connect
-from kit.kaggle.patience import Patience
+from kit.kaggle.client import RetryPolicy
 try:
-    connect(patience=Patience(read=0.2, tries=1))
+    connect(policy=RetryPolicy(read=0.2, tries=1))
 except KitError as error:
     print(error)
 """
@@ -155,12 +144,12 @@ except KitError as error:
     assert server.calls == ["IntrospectToken"]
 
 
-def test_no_network(server: KaggleServer, patience: RetryPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network(server: KaggleServer, policy: RetryPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # a port on which nobody listens
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(KitError) as caught:
-            first_page(patience)
+            listed(policy)
     assert "no way to localhost: the proxy does not answer" in caught.value.problem
     assert "http_proxy" in caught.value.remedy
 
@@ -181,39 +170,39 @@ def test_other_ways_of_having_no_network(server: KaggleServer) -> None:
         refused = _failure(f"http://127.0.0.1:{taken.getsockname()[1]}/{signed}")
     unknown = _failure(f"http://no-such-host.invalid/{signed}")
     plain_instead_of_tls = _failure(f"https{server.url.removeprefix('http')}/{signed}")
-    assert "127.0.0.1 cannot be reached" in str(explain(refused, about, look()))
-    assert "no-such-host.invalid cannot be reached" in str(explain(unknown, about, look()))
-    assert "127.0.0.1 shows no valid certificate" in str(explain(plain_instead_of_tls, about, look()))
+    assert "127.0.0.1 cannot be reached" in str(explain(refused, about, NOBODY))
+    assert "no-such-host.invalid cannot be reached" in str(explain(unknown, about, NOBODY))
+    assert "127.0.0.1 shows no valid certificate" in str(explain(plain_instead_of_tls, about, NOBODY))
     for error in (refused, unknown, plain_instead_of_tls):
         assert SIGNATURE in str(error)  # which is why its text is not passed on
-        assert SIGNATURE not in str(explain(error, about, look()))
+        assert SIGNATURE not in str(explain(error, about, NOBODY))
 
 
 def test_credentials_set_after_the_client_was_imported_count(
-    server: KaggleServer, patience: RetryPolicy, home: Path, monkeypatch: pytest.MonkeyPatch
+    server: KaggleServer, policy: RetryPolicy, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first_page(patience)  # the class of the client has read the environment by now
+    listed(policy)  # the class of the client has read the environment by now
     monkeypatch.delenv("KAGGLE_USERNAME")
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / "other"))
     (home / "other").mkdir()
     (home / "other" / "kaggle.json").write_text(f'{{"username": "{USER}", "key": "{KEY}"}}')
     monkeypatch.delenv("KAGGLE_KEY")
-    assert first_page(patience)
+    assert listed(policy)
 
 
-def test_the_environment_is_left_as_it_was(server: KaggleServer, patience: RetryPolicy) -> None:
+def test_the_environment_is_left_as_it_was(server: KaggleServer, policy: RetryPolicy) -> None:
     before = dict(os.environ)
-    first_page(patience)
+    listed(policy)
     assert dict(os.environ) == before
 
 
 def test_the_client_prints_nothing(
-    server: KaggleServer, patience: RetryPolicy, home: Path, capfd: pytest.CaptureFixture[str]
+    server: KaggleServer, policy: RetryPolicy, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (home / "kaggle-config").mkdir()
     (home / "kaggle-config" / "kaggle.json").write_text("{}")
     (home / "kaggle-config" / "kaggle.json").chmod(0o644)  # at which it would warn, on stdout
-    first_page(patience)
+    listed(policy)
     assert capfd.readouterr() == ("", "")
 
 
@@ -224,14 +213,14 @@ from pathlib import Path
 from kit.competition import DEFAULT, get
 from kit.core.errors import KitError
 from kit.kaggle.download import fetch
-from kit.kaggle.patience import Patience
-patience = Patience(read=0.3, tries=2, sleep=lambda seconds: None)
+from kit.kaggle.client import RetryPolicy
+policy = RetryPolicy(read=0.3, tries=2, sleep=lambda seconds: None)
 for number, token in enumerate([None, "stale-token", "{TOKEN}"] * 4):
     os.environ.pop("KAGGLE_API_TOKEN", None)
     if token:
         os.environ["KAGGLE_API_TOKEN"] = token
     try:
-        print(fetch("kaggle", get(DEFAULT), Path("out") / str(number), patience=patience, say=print))
+        print(fetch("kaggle", get(DEFAULT), Path("out") / str(number), policy=policy))
     except KitError:
         traceback.print_exc()
 """
@@ -265,19 +254,72 @@ def test_no_secret_is_printed_logged_or_written(fault: Fault | None, server: Kag
         assert secret not in done.stdout + done.stderr + written
 
 
-def test_patience_by_default_is_bounded() -> None:
-    longest = sum(PATIENCE.wait(failures) for failures in range(1, PATIENCE.tries)) + PATIENCE.tries * PATIENCE.read
-    assert longest < 5 * 60
-    assert PATIENCE.sleep is time.sleep
+def test_the_waits_by_default_are_bounded() -> None:
+    policy = RETRY_POLICY
+    assert sum(map(policy.wait, range(1, policy.tries))) + policy.tries * policy.read < 5 * 60
+    assert (policy.sleep, policy.now) == (time.sleep, time.monotonic)
 
 
 def test_several_servers_one_after_the_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: RetryPolicy
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: RetryPolicy
 ) -> None:
     """Nothing of a client stays behind in the process."""
     for number in range(2):
         with kaggle_server(files={f"{number}.zip": b""}) as server:
             for name, value in server.environment(tmp_path).items():
                 monkeypatch.setenv(name, value)
-            client: Client = connect(patience=patience)
-            assert [file.name for file in next(client.competition_files(DOGS))] == [f"{number}.zip"]
+            assert listed(policy) == [f"{number}.zip"]
+
+
+@pytest.mark.parametrize(
+    "token", ["KGAT_0123456789\nabcdef_secret", "KGAT_0123456789 abcdef_secret", "\tKGAT_0123456789\r\nabcdef_secret"]
+)
+@pytest.mark.parametrize("file", [False, True])
+def test_a_token_with_a_line_break_is_named_and_not_shown(
+    token: str, file: bool, server: KaggleServer, policy: RetryPolicy, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if file:
+        (home / ".kaggle").mkdir()
+        (home / ".kaggle" / "access_token").write_text(token)
+    else:
+        monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+    with pytest.raises(KitError, match="has a space or a line break in it") as caught:
+        listed(policy)
+    assert ("access_token" if file else "KAGGLE_API_TOKEN") in caught.value.problem
+    assert "0123456789" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["0123456789\nabcdef", 'a"quoted\\secret', "with ümlaut/and+more", KEY])
+def test_the_filter_knows_a_secret_in_every_form(secret: str) -> None:
+    """As it is, escaped by `repr` and by JSON, in an address, in a header, cut at its line break."""
+    credentials = Credentials(kind="key", place="x", secrets=(secret,))
+    header = "Basic " + base64.b64encode(f"{USER}:{secret}".encode()).decode()
+    error = ValueError(
+        f"Invalid header value {secret.encode()!r} {secret!r} {json.dumps(secret)} {quote(secret)} {header}"
+    )
+    told = explain(error, Subject("account", "x", ""), credentials).problem
+    for piece in (*secret.split(), repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret)):
+        assert piece not in told
+    assert header not in credentials.redact(header, header=header)
+
+
+@pytest.mark.parametrize("text", ["<" * 280_000, "<title>" * 40_000, "x" * 280_000, " " * 280_000, '{"a":' * 50_000])
+@pytest.mark.parametrize("status", [400, 503])
+def test_an_error_text_of_any_length_is_cut_first(
+    status: int, text: str, server: KaggleServer, policy: RetryPolicy
+) -> None:
+    server.fail_always("ListDataFiles", Answer(status, text, shape="html"))
+    began = time.process_time()
+    with pytest.raises(KitError) as caught:
+        listed(policy)
+    assert time.process_time() - began < 5  # it was 70 s
+    assert len(str(caught.value)) < 1000
+
+
+def test_what_kaggle_says_cannot_command_a_terminal(server: KaggleServer, policy: RetryPolicy) -> None:
+    server.fail_always("ListDataFiles", Answer(400, "\x1b]0;owned\x07 \x1b[31mred"))
+    with pytest.raises(KitError) as caught:
+        listed(policy)
+    assert "\x1b" not in str(caught.value)
+    assert "red" in str(caught.value)

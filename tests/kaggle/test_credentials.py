@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pytest
 from kaggle_server import TOKEN, USER, Answer, KaggleServer
+from kaggle_user import listed
 
-from kit.competition import DEFAULT, get
 from kit.core.errors import KitError
-from kit.kaggle.api import kaggle_api
-from kit.kaggle.client import connect
-from kit.kaggle.credentials import config_file, look
-from kit.kaggle.patience import RetryPolicy
+from kit.kaggle.client import RetryPolicy, connect, kaggle_api
+from kit.kaggle.credentials import PLACES, find
 
 Give = Callable[[Path, pytest.MonkeyPatch], None]
 
@@ -76,7 +74,7 @@ SENT = {
     "Bearer token-a": "KAGGLE_API_TOKEN",
     "Bearer token-b": "KAGGLE_API_TOKEN",
     "Bearer token-c": "~/.kaggle/access_token",
-    "Bearer token-d": "~/.kaggle/access_token.txt",
+    "Bearer token-d": "~/.kaggle/access_token",
     _basic("user-e", "key-e"): "KAGGLE_USERNAME and KAGGLE_KEY",
     _basic("user-f", "key-f"): "~/kaggle-config/kaggle.json",
     "Bearer token-g": "~/.kaggle/credentials.json",
@@ -99,22 +97,24 @@ def test_the_way_that_look_names_is_the_one_that_the_client_sends(
     home: Path,
     nobody: KaggleServer,
     monkeypatch: pytest.MonkeyPatch,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
 ) -> None:
     nobody.accepted = set(SENT)
     for give in (VARIABLES[variable], *itertools.compress(REST, given)):
         if give:
             give(home, monkeypatch)
-    if not any(way.found for way in look().ways):
+    if variable in ("no", "empty path") and not any(given[2 if variable == "empty path" else 0 :]):
         with pytest.raises(SystemExit):
-            kaggle_api(patience).authenticate()
+            kaggle_api(policy).authenticate()
+        with pytest.raises(KitError, match="no Kaggle credentials"):
+            connect(policy=policy)
         return
-    next(connect(patience=patience).competition_files(get(DEFAULT)))
+    listed(policy)
     sent = next(request for request in nobody.seen if request.name == "ListDataFiles").headers["Authorization"]
-    assert look().used.name == SENT[sent]
+    assert find(kaggle_api(policy)).place == SENT[sent]
 
 
-def test_without_any_every_way_is_named_and_the_client_is_not_even_imported(home: Path, nobody: KaggleServer) -> None:
+def test_without_any_every_place_is_named_in_one_line(home: Path, nobody: KaggleServer) -> None:
     code = """
 import sys
 from pathlib import Path
@@ -125,36 +125,28 @@ try:
     fetch("kaggle", get(DEFAULT), Path("data"))
 except KitError as error:
     print(error, file=sys.stderr)
-print([name for name in sys.modules if name.partition(".")[0] in ("kaggle", "kagglesdk")])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=home)
-    assert done.stdout == "[]\n"
-    names = [
-        "KAGGLE_API_TOKEN",
-        "~/.kaggle/access_token",
-        "KAGGLE_USERNAME and KAGGLE_KEY (not set)",
-        "credentials.json",
-    ]
-    assert all(name in done.stderr for name in [*names, "~/kaggle-config/kaggle.json"])
+    assert done.stdout == ""
+    assert all(place in done.stderr for place in PLACES)
     assert done.stderr.count("\n") == 1
     assert nobody.calls == []
-    assert list(home.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("file", "text", "variables", "problem"),
     [
-        ("kaggle-config/kaggle.json", "{", {}, "kaggle.json (is no JSON)"),
-        ("kaggle-config/kaggle.json", "[]", {}, "kaggle.json (is no JSON object)"),
-        ("kaggle-config/kaggle.json", '{"username": "x"}', {}, "kaggle.json (has no key)"),
-        ("kaggle-config/kaggle.json", '{"username": "x", "key": "y"}', {"KAGGLE_KEY": ""}, "by an empty KAGGLE_KEY"),
-        (".kaggle/access_token", " \n", {}, "access_token (empty)"),
-        (".kaggle/access_token", "\udcff", {}, "access_token (cannot be read)"),
-        (".kaggle/credentials.json", "{}", {}, "credentials.json (has no refresh_token)"),
-        (".kaggle/other", "", {"KAGGLE_USERNAME": "x"}, "(KAGGLE_KEY not set)"),
+        ("kaggle-config/kaggle.json", "{", {}, "no Kaggle credentials"),
+        ("kaggle-config/kaggle.json", "[3]", {}, "kaggle.json: not a JSON object"),
+        ("kaggle-config/kaggle.json", '{"username": "x"}', {}, "no Kaggle credentials"),
+        ("kaggle-config/kaggle.json", '{"username": "x", "key": "y"}', {"KAGGLE_KEY": ""}, "no Kaggle credentials"),
+        (".kaggle/access_token", " \n", {}, "no Kaggle credentials"),
+        (".kaggle/access_token", "\udcff", {}, "cannot read the token"),
+        (".kaggle/credentials.json", "{}", {}, "no Kaggle credentials"),
+        (".kaggle/credentials.json", "[]", {}, "no Kaggle credentials"),
     ],
 )
-def test_what_is_wrong_with_a_way_is_said(
+def test_what_gives_nothing_is_said(
     file: str,
     text: str,
     variables: dict[str, str],
@@ -162,14 +154,14 @@ def test_what_is_wrong_with_a_way_is_said(
     home: Path,
     nobody: KaggleServer,
     monkeypatch: pytest.MonkeyPatch,
+    policy: RetryPolicy,
 ) -> None:
     (home / file).parent.mkdir(parents=True)
     (home / file).write_bytes(text.encode(errors="surrogateescape"))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(KitError) as caught:
-        _ = look().used
-    assert problem in caught.value.problem
+    with pytest.raises(KitError, match=problem):
+        connect(policy=policy)
 
 
 @pytest.mark.parametrize("given", [*itertools.product([False, True], repeat=3)], ids=str)
@@ -184,19 +176,19 @@ def test_kaggle_json_is_where_the_client_looks(
         (home / ".kaggle").mkdir()
     if xdg:
         monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "xdg"))
-    expected = config_file()
+    expected = kaggle_api().config
     code = "import kaggle; print(kaggle.api.config)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == str(expected)
+    assert done.stdout.splitlines()[-1] == expected
 
 
 def test_a_token_of_any_length_is_no_path_and_is_not_shown(
-    home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, patience: RetryPolicy
+    home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, policy: RetryPolicy
 ) -> None:
     token = "a" * 5_000  # the client asks the system for a file of this name, which fails
     monkeypatch.setenv("KAGGLE_API_TOKEN", token)
     with pytest.raises(KitError) as caught:
-        connect(patience=patience)
+        connect(policy=policy)
     assert "aaa" not in str(caught.value)
 
 
@@ -210,7 +202,7 @@ def test_a_stale_token_that_hides_a_valid_key(
     home: Path,
     nobody: KaggleServer,
     monkeypatch: pytest.MonkeyPatch,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
 ) -> None:
     give(home, monkeypatch)
     nobody.accepted = {f"Bearer {TOKEN}"}
@@ -220,25 +212,22 @@ def test_a_stale_token_that_hides_a_valid_key(
     if introspection:
         nobody.fail_always("IntrospectToken", introspection)
     with pytest.raises(KitError) as caught:
-        next(connect(patience=patience).competition_files(get(DEFAULT)))
-    token = look().used.name
+        listed(policy)
+    token = find(kaggle_api(policy)).place
     assert f"does not accept the token from {token}" in caught.value.problem
-    hidden = look().hidden_key
     if key is None:
-        assert hidden is None
         assert "make a new token" in caught.value.remedy
     else:
-        assert hidden is not None
-        assert f"it hides the key from {hidden.name}, which was not tried" in caught.value.problem
+        assert "your key was not tried" in caught.value.problem
         assert f"{token} to use the key" in caught.value.remedy
 
 
 def test_a_sign_in_that_has_ended(
-    home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, patience: RetryPolicy
+    home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, policy: RetryPolicy
 ) -> None:
     values = {"refresh_token": "refresh-token-0", "username": USER}
     _write(home / ".kaggle" / "credentials.json", json.dumps(values))
     nobody.fail_always("GenerateAccessToken", Answer(401, "Unauthenticated"))
     with pytest.raises(KitError, match="kaggle auth login") as caught:
-        connect(patience=patience)
+        connect(policy=policy)
     assert "~/.kaggle/credentials.json" in caught.value.problem

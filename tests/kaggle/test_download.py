@@ -16,8 +16,8 @@ from kaggle_server import KaggleServer, make_zip, noise
 
 from kit.competition import COMPETITIONS, DEFAULT, Competition, get
 from kit.core.errors import KitError
+from kit.kaggle.client import RetryPolicy
 from kit.kaggle.download import RECORD, fetch, folder_name
-from kit.kaggle.patience import RetryPolicy
 
 DOGS = get(DEFAULT)
 EVERY_COMPETITION = pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=lambda record: record.slug)
@@ -39,10 +39,10 @@ def extracted(competition: Competition) -> dict[str, bytes]:
 
 @EVERY_COMPETITION
 def test_zips_that_are_listed_are_fetched_one_by_one(
-    competition: Competition, server: KaggleServer, patience: RetryPolicy, tmp_path: Path
+    competition: Competition, server: KaggleServer, policy: RetryPolicy, tmp_path: Path
 ) -> None:
     server.files = as_zips(competition) | {"sample_submission.csv": b"id"}
-    paths = fetch("kaggle", competition, tmp_path / "out", patience=patience)
+    paths = fetch("kaggle", competition, tmp_path / "out", policy=policy)
     assert contents(paths) == as_zips(competition)
     assert [path.stem for path in paths] == [*competition.pictures, *competition.annotations]
     assert server.calls == ["ListDataFiles", *["DownloadDataFile", "storage"] * len(paths)]
@@ -51,10 +51,10 @@ def test_zips_that_are_listed_are_fetched_one_by_one(
 
 @EVERY_COMPETITION
 def test_extracted_files_come_as_the_one_bundle(
-    competition: Competition, server: KaggleServer, patience: RetryPolicy, tmp_path: Path
+    competition: Competition, server: KaggleServer, policy: RetryPolicy, tmp_path: Path
 ) -> None:
     server.files = extracted(competition)
-    paths = fetch("kaggle", competition, tmp_path, patience=patience)
+    paths = fetch("kaggle", competition, tmp_path, policy=policy)
     assert contents(paths) == {f"{competition.slug}.zip": server.bundle()}
     assert server.calls == ["ListDataFiles", "DownloadDataFiles", "storage"]
 
@@ -80,33 +80,33 @@ def test_the_listing_is_read_as_far_as_needed(
     names: list[str] | None,
     listings: int,
     server: KaggleServer,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
     tmp_path: Path,
 ) -> None:
     server.files = files
-    paths = fetch("kaggle", DOGS, tmp_path, patience=patience)
+    paths = fetch("kaggle", DOGS, tmp_path, policy=policy)
     assert [path.name for path in paths] == (names or ["ALL-DOGS.ZIP", "annotation.zip"])
     assert server.calls.count("ListDataFiles") == listings
     assert len(server.calls) == listings + 2 * len(paths)
 
 
-def test_a_dataset(server: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
-    paths = fetch("kaggle:someone/anime-faces", DOGS, tmp_path, patience=patience)
+def test_a_dataset(server: KaggleServer, policy: RetryPolicy, tmp_path: Path) -> None:
+    paths = fetch("kaggle:someone/anime-faces", DOGS, tmp_path, policy=policy)
     assert contents(paths) == {"anime-faces.zip": server.datasets["someone/anime-faces"]}
     assert server.calls == ["DownloadDataset", "storage"]
     with pytest.raises(KitError, match="does not find someone/else") as caught:
-        fetch("kaggle:someone/else", DOGS, tmp_path, patience=patience)
+        fetch("kaggle:someone/else", DOGS, tmp_path, policy=policy)
     assert "https://www.kaggle.com/datasets/someone/else" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
     "source", ["kaggle:", "kaggle:name", "kaggle:a/b/c", "kaggle:a/../b", "kaggle:a/b c", "Kaggle"]
 )
-def test_what_is_no_dataset(source: str, server: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
+def test_what_is_no_dataset(source: str, server: KaggleServer, policy: RetryPolicy, tmp_path: Path) -> None:
     with pytest.raises(KitError, match="OWNER/DATASET"):
         folder_name(source, DOGS)
     with pytest.raises(KitError, match="OWNER/DATASET"):
-        fetch(source, DOGS, tmp_path, patience=patience)
+        fetch(source, DOGS, tmp_path, policy=policy)
     assert server.calls == []
 
 
@@ -116,8 +116,8 @@ def test_each_source_has_a_folder_of_its_own() -> None:
     assert names == {*COMPETITIONS, "a-b", "a-c"}
 
 
-def test_the_record_states_bytes_and_sha256(server: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
-    fetch("kaggle", DOGS, tmp_path, patience=patience)
+def test_the_record_states_bytes_and_sha256(server: KaggleServer, policy: RetryPolicy, tmp_path: Path) -> None:
+    fetch("kaggle", DOGS, tmp_path, policy=policy)
     record = json.loads((tmp_path / RECORD).read_text())
     assert record["source"] == DEFAULT
     for name, content in server.files.items():
@@ -126,13 +126,13 @@ def test_the_record_states_bytes_and_sha256(server: KaggleServer, patience: Retr
 
 
 def test_a_second_call_changes_nothing_and_asks_nothing(
-    server: KaggleServer, patience: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: KaggleServer, policy: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = fetch("kaggle", DOGS, tmp_path, patience=patience)
+    first = fetch("kaggle", DOGS, tmp_path, policy=policy)
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.iterdir() if path.is_file()}
     server.seen.clear()
     monkeypatch.delenv("KAGGLE_KEY")  # not even credentials
-    assert fetch("kaggle", DOGS, tmp_path, patience=patience) == first
+    assert fetch("kaggle", DOGS, tmp_path, policy=policy) == first
     after = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.iterdir() if path.is_file()}
     assert (server.calls, after) == ([], before)
 
@@ -154,53 +154,54 @@ def _flip(path: Path) -> None:
     ids=["gone", "shorter", "one bit", "same bytes"],
 )
 def test_only_what_is_damaged_is_fetched_again(
-    harm: Callable[[Path], object], again: bool, server: KaggleServer, patience: RetryPolicy, tmp_path: Path
+    harm: Callable[[Path], object], again: bool, server: KaggleServer, policy: RetryPolicy, tmp_path: Path
 ) -> None:
-    fetch("kaggle", DOGS, tmp_path, patience=patience)
+    fetch("kaggle", DOGS, tmp_path, policy=policy)
     server.seen.clear()
     harm(tmp_path / "all-dogs.zip")
-    assert contents(fetch("kaggle", DOGS, tmp_path, patience=patience)) == server.files
+    assert contents(fetch("kaggle", DOGS, tmp_path, policy=policy)) == server.files
     assert server.calls == (["ListDataFiles", "DownloadDataFile", "storage"] if again else [])
 
 
 @pytest.mark.parametrize("record", ["", "[]", '{"source": "generative-dog-images", "files": [], "complete": true}'])
 def test_a_damaged_record_counts_as_none(
-    record: str, server: KaggleServer, patience: RetryPolicy, tmp_path: Path
+    record: str, server: KaggleServer, policy: RetryPolicy, tmp_path: Path
 ) -> None:
-    fetch("kaggle", DOGS, tmp_path, patience=patience)
+    fetch("kaggle", DOGS, tmp_path, policy=policy)
     (tmp_path / RECORD).write_text(record)
-    assert contents(fetch("kaggle", DOGS, tmp_path, patience=patience)) == server.files
+    assert contents(fetch("kaggle", DOGS, tmp_path, policy=policy)) == server.files
     assert server.calls.count("storage") == 4
 
 
 def test_two_commands_do_not_fetch_into_one_folder(
-    server: KaggleServer, patience: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: KaggleServer, policy: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[str] = []
 
     def meanwhile(done: int, total: int) -> None:
         if not refused:
             with pytest.raises(KitError, match="another command is fetching") as caught:
-                fetch("kaggle", DOGS, tmp_path, patience=patience)
+                fetch("kaggle", DOGS, tmp_path, policy=policy)
             refused.append(str(caught.value))
 
-    assert contents(fetch("kaggle", DOGS, tmp_path, patience=patience, progress=meanwhile)) == server.files
+    assert contents(fetch("kaggle", DOGS, tmp_path, policy=policy, progress=meanwhile)) == server.files
     assert len(refused) == 1
     assert server.calls.count("storage") == 2
 
 
 def test_another_source_in_the_same_folder_is_not_taken_for_this_one(
-    server: KaggleServer, patience: RetryPolicy, tmp_path: Path
+    server: KaggleServer, policy: RetryPolicy, tmp_path: Path
 ) -> None:
-    fetch("kaggle", DOGS, tmp_path, patience=patience)
-    paths = fetch("kaggle:someone/anime-faces", DOGS, tmp_path, patience=patience)
+    fetch("kaggle", DOGS, tmp_path, policy=policy)
+    paths = fetch("kaggle:someone/anime-faces", DOGS, tmp_path, policy=policy)
     assert [path.name for path in paths] == ["anime-faces.zip"]
 
 
-def test_progress_counts_the_bytes_of_all_files(server: KaggleServer, patience: RetryPolicy, tmp_path: Path) -> None:
+def test_progress_counts_the_bytes_of_all_files(
+    server: KaggleServer, policy: RetryPolicy, said: list[str], tmp_path: Path
+) -> None:
     seen: list[tuple[int, int]] = []
-    said: list[str] = []
-    fetch("kaggle", DOGS, tmp_path, patience=patience, progress=lambda *at: seen.append(at), say=said.append)
+    fetch("kaggle", DOGS, tmp_path, policy=policy, progress=lambda *at: seen.append(at))
     total = sum(map(len, server.files.values()))
     assert {at[1] for at in seen} == {total}
     assert [at[0] for at in seen] == sorted(at[0] for at in seen)
@@ -214,22 +215,22 @@ def _disk_with(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("bundle", [False, True])
 def test_a_disk_too_small_is_seen_before_a_byte_is_written(
-    bundle: bool, server: KaggleServer, patience: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: bool, server: KaggleServer, policy: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if bundle:
         server.files = extracted(DOGS)
     size = len(server.bundle()) if bundle else sum(map(len, server.files.values()))
     _disk_with(size - 1, monkeypatch)
     with pytest.raises(KitError, match="MB free"):
-        fetch("kaggle", DOGS, tmp_path / "out", patience=patience)
+        fetch("kaggle", DOGS, tmp_path / "out", policy=policy)
     assert list((tmp_path / "out").glob("[!.]*")) == []
     assert server.calls.count("storage") == bundle  # the size of a bundle is known only from its answer
     _disk_with(size, monkeypatch)
-    assert fetch("kaggle", DOGS, tmp_path / "out", patience=patience)
+    assert fetch("kaggle", DOGS, tmp_path / "out", policy=policy)
 
 
 def test_a_disk_that_fills_up_leaves_what_came_and_no_more_is_needed(
-    server: KaggleServer, patience: RetryPolicy, tmp_path: Path
+    server: KaggleServer, policy: RetryPolicy, tmp_path: Path
 ) -> None:
     """The system refuses to let a file grow past a limit, as it does on a full disk."""
     code = f"""
@@ -250,13 +251,13 @@ except KitError as error:
     assert "all-dogs.zip.part: File too large" in done.stdout
     assert not (tmp_path / "all-dogs.zip").exists()
     came = (tmp_path / "all-dogs.zip.part").stat().st_size
-    assert contents(fetch("kaggle", DOGS, tmp_path, patience=patience)) == server.files
+    assert contents(fetch("kaggle", DOGS, tmp_path, policy=policy)) == server.files
     assert f"bytes={came}-" in server.ranges_asked()
 
 
 def test_a_second_call_does_not_read_the_files_to_know_them(
-    server: KaggleServer, patience: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: KaggleServer, policy: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = fetch("kaggle", DOGS, tmp_path, patience=patience)
+    first = fetch("kaggle", DOGS, tmp_path, policy=policy)
     monkeypatch.setattr("kit.kaggle.download.sha256", lambda path: pytest.fail(f"read {path}"))
-    assert fetch("kaggle", DOGS, tmp_path, patience=patience) == first
+    assert fetch("kaggle", DOGS, tmp_path, policy=policy) == first

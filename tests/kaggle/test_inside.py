@@ -23,8 +23,9 @@ from kit.core import provenance
 from kit.core.errors import KitError
 from kit.generation.pack import pack
 from kit.generation.validate import check
-from kit.kaggle import kernel, patience
-from kit.kaggle.spec import KERNELS, KernelSpec, find_spec, spec_text, write_spec
+from kit.kaggle import client as client_module
+from kit.kaggle import kernels as kernel
+from kit.kaggle.kernel_spec import KERNELS, KernelSpec, find_spec, spec_text, write_spec
 from kit.scoring import compute_score
 from kit.scoring.extract import FeatureSet
 from kit.scoring.reference import References
@@ -167,7 +168,7 @@ def test_what_is_pulled_is_a_run_to_sample_from_and_to_report_on(ran, server, cl
         return done
 
     server.kernels.next_run = kaggle_desk.Run(leaves=leaves)
-    monkeypatch.setattr(patience, "PATIENCE", clock)
+    monkeypatch.setattr(client_module, "RETRY_POLICY", clock)
     monkeypatch.chdir(tmp_path)
     write_spec(spec)
     done = kit("kernel", "run", "dcgan", "--no-submit")

@@ -12,8 +12,8 @@ from dog_files import LAYOUTS, clean_dogs
 
 from kit.competition import COMPETITIONS, DEFAULT
 from kit.generation.validate import check
-from kit.kaggle import kernel
-from kit.kaggle.spec import KernelSpec
+from kit.kaggle import kernels as kernel
+from kit.kaggle.kernel_spec import KernelSpec
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,10 @@ import pytest
 from kit.competition import COMPETITIONS
 from kit.core import provenance
 from kit.core.errors import KitError
-from kit.kaggle import bundle, kernel
-from kit.kaggle.kernel import OWNER_PLACEHOLDER, RECEIPT_PLACEHOLDER
-from kit.kaggle.spec import GPUS, KernelSpec, find_spec, parse_spec, read_spec, spec_text, write_spec
+from kit.kaggle import kernel_files as bundle
+from kit.kaggle import kernels as kernel
+from kit.kaggle.kernel_spec import GPUS, KernelSpec, find_spec, parse_spec, read_spec, spec_text, write_spec
+from kit.kaggle.kernels import OWNER_PLACEHOLDER, RECEIPT_PLACEHOLDER
 from kit.models import custom
 
 ROOT = Path(__file__).parents[2]
@@ -62,9 +63,9 @@ def test_a_recipe_reads_back_from_its_text():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("model = 3", 'model = 3 is of another type; give a word in "quotes"'),
+        ("model = 3", "model is 3, not text"),
         ('model = "dcgan"\nbudgte = "3m"', r"unknown key 'budgte'; did you mean 'budget'"),
-        ('model = "dcgan"\nseed = true', "seed = true is of another type; give a whole number"),
+        ('model = "dcgan"\nseed = true', "seed is True, not a whole number"),
         ('model = "dcgan"\nseed = -1', "seed of -1"),
         ('model = "dcgan"\ncount = 0', "count of 0"),
         ('model = "dcgan"\nset = 3', "set is no table"),
@@ -235,8 +236,8 @@ def test_the_command_waits_for_no_torch(tmp_path):
 import sys
 from kit.cli import app
 app({words}, standalone_mode=False)
-from kit.kaggle import kernel
-from kit.kaggle.spec import KernelSpec
+from kit.kaggle import kernels as kernel
+from kit.kaggle.kernel_spec import KernelSpec
 from kit.models.registry import MODELS
 for name in MODELS:
     kernel.require_known(KernelSpec(slug="any-of-them", model=name))

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 from kaggle_answers import Answer
 from kaggle_server import KEY, USER, Fault, Hang, KaggleServer, Lost
+from kaggle_user import Waits
 from kernel_tools import SLUG, build_little
 
 from kit.core.errors import KitError
 from kit.kaggle import pushes
-from kit.kaggle.client import connect
-from kit.kaggle.kernel import RECEIPT_PLACEHOLDER, Built, read_kernel
-from kit.kaggle.patience import RetryPolicy
-from kit.kaggle.push import push
-from kit.kaggle.pushes import Push
+from kit.kaggle.client import RetryPolicy, connect
+from kit.kaggle.kernels import RECEIPT_PLACEHOLDER, Built, read_kernel
+from kit.kaggle.pushes import Push, push
 
 
 @pytest.fixture
@@ -25,9 +24,8 @@ def built(tmp_path: Path) -> Built:
     return build_little(tmp_path)
 
 
-def push_it(built: Built, patience: RetryPolicy, said: list[str] | None = None, *, again: bool = False) -> Push:
-    say = [].append if said is None else said.append
-    return push(connect(patience=patience), built, again=again, say=say)
+def push_it(built: Built, policy: RetryPolicy, *, again: bool = False) -> Push:
+    return push(connect(policy=policy), built, again=again)
 
 
 def test_what_is_pushed(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
@@ -37,12 +35,12 @@ def test_what_is_pushed(server: KaggleServer, built: Built, clock: RetryPolicy) 
     assert sent["slug"] == f"{USER}/{SLUG}"
     assert (sent["enableInternet"], sent["isPrivate"], sent["enableGpu"]) == (False, True, True)
     assert sent["competitionDataSources"] == ["generative-dog-images"]
-    assert pushed.receipt in sent["text"]
+    assert pushed.receipt.id in sent["text"]
     assert RECEIPT_PLACEHOLDER not in sent["text"]
     assert KEY not in json.dumps(sent)
     assert RECEIPT_PLACEHOLDER in built.code.read_text()  # the placeholders are filled in a copy
     kept = read_kernel(pushed.folder / pushed.code)
-    assert (kept.receipt, kept.digest) == (pushed.receipt, built.digest)
+    assert (kept.receipt, kept.digest) == (pushed.receipt.id, built.digest)
     assert pushes.load(pushed.folder) == pushed
 
 
@@ -52,22 +50,23 @@ def test_the_receipt_is_on_the_disk_before_anything_is_sent(
     seen: list[Push] = []
 
     def save(request):
-        seen.extend(pushes.pushes(built.folder))
+        seen.extend(pushes.pushes(built.folder, USER))
         return {"versionNumber": 1, "url": "", "ref": ""}
 
     monkeypatch.setattr(server.kernels, "save", save)
     push_it(built, clock)
-    assert [push.open for push in seen] == [True]
+    assert [push.receipt.open for push in seen] == [True]
 
 
-def test_the_same_kernel_is_pushed_once(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
+def test_the_same_kernel_is_pushed_once(
+    server: KaggleServer, built: Built, clock: RetryPolicy, said: list[str]
+) -> None:
     first = push_it(built, clock)
-    said: list[str] = []
-    assert push_it(built, clock, said) == first
-    assert "going on with dog-lover/little-dogs/1" in said[0]
+    assert push_it(built, clock) == first
+    assert "going on with dog-lover/little-dogs/1" in said[-1]
     done = first.update(status="COMPLETE", submission="little-dogs-v1")
-    assert push_it(built, clock, said) == done
-    assert "is this very kernel" in said[1]
+    assert push_it(built, clock) == done
+    assert "is this very kernel" in said[-1]
     assert server.calls.count("SaveKernel") == 1
     assert push_it(built, clock, again=True).version.number == 2
 
@@ -80,37 +79,140 @@ def test_a_failed_version_is_no_hindrance_and_a_running_one_goes_on(
     assert push_it(built, clock).version.number == number
 
 
-def test_a_changed_kernel(server: KaggleServer, built: Built, clock: RetryPolicy, tmp_path: Path) -> None:
+def test_a_changed_kernel(
+    server: KaggleServer, built: Built, clock: RetryPolicy, tmp_path: Path, said: list[str]
+) -> None:
     first = push_it(built, clock)
     changed = build_little(tmp_path, seed=1)
-    said: list[str] = []
-    assert push_it(changed, clock, said) == first
-    assert "the kernel has been changed since, which --again would push" in said[0]
+    assert push_it(changed, clock) == first
+    assert any("the kernel has been changed since, which --again would push" in line for line in said)
     first.update(status="COMPLETE")
     assert push_it(changed, clock).version.number == 2
 
 
 @pytest.mark.parametrize("instead", [Hang(), Answer(500, "Oops"), Answer(502, "Bad gateway", shape="html")])
 def test_an_answer_that_gets_lost_is_read_back(
-    instead: Answer | Hang, server: KaggleServer, built: Built, clock: RetryPolicy
+    instead: Answer | Hang, server: KaggleServer, built: Built, clock: RetryPolicy, said: list[str]
 ) -> None:
     server.fail("SaveKernel", Lost(instead))
-    said: list[str] = []
-    pushed = push_it(built, dataclasses.replace(clock, read=0.4), said)
+    pushed = push_it(built, dataclasses.replace(clock, read=0.4))
     assert pushed.version.number == 1
     assert server.calls.count("SaveKernel") == 1
-    assert any("arrived: it is version 1" in line for line in said)
+    assert any("arrived: Kaggle has it as 1" in line for line in said)
 
 
-def test_a_push_that_did_not_arrive_is_not_repeated_in_the_same_command(
-    server: KaggleServer, built: Built, clock: RetryPolicy
+def test_a_push_that_does_not_show_is_pushed_again_only_by_one_who_says_so(
+    server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float]
 ) -> None:
     server.fail("SaveKernel", Answer(503, "Backend is sleeping"))
-    with pytest.raises(KitError, match=r"503.*Backend is sleeping.*nothing was pushed"):
+    not_known = r"not known whether the push of little-dogs .* arrived.*not shown on Kaggle in 5m.*--again"
+    with pytest.raises(KitError, match=not_known):
         push_it(built, clock)
+    assert sum(waits) == clock.arrival
+    waits.clear()
+    with pytest.raises(KitError, match=not_known):
+        push_it(built, clock)
+    assert waits == []  # it was looked for long enough: one more look, and no wait
     assert server.calls.count("SaveKernel") == 1
-    assert server.calls.count("GetKernel") == 2  # its absence proves nothing before it has had time to show
+    assert push_it(built, clock, again=True).version.number == 1
+    assert [push.receipt.refused is None for push in pushes.pushes(built.folder, USER)] == [True, False]
+
+
+def test_a_push_that_shows_only_after_minutes_is_found(
+    server: KaggleServer, built: Built, clock: RetryPolicy, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.fail("SaveKernel", Lost(Answer(500, "Oops")))
+    get = server.kernels.get
+    late = lambda request: get(request) if sum(waits) > 200 else Answer(404, "Not found")  # noqa: E731
+    monkeypatch.setattr(server.kernels, "get", late)
     assert push_it(built, clock).version.number == 1
+    assert server.calls.count("SaveKernel") == 1
+
+
+@pytest.mark.parametrize("when", ["2031-01-01T00:00:00+00:00", "1999-01-01T00:00:00+00:00"])
+def test_no_date_decides_anything(
+    when: str, server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float]
+) -> None:
+    server.fail("SaveKernel", Answer(503, "Oops"))
+    with pytest.raises(KitError, match="not known"):
+        push_it(built, clock)
+    [open_push] = pushes.pushes(built.folder, USER)
+    receipt = dataclasses.replace(open_push.receipt, when=when, looked_s=0.0)
+    open_push.update(receipt=receipt)
+    waits.clear()
+    with pytest.raises(KitError, match="not known"):
+        push_it(built, clock)
+    assert sum(waits) == clock.arrival
+
+
+def test_the_newest_push_is_kaggles_newest(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
+    first = push_it(built, clock).update(status="COMPLETE", submission="x")
+    second = push_it(built, clock, again=True)
+    assert (first.sequence, second.sequence) == (1, 2)
+    # The clock was set back between the two, and another checkout counted anew.
+    second.update(sequence=1, receipt=dataclasses.replace(second.receipt, when="1999-01-01T00:00:00+00:00"))
+    assert pushes.newest(built.folder, USER).version.number == 2
+
+
+def foreign(push: Push, **changes: object) -> Push:
+    """The same push as another account would have made it, in the same folder of kernels."""
+    receipt = dataclasses.replace(push.receipt, id="f" * 12, account="colleague", **changes)
+    other = dataclasses.replace(push, receipt=receipt, folder=push.folder.parent / receipt.id)
+    other.folder.mkdir()
+    return other.update(sequence=99)
+
+
+@pytest.mark.parametrize("ref", [7, None], ids=["running", "answer lost"])
+def test_a_colleagues_push_does_not_count(
+    ref: int | None, server: KaggleServer, built: Built, clock: RetryPolicy
+) -> None:
+    own = push_it(built, clock)
+    foreign(own, ref=ref)
+    own.folder.joinpath("push.json").unlink()
+    pushed = push_it(built, clock)
+    assert str(pushed.version) == f"{USER}/{SLUG}/2"
+    (built.folder / "kernel.toml").write_text('model = "dcgan"')
+    assert pushes.last_kernel(built.folder.parent, USER) == built.folder
+    assert pushes.newest(built.folder, USER).version == pushed.version
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"code": "../../../elsewhere.py"},
+        {"slug": "../elsewhere"},
+        {"receipt": {"id": "", "account": "dog-lover", "when": "", "looked_s": 0, "ref": 1, "refused": None}},
+        {"receipt": {"id": "0" * 12, "account": "a/b", "when": "", "looked_s": 0, "ref": 1, "refused": None}},
+        {"sequence": "1"},
+        {"sequence": None},
+        {"digest": [3]},
+        {"version": 1},
+        {"surprise": 1},
+    ],
+    ids=str,
+)
+def test_a_hostile_or_old_record_is_refused_in_a_line(
+    change: dict[str, object], server: KaggleServer, built: Built, clock: RetryPolicy
+) -> None:
+    path = push_it(built, clock).folder / "push.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(KitError, match=r"push\.json") as caught:
+        push_it(built, clock)
+    assert "\n" not in str(caught.value)
+    assert server.calls.count("SaveKernel") == 1
+
+
+def test_a_damaged_kernel_beside_it_is_a_line(
+    server: KaggleServer, built: Built, clock: RetryPolicy, said: list[str]
+) -> None:
+    folder = built.folder.parent / "broken-one" / "pushes" / ("0" * 12)
+    folder.mkdir(parents=True)
+    (built.folder.parent / "broken-one" / "kernel.toml").write_text("model = 3")
+    (built.folder / "kernel.toml").write_text('model = "dcgan"')
+    (folder / "push.json").write_text("{")
+    assert push_it(built, clock).version.number == 1
+    assert pushes.last_kernel(built.folder.parent, USER) == built.folder
+    assert any("broken-one" in line and "damaged" in line for line in said)
 
 
 def test_when_nothing_can_be_found_out_the_next_command_does(
@@ -118,7 +220,9 @@ def test_when_nothing_can_be_found_out_the_next_command_does(
 ) -> None:
     server.fail("SaveKernel", Lost(Answer(500, "Oops")))
     server.fail("GetKernel", *[Answer(500, "Oops")] * clock.tries)
-    with pytest.raises(KitError, match=r"not known whether the push arrived.*kit kernel push little-dogs. again"):
+    with pytest.raises(
+        KitError, match=r"not known whether the push of little-dogs arrived.*kit kernel push little-dogs. again"
+    ):
         push_it(built, clock)
     assert push_it(built, clock).version.number == 1
     assert server.calls.count("SaveKernel") == 1
@@ -134,15 +238,14 @@ def test_a_busy_kaggle_has_done_nothing_and_is_asked_again(
 
 
 def test_the_session_limit_is_waited_out(
-    server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float]
+    server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float], said: list[str]
 ) -> None:
     server.kernels.full = 3
-    said: list[str] = []
-    assert push_it(built, clock, said).version.number == 1
+    assert push_it(built, clock).version.number == 1
     assert said[0] == "Kaggle: Maximum batch GPU session count of 2 reached; trying again in 25s"
     assert len(waits) == 3
     assert waits == sorted(waits)
-    assert len(pushes.pushes(built.folder)) == 1
+    assert len(pushes.pushes(built.folder, USER)) == 1
 
 
 def test_an_answer_that_gets_lost_after_a_long_wait_is_given_its_time_too(
@@ -151,7 +254,7 @@ def test_an_answer_that_gets_lost_after_a_long_wait_is_given_its_time_too(
     server.kernels.full = 1
     server.fail("SaveKernel", None, Lost(Answer(500, "Oops")))
     server.fail("GetKernel", Answer(404, "Not found"))  # it does not show yet
-    assert push_it(built, dataclasses.replace(clock, first_poll=clock.arrival)).version.number == 1
+    assert push_it(built, clock).version.number == 1
     assert len(server.kernels.versions[SLUG]) == 1
 
 
@@ -171,7 +274,7 @@ def test_an_error_in_band_is_told_in_kaggles_words(
         push_it(built, clock)
     assert words in caught.value.problem
     assert step in caught.value.remedy
-    assert [push.refused for push in pushes.pushes(built.folder)] == [words]
+    assert [words in (push.receipt.refused or "") for push in pushes.pushes(built.folder, USER)] == [True]
     assert push_it(built, clock).version.number == 1
 
 
@@ -202,21 +305,21 @@ def test_a_refusal_is_told_and_is_no_push(
     with pytest.raises(KitError, match=words):
         push_it(built, clock)
     assert server.calls == ["SaveKernel"]
-    assert [push.open for push in pushes.pushes(built.folder)] == [False]
+    assert [push.receipt.open for push in pushes.pushes(built.folder, USER)] == [False]
     assert push_it(built, clock).version.number == 1
 
 
 def test_two_commands_at_once(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
-    said: list[str] = []
+    tried: list[str] = []
 
     def meanwhile(seconds: float) -> None:
         with pytest.raises(KitError, match="another command is pushing it"):
             push_it(built, clock)
-        said.append("tried")
+        tried.append("once")
 
     server.fail("SaveKernel", Answer(429, "Slow down"))
     push_it(built, dataclasses.replace(clock, sleep=meanwhile))
-    assert said == ["tried"]
+    assert tried == ["once"]
     assert len(server.kernels.versions[SLUG]) == 1
 
 

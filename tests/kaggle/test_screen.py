@@ -31,10 +31,9 @@ def test_a_tick_is_what_the_kernel_writes_at_a_tick(written: list[str]) -> None:
 
 def test_the_rest_is_shown_and_of_ticks_one_a_minute(written: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with KernelScreen() as screen:
-        screen.said("me/dogs/1 is running")
         for line in written:
-            screen.logged(line)
+            screen(line)
     captured = capsys.readouterr()
     assert captured.out == ""
     shown = captured.err.splitlines()
-    assert shown == ["me/dogs/1 is running", *(f"  {line}" for line in (*written[:3], written[5]))]
+    assert shown == [f"  {line}" for line in (*written[:3], written[5])]

@@ -90,13 +90,13 @@ def test_a_zip_of_an_early_candidate_is_made_again(run_tiny, every_step, monkeyp
 
 
 def test_a_damaged_candidate_gives_way_to_the_last_state(run_tiny, every_step, monkeypatch):
-    kept = checkpoint.save_average
+    kept = checkpoint.save_ema
 
     def spoilt(path, *arguments):
         kept(path, *arguments)
         path.write_bytes(path.read_bytes()[:100])
 
-    monkeypatch.setattr(checkpoint, "save_average", spoilt)
+    monkeypatch.setattr(checkpoint, "save_ema", spoilt)
     monkeypatch.setattr(Score, "rank_key", (False, 0))  # the first of equals
     listener = Listening()
     run = run_tiny(images=24, scores=ALWAYS, listener=listener)

@@ -181,9 +181,9 @@ def breaking(monkeypatch, error, *, at):
             calls.clear()
             following[0] = next(at, None)
             raise error
-        return loss.critic(*logits)
+        return loss.d_loss(*logits)
 
-    monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(critic=critic))
+    monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(d_loss=critic))
 
 
 ERRORS = [

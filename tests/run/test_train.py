@@ -145,9 +145,9 @@ def break_steps(monkeypatch):
 
         def critic(*logits):
             steps.append(0)
-            return loss.critic(*logits) * (torch.nan if broken(len(steps)) else 1)
+            return loss.d_loss(*logits) * (torch.nan if broken(len(steps)) else 1)
 
-        monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(critic=critic))
+        monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(d_loss=critic))
 
     return begin
 
@@ -184,16 +184,16 @@ def test_a_run_that_diverged_once_goes_on_with_smaller_steps_and_can_be_replayed
 def test_weights_spoiled_by_the_last_step_of_a_tick_are_never_saved(run_tiny, monkeypatch):
     from kit.training import loop
 
-    descend, steps = loop.descend, []
+    optimizer_step, steps = loop.optimizer_step, []
 
-    def spoil(network, *rest):
-        norm = descend(network, *rest)
+    def spoil(state, player, *rest):
+        norm = optimizer_step(state, player, *rest)
         steps.append(0)
         if len(steps) == 10:  # G's step of the fifth and last iteration
-            next(network.parameters()).data.fill_(torch.inf)
+            state.weights(player)[0].data.fill_(torch.inf)
         return norm
 
-    monkeypatch.setattr(loop, "descend", spoil)
+    monkeypatch.setattr(loop, "optimizer_step", spoil)
     run = run_tiny(images=40)
     assert [back.reached for back in run.record.rollbacks] == [40]
     assert run.record.state == "finished"

@@ -13,8 +13,8 @@ from kit.core import provenance
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.source_zip import write_files
-from kit.kaggle import kernel
-from kit.kaggle.spec import KernelSpec, spec_text
+from kit.kaggle import kernels as kernel
+from kit.kaggle.kernel_spec import KernelSpec, spec_text
 from kit.submission.ledger import Images, Kernel, Source, Submission
 from kit.submission.rebuild import rebuild
 
@@ -32,8 +32,10 @@ def kept(tmp_path: Path) -> Submission:
     """What is kept of a kernel that an older kit wrote, with another head."""
     files = dict(provenance.package_files())
     words = b"Written by `kit kernel build`"
-    assert files["kit/kaggle/layout.py"].count(words) == 1
-    files["kit/kaggle/layout.py"] = files["kit/kaggle/layout.py"].replace(words, b"Written by the kit of old")
+    assert files["kit/kaggle/kernel_files.py"].count(words) == 1
+    files["kit/kaggle/kernel_files.py"] = files["kit/kaggle/kernel_files.py"].replace(
+        words, b"Written by the kit of old"
+    )
     folder = tmp_path / "submissions" / f"{SLUG}-v1"
     write_files(files, folder / "source.zip")
     spec = KernelSpec(slug=SLUG, model="dcgan", settings=("width=8",), seed=2)

@@ -14,8 +14,7 @@ from kaggle_server import KEY, USER, Cut, Fault, Hang, KaggleServer, Lost
 
 from kit.competition import COMPETITIONS, DEFAULT
 from kit.core.errors import KitError
-from kit.kaggle.client import connect
-from kit.kaggle.patience import RetryPolicy
+from kit.kaggle.client import RetryPolicy, connect
 from kit.submission import ledger
 from kit.submission.ledger import Kernel, Submission
 from kit.submission.make import make_submission
@@ -64,14 +63,14 @@ def the_call(submission: Submission) -> str:
     return "CreateCodeSubmission" if submission.kernel else "CreateSubmission"
 
 
-def send_it(submission: Submission, patience: RetryPolicy, said: list[str] | None = None) -> Submission:
+def send_it(submission: Submission, policy: RetryPolicy, said: list[str] | None = None) -> Submission:
     say = [].append if said is None else said.append
-    return send(connect(patience=patience), dry_run(submission), say=say, progress=lambda done, total: None)
+    return send(connect(policy=policy), dry_run(submission), say=say, progress=lambda done, total: None)
 
 
-def score_it(submission: Submission, patience: RetryPolicy, said: list[str] | None = None) -> Submission:
+def score_it(submission: Submission, policy: RetryPolicy, said: list[str] | None = None) -> Submission:
     say = [].append if said is None else said.append
-    return follow(connect(patience=patience), submission, COMPETITIONS[submission.competition], say=say)
+    return follow(connect(policy=policy), submission, COMPETITIONS[submission.competition], say=say)
 
 
 def test_from_the_receipt_to_the_score(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
@@ -305,7 +304,7 @@ def test_a_score_that_does_not_come(
         score_it(sent, dataclasses.replace(clock, first_poll=600.0, longest_poll=600.0))
     assert SCORE_WAIT_S <= sum(waits) < SCORE_WAIT_S + 1300
     server.submissions.pending = 0
-    assert refresh(connect(patience=clock), sent, COMPETITIONS[DEFAULT]).state == "scored"
+    assert refresh(connect(policy=clock), sent, COMPETITIONS[DEFAULT]).state == "scored"
 
 
 def test_an_outage_while_the_score_is_awaited(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
@@ -320,7 +319,7 @@ def test_what_the_server_says_twice_is_written_once(
     sent = send_it(submission, clock)
     before = (submission.folder / "submission.json").stat().st_mtime_ns
     server.submissions.pending = 10
-    client = connect(patience=clock)
+    client = connect(policy=clock)
     assert refresh(client, sent, COMPETITIONS[DEFAULT]) == sent
     assert settle(client, sent, COMPETITIONS[DEFAULT], say=[].append) == sent
     assert (submission.folder / "submission.json").stat().st_mtime_ns == before

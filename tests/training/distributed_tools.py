@@ -22,6 +22,7 @@ from kit.data import prepared_set
 from kit.data.batches import Batches
 from kit.models.registry import MODELS
 from kit.training import distributed, loop, train_state
+from kit.training.adversarial import Adversarial
 from kit.training.batch_norm import convert_sync_batch_norm
 from kit.training.device import Device
 from kit.training.memory import DEFAULT, MemoryPolicy
@@ -67,15 +68,11 @@ def train(case: str, data: Path, processes: distributed.Distributed) -> dict[str
     batches = DoubleBatches(prepared_set.load(data), seed=0, device=CPU.kind, flip=True)
     for _ in loop.train(
         state,
-        batches,
-        recipe,
-        seed=0,
-        device=CPU,
+        Adversarial(recipe, batches, 0, CPU, processes),
         tick_due=lambda _: False,
         done=lambda n: n >= STEPS * BATCH if processes.is_main else False,
-        plan=100,
-        crew=processes,
-        thrift=MemoryPolicy(accumulation_steps=2) if case == ACCUMULATED else DEFAULT,
+        total_images=100,
+        memory=MemoryPolicy(accumulation_steps=2) if case == ACCUMULATED else DEFAULT,
     ):
         pass
     found: dict[str, Tensor] = {}

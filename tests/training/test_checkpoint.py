@@ -65,7 +65,7 @@ def test_another_version_is_refused(saved):
     path, _, _ = saved()
     record = torch.load(path, weights_only=True)
     torch.save({**record, "version": 99}, path)
-    with pytest.raises(KitError, match=r"version 99.*reads version 1"):
+    with pytest.raises(KitError, match=r"version 99.*reads version 2"):
         checkpoint.load_generator(path)
 
 
@@ -90,7 +90,7 @@ def test_no_code_runs_from_a_checkpoint(tmp_path):
     path.write_bytes(pickle.dumps(Evil(marker)))
     with pytest.raises(KitError, match="damaged"):
         checkpoint.load_generator(path)
-    torch.save({"version": 1, "recipe": Evil(marker)}, path)
+    torch.save({"version": 2, "recipe": Evil(marker)}, path)
     with pytest.raises(KitError, match="damaged"):
         checkpoint.load_generator(path)
     assert not marker.exists()

@@ -11,6 +11,7 @@ from kit.core.errors import KitError
 from kit.data.batches import Batches
 from kit.models.registry import MODELS
 from kit.training import checkpoint, device, loop, train_state
+from kit.training.adversarial import Adversarial
 from kit.training.device import Device
 
 CPU = torch.device("cpu")
@@ -69,7 +70,7 @@ def trained(prepared, where, *, until, state=None, settings=()):
         state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=where)
     batches = Batches(prepared, seed=0, device=where.kind, flip=True)
     ticks = loop.train(
-        state, batches, recipe, seed=0, device=where, tick_due=lambda _: False, done=lambda n: n >= until
+        state, Adversarial(recipe, batches, 0, where), tick_due=lambda _: False, done=lambda n: n >= until
     )
     return recipe, state, list(ticks)
 
@@ -86,21 +87,24 @@ def test_a_step_too_large_for_fp16_is_left_out_and_the_scale_halved(prepared):
     _, state, _ = trained(prepared, HALF, until=0)
     before = copy.deepcopy(state.G.state_dict())
     scale = 2.0**120
-    state.scaler_G.load_state_dict({**state.scaler_G.state_dict(), "scale": scale})
+    state.scalers["G"].load_state_dict({**state.scalers["G"].state_dict(), "scale": scale})
     trained(prepared, HALF, until=BATCH, state=state)
-    assert state.scaler_G.get_scale() == scale / 2
+    assert state.scalers["G"].get_scale() == scale / 2
     assert all(torch.equal(weight, before[name]) for name, weight in state.G.named_parameters())
 
 
 def test_a_resumed_run_in_fp16_goes_on_with_the_same_scale(prepared, tmp_path):
     _, once, _ = trained(prepared, HALF, until=4 * BATCH)
     recipe, first, _ = trained(prepared, HALF, until=2 * BATCH)
-    first.scaler_D.update(2.0**10)
+    first.scalers["D"].update(2.0**10)
     shape = checkpoint.Shape(16, 3, ("a", "b"))
     checkpoint.save(tmp_path / "checkpoint.pt", first, recipe, shape)
     second = train_state.build(recipe, size=16, channels=3, classes=2, seed=1, device=HALF)
-    checkpoint.load_players(tmp_path / "checkpoint.pt", second, recipe, shape)
-    assert (second.scaler_D.get_scale(), second.scaler_G.get_scale()) == (2.0**10, once.scaler_G.get_scale())
+    checkpoint.load(tmp_path / "checkpoint.pt", second, recipe, shape)
+    assert (second.scalers["D"].get_scale(), second.scalers["G"].get_scale()) == (
+        2.0**10,
+        once.scalers["G"].get_scale(),
+    )
 
 
 def test_other_precisions_take_no_scaler():

@@ -16,7 +16,7 @@ from distributed_tools import CASES, MESSAGES, NORM_CASES, PROCESSES, normalize,
 
 from kit.core.errors import KitError
 from kit.training import distributed
-from kit.training.random import BatchSlice, SlicedGenerator, randomness
+from kit.training.random import BatchSlice, SlicedGenerator, step_generator
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +143,9 @@ def test_a_slice_gets_the_numbers_of_its_rows(method):
         return [getattr(generator, method)(*bounds, rows, *shape) for shape in ((), (3,), (2, 2))]
 
     device = torch.device("cpu")
-    whole = draw(randomness(1, "test", 5, device), 20)
+    whole = draw(step_generator(1, "test", 5, device), 20)
     for part in BatchSlice(0, 20, 20).split(3):
-        for all_rows, own in zip(whole, draw(randomness(1, "test", 5, device, part), len(part)), strict=True):
+        for all_rows, own in zip(whole, draw(step_generator(1, "test", 5, device, part), len(part)), strict=True):
             assert torch.equal(own, all_rows[part.first : part.last])
 
 

@@ -65,21 +65,21 @@ FORMULAS = {
 def test_a_loss_is_its_papers_formula(name, label):
     critic, generator = FORMULAS[name]
     real, fake = torch.tensor(REAL), torch.tensor(FAKE)
-    assert LOSSES[name].critic(real, fake, label).item() == pytest.approx(critic(REAL, FAKE, label), rel=1e-6)
-    assert LOSSES[name].generator(fake, real).item() == pytest.approx(generator(REAL, FAKE), rel=1e-6)
+    assert LOSSES[name].d_loss(real, fake, label).item() == pytest.approx(critic(REAL, FAKE, label), rel=1e-6)
+    assert LOSSES[name].g_loss(fake, real).item() == pytest.approx(generator(REAL, FAKE), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_stays_finite_for_a_saturated_critic(name):
     logits = torch.tensor([-1e4, 1e4])
-    assert torch.isfinite(LOSSES[name].critic(logits, logits.flip(0), 0.9))
-    assert torch.isfinite(LOSSES[name].generator(logits, logits.flip(0)))
+    assert torch.isfinite(LOSSES[name].d_loss(logits, logits.flip(0), 0.9))
+    assert torch.isfinite(LOSSES[name].g_loss(logits, logits.flip(0)))
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_losses_with_labels_are_those_that_a_recipe_may_smooth(name):
     real, fake = torch.tensor(REAL), torch.tensor(FAKE)
-    smoothed, plain = (LOSSES[name].critic(real, fake, label) for label in (0.9, 1.0))
+    smoothed, plain = (LOSSES[name].d_loss(real, fake, label) for label in (0.9, 1.0))
     assert (smoothed != plain) == (name in LABELLED)
 
 
@@ -87,5 +87,5 @@ def test_the_losses_with_labels_are_those_that_a_recipe_may_smooth(name):
 def test_the_losses_that_compare_are_marked(name):
     # The loop judges real pictures anew for G's step where the mark stands.
     fake = torch.tensor(FAKE)
-    one, other = (LOSSES[name].generator(fake, torch.tensor(REAL) + shift) for shift in (0.0, 1.0))
+    one, other = (LOSSES[name].g_loss(fake, torch.tensor(REAL) + shift) for shift in (0.0, 1.0))
     assert (one != other) == LOSSES[name].relativistic

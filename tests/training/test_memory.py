@@ -9,6 +9,7 @@ from kit.core.errors import KitError
 from kit.data.batches import Batches
 from kit.models.registry import MODELS
 from kit.training import loop, memory, train_state
+from kit.training.adversarial import Adversarial
 from kit.training.device import Device
 from kit.training.memory import DEFAULT, MemoryPolicy
 
@@ -32,21 +33,18 @@ def prepared(make_set, tmp_path):
     return make_set(tmp_path / "set", n=32, size=16, classes=2)
 
 
-def trained(prepared, model, settings, thrift, *, iterations=2):
+def trained(prepared, model, settings, policy, *, iterations=2):
     recipe = MODELS[model].recipe.override([*SETTINGS, *settings])
     state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
     batches = Batches(prepared, seed=0, device=CPU.kind, flip=True)
     until = iterations * recipe.pictures_per_iteration
     ticks = loop.train(
         state,
-        batches,
-        recipe,
-        seed=0,
-        device=CPU,
+        Adversarial(recipe, batches, 0, CPU),
         tick_due=lambda _: False,
         done=lambda n: n >= until,
-        plan=100,
-        thrift=thrift,
+        total_images=100,
+        memory=policy,
     )
     (tick,) = ticks
     return tick, {name: p.grad for net in (state.G, state.D) for name, p in net.named_parameters()}, state
@@ -81,9 +79,9 @@ def test_offloaded_activations_change_no_bit_on_a_cpu(case, prepared):
 
 def test_the_way_down_on_a_gpu_and_on_a_cpu():
     def ladder(device, processes):
-        rungs, thrift = [], DEFAULT
-        while thrift := thrift.reduce_memory(batch=16, processes=processes, device=device):
-            rungs.append(thrift)
+        rungs, policy = [], DEFAULT
+        while policy := policy.reduce_memory(batch=16, processes=processes, device=device):
+            rungs.append(policy)
         return rungs
 
     assert ladder(GPU, 1) == [

@@ -51,8 +51,8 @@ def random(seed: int = 7) -> SlicedGenerator:
 def cost(name, D, real, fake, y):
     """A penalty as the loop asks for it."""
     penalty = PENALTIES[name]
-    real, fake = (x.detach().requires_grad_(penalty.of_logits) for x in (real, fake))
-    return penalty.cost(DOutputs(D, real, fake, y, D(real, y), D(fake, y)), random())
+    real, fake = (x.detach().requires_grad_(penalty.needs_input_grad) for x in (real, fake))
+    return penalty.compute(DOutputs(D, real, fake, y, D(real, y), D(fake, y)), random())
 
 
 def squared_slopes(D, x, y, step=1e-5):

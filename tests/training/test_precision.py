@@ -11,6 +11,7 @@ from kit.data.batches import Batches
 from kit.data.prepare import prepare
 from kit.models import registry
 from kit.training import loop, train_state
+from kit.training.adversarial import Adversarial
 from kit.training.device import Device
 
 SEEDS = range(4)
@@ -33,10 +34,7 @@ def curves(digits, name: str, seed: int, precision: torch.dtype) -> np.ndarray:
     state = train_state.build(recipe, size=32, channels=1, classes=10, seed=seed, device=where)
     ticks = loop.train(
         state,
-        batches,
-        recipe,
-        seed=seed,
-        device=where,
+        Adversarial(recipe, batches, seed, where),
         tick_due=lambda pictures: pictures % EVERY == 0,
         done=lambda pictures: pictures >= PICTURES,
     )

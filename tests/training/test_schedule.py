@@ -1,22 +1,22 @@
-"""Schedules: their ends, their middle, and that they hang on the share of the plan alone."""
+"""Schedules: their ends, their middle, and that they are functions of progress alone."""
 
 from __future__ import annotations
 
 import pytest
 
-from kit.training.schedule import SCHEDULES, behind, scale
+from kit.training.schedule import SCHEDULES, progress, scale
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_goes_one_way_from_the_first_value_to_the_last(name):
-    values = [scale(name, share / 100, end=0.25) for share in range(101)]
+    values = [scale(name, percent / 100, end=0.25) for percent in range(101)]
     assert values[0] == 1
     assert values[-1] == pytest.approx(1 if name == "constant" else 0.25)
     assert values == sorted(values, reverse=True)
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_half_way_is_half_of_the_plan(name):
+def test_half_way_is_half_of_the_planned_pictures(name):
     assert scale(name, 0.5, end=0.2) == pytest.approx(0.6)
 
 
@@ -25,6 +25,6 @@ def test_a_cosine_begins_and_ends_slowly():
     assert scale("cosine", 0.9, end=0) < scale("linear", 0.9, end=0)
 
 
-def test_the_share_counts_pictures_and_stays_at_the_end():
-    assert [behind(pictures, 400) for pictures in (0, 100, 400, 500)] == [0, 0.25, 1, 1]
-    assert behind(10**9, None) == 0
+def test_progress_counts_pictures_and_stays_at_the_end():
+    assert [progress(pictures, 400) for pictures in (0, 100, 400, 500)] == [0, 0.25, 1, 1]
+    assert progress(10**9, None) == 0

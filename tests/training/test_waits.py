@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from kit.data.batches import Batches
 from kit.models.registry import MODELS
 from kit.training import loop, train_state
+from kit.training.adversarial import Adversarial
 from kit.training.device import Device
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
@@ -68,7 +69,11 @@ def waits_between_steps(name, prepared, settings):
     with Copies(seen), Waits(seen):
         until = STEPS * recipe.pictures_per_iteration
         for _ in loop.train(
-            state, batches, recipe, seed=0, device=CPU, tick_due=tick_due, done=lambda n: n >= until, plan=10**6
+            state,
+            Adversarial(recipe, batches, 0, CPU),
+            tick_due=tick_due,
+            done=lambda n: n >= until,
+            total_images=10**6,
         ):
             pass
     assert len(after) == STEPS

@@ -18,13 +18,12 @@ import torch
 from PIL import Image
 from scoring_helpers import Pixels, draw, small_features
 
-from kit.competition import COMPETITIONS, DEFAULT
 from kit.core.errors import KitError
 from kit.data.prepared_set import PreparedSet, Split
 from kit.scoring.compute_score import score_pictures
 from kit.scoring.extract import FeatureSet
 from kit.scoring.reference import default_cache
-from kit.scoring.score_record import FLAGS, KINDS, Kind, ReferenceRecord, Score, comparable
+from kit.scoring.score_record import FLAGS, KINDS, Kind, Score
 
 MakeSet = Callable[..., PreparedSet]
 MakeZip = Callable[..., Path]
@@ -202,6 +201,22 @@ def test_grey_sets(make_set: MakeSet, make_zip: MakeZip) -> None:
     assert result.fid == pytest.approx(fid, rel=1e-6)
 
 
+def test_pictures_at_the_competitions_size_are_resized_to_the_sets(make_set: MakeSet, make_zip: MakeZip) -> None:
+    """A generator of 32 px digits writes RGB or grey pictures of 64 px: its images.zip can be scored."""
+    features = small_features(epsilon=0.1)
+    prepared = make_set(draw(40, side=32, channels=1, seed=1))
+    pictures = draw(30, side=64, channels=1, seed=2)
+    half = np.stack(
+        [np.asarray(Image.fromarray(p[:, :, 0]).resize((32, 32), Image.Resampling.LANCZOS)) for p in pictures]
+    )
+    fid, _ = expected(half[..., None], prepared.whole, features)
+    for name, channels in (("grey.zip", 1), ("rgb.zip", 3)):
+        result = score_pictures(make_zip(pictures.repeat(channels, axis=3), name=name), prepared, features=features)
+        assert result.fid == pytest.approx(fid, rel=1e-6)
+        assert result.resized == "resized from 64² to 32² by Pillow's LANCZOS"
+        assert any("resized from 64²" in line for line in result.lines())
+
+
 def test_flags(prepared: PreparedSet, archive: Path, make_zip: MakeZip) -> None:
     assert score_pictures(archive, prepared, features=small_features()).flags == ()
     few = score_pictures(archive, prepared, features=small_features(dim=16), count=9)
@@ -249,76 +264,6 @@ def test_the_record_says_everything_and_comes_back(prepared: PreparedSet, archiv
     text = "\n".join(result.lines())
     for part in ("MiFID", "FID", "ε", "40 generated", "60 whole", "discs", features.weights_digest[:12], "float32"):
         assert part in text
-
-
-def test_only_the_scorers_own_network_gives_a_leaderboard_number(some_score: Score) -> None:
-    assert "no leaderboard number" in some_score.lines()[-1]
-    official = with_features(some_score, name=COMPETITIONS[DEFAULT].scorer)
-    assert "leaderboard" not in "".join(official.lines())
-    assert "timm:inception_v3.tv_in1k" in with_features(some_score, name="timm:inception_v3", tag="tv_in1k").lines()[4]
-
-
-@pytest.fixture(scope="module")
-def some_score() -> Score:
-    return Score(
-        fid=30.0,
-        distance=0.2,
-        mifid=30.0,
-        epsilon=0.1,
-        epsilon_origin="the official scorer's",
-        features=small_features().record,
-        reference=ReferenceRecord(name="dogs", digest="ab" * 32, kind="whole", split="all", count=60),
-        count=40,
-        size=16,
-        flags=(),
-        seconds=1.0,
-    )
-
-
-def with_features(one: Score, **changes: Any) -> Score:
-    return dataclasses.replace(one, features=dataclasses.replace(one.features, **changes))
-
-
-def with_reference(one: Score, **changes: Any) -> Score:
-    return dataclasses.replace(one, reference=dataclasses.replace(one.reference, **changes))
-
-
-DIFFERENCES: dict[str, Callable[[Score], Score]] = {
-    "features (small and other)": lambda one: with_features(one, name="other"),
-    "features: weights": lambda one: with_features(one, weights="cd" * 32),
-    "features: input_size (12 and 64)": lambda one: with_features(one, input_size=64),
-    "features: resize": lambda one: with_features(one, resize="tf1-bilinear"),
-    "features: mean": lambda one: with_features(one, mean=(0, 0, 0)),
-    "features: std": lambda one: with_features(one, std=(1, 1, 1)),
-    "features: dtype (float32 and bfloat16)": lambda one: with_features(one, dtype="bfloat16"),
-    "reference set": lambda one: with_reference(one, digest="cd" * 32),
-    "reference (whole and crops)": lambda one: with_reference(one, kind="crops"),
-    "part of the reference (all and train)": lambda one: with_reference(one, split="train"),
-    "real pictures (60 and 59)": lambda one: with_reference(one, count=59),
-    "generated pictures (40 and 41)": lambda one: dataclasses.replace(one, count=41),
-    "size (16 and 32)": lambda one: dataclasses.replace(one, size=32),
-    "resize": lambda one: dataclasses.replace(one, resized="resized from 64² to 16²"),
-    "ε (0.1 and none)": lambda one: dataclasses.replace(one, epsilon=None, mifid=None),
-}
-
-
-@pytest.mark.parametrize("what", DIFFERENCES)
-def test_unlike_scores_are_not_compared(some_score: Score, what: str) -> None:
-    other = DIFFERENCES[what](some_score)
-    for pair in ((some_score, other), (other, some_score)):
-        reason = comparable(*pair)
-        assert reason is not None
-        assert what.split(" (")[0] in reason
-    assert what in str(comparable(some_score, other))
-
-
-def test_like_scores_are_compared_whatever_they_are(some_score: Score) -> None:
-    other = dataclasses.replace(
-        some_score, fid=12.0, distance=0.05, mifid=240.0, seconds=9.0, flags=("rank-deficient",)
-    )
-    other = with_reference(other, name="the same dogs")
-    other = dataclasses.replace(with_features(other, tag="in1k"), archive="ef" * 32, epsilon=0.1 * (1 + 1e-7))
-    assert comparable(some_score, other) is None
 
 
 # Bad input

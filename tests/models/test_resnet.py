@@ -1,4 +1,4 @@
-"""The residual networks' parts, each against the same thing done the slow way."""
+"""Parts of the residual networks, each against a plain implementation."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def test_an_up_block_doubles_first_and_convolves_then():
     block = resnet.UpBlock(6, 4, init_and_norm=plain, affine=LearnedVector)
     x, y = torch.randn(3, 6, 5, 5), torch.zeros(3, dtype=torch.int64)
     large = interpolate(x, scale_factor=2)
-    h = conv2d(relu(nn.functional.batch_norm(large, None, None, training=True)), block.conv1.weight, padding=1)
-    h = conv2d(relu(nn.functional.batch_norm(h, None, None, training=True)), block.conv2.weight, padding=1)
-    torch.testing.assert_close(block(x, y), h + conv2d(large, block.skip.weight), rtol=1e-4, atol=1e-5)
+    h = block.conv1(relu(nn.functional.batch_norm(large, None, None, training=True)))
+    h = block.conv2(relu(nn.functional.batch_norm(h, None, None, training=True)))
+    torch.testing.assert_close(block(x, y), h + block.skip(large), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -78,3 +78,12 @@ def test_a_block_of_r3gan_begins_as_the_identity_with_fixups_gain():
         assert layer.weight.std().item() == pytest.approx(gain / math.sqrt(inputs), rel=0.05)
     assert grouped.groups == 128 // 16
     assert not last.weight.any()
+
+
+def test_class_embeddings_of_r3gan_have_the_authors_scale():
+    # Linear layers on one-hot labels in their code: N(0, 1 / classes) in G, N(0, 1 / (channels · classes)) in D.
+    classes = 400
+    G = r3gan.Generator(size=16, channels=3, latent=8, width=8, classes=classes)
+    D = r3gan.Discriminator(size=16, channels=3, width=8, classes=classes)
+    assert G.condition.embedding.weight.std().item() == pytest.approx(1 / math.sqrt(classes), rel=0.05)
+    assert D.embedding.weight.std().item() == pytest.approx(1 / math.sqrt(32 * classes), rel=0.05)

@@ -1,8 +1,8 @@
 """From a recipe to a kernel: a script or a notebook that carries the kit, and `kernel-metadata.json`.
 
-What `push` needs to know: a kernel is built without an account. Its metadata name the owner by `OWNER_PLACEHOLDER`, its
-head the receipt by `RECEIPT_PLACEHOLDER`; `fill` writes a copy with both filled in, and `read_kernel` reads one back,
-from here or from Kaggle.
+A kernel is built without an account: its metadata name the owner by `OWNER_PLACEHOLDER`, its head the receipt by
+`RECEIPT_PLACEHOLDER`. `fill` writes a copy with both filled in, and `read_kernel` reads one back, from here or from
+Kaggle.
 """
 
 from __future__ import annotations
@@ -16,21 +16,9 @@ from kit.core import provenance
 from kit.core.errors import KitError, unknown
 from kit.core.files import atomic, read_json, write_json
 from kit.core.provenance import Source
-from kit.kaggle import bundle, layout
-from kit.kaggle.layout import RECEIPT_PLACEHOLDER
-from kit.kaggle.spec import GPUS, KERNELS, KernelSpec, parse_spec
-
-__all__ = [
-    "METADATA",
-    "OWNER_PLACEHOLDER",
-    "RECEIPT_PLACEHOLDER",
-    "Built",
-    "Kernel",
-    "build",
-    "fill",
-    "read_kernel",
-    "require_known",
-]
+from kit.kaggle import kernel_files
+from kit.kaggle.kernel_files import RECEIPT_PLACEHOLDER
+from kit.kaggle.kernel_spec import GPUS, KERNELS, KernelSpec, parse_spec
 
 OWNER_PLACEHOLDER = "<owner>"
 """Stands in the metadata for the account's name. No account can be called so: pushed by mistake it is refused."""
@@ -52,7 +40,7 @@ class Built:
     metadata: Path
     bytes: int  # of the code
     source: Source  # the kit it carries
-    digest: str  # of the code, see `layout.digest`: the same recipe and kit have the same, whatever the receipt
+    digest: str  # of the code, see `kernel_files.digest`: the same recipe and kit have the same, whatever the receipt
 
     @property
     def slug(self) -> str:
@@ -78,25 +66,28 @@ def build(
     source: Source | None = None,
     files: Mapping[str, bytes] | None = None,
     trust: bool = False,
+    overwrite: bool = False,
 ) -> Built:
     """Writes `root/SLUG/`: the code and its metadata. The same recipe and kit give the same bytes.
 
     Args:
-        spec: the recipe; it is not written, see `kit.kaggle.spec.write_spec`.
+        spec: the recipe; it is not written, see `kit.kaggle.kernel_spec.write_spec`.
         root: the folder of kernels.
         source: where the files come from; None: as git says of the running kit.
         files: of the kit, by path; None: those of the running kit.
         trust: see `require_known`.
+        overwrite: replace files of these names that the kit did not write.
 
     Raises:
-        KitError: an unknown model or setting, a model file not trusted, a kernel too large, or a full disk.
+        KitError: an unknown model or setting, a model file not trusted, a kernel too large for Kaggle, files that the
+            kit did not write, or a full disk.
     """
     require_known(spec, trust=trust)
     files = provenance.package_files() if files is None else files
     source = source or provenance.source_tree()
     if source.digest != provenance.tree_digest(files):
         raise KitError("the kit changed while the kernel was built", "build it again")
-    text = (layout.notebook if spec.notebook else layout.script)(spec, source, bundle.encode(files))
+    text = (kernel_files.notebook if spec.notebook else kernel_files.script)(spec, source, kernel_files.encode(files))
     content = text.encode()
     if len(content) >= MAX_BYTES:
         raise KitError(
@@ -107,10 +98,18 @@ def build(
     code, other = folder / f"{spec.slug}.py", folder / f"{spec.slug}.ipynb"
     if spec.notebook:
         code, other = other, code
+    if not overwrite:
+        for path, is_ours in ((code, _is_kernel), (folder / METADATA, _is_metadata)):
+            if path.exists() and not is_ours(path):
+                raise KitError(
+                    f"{path} is not a file that the kit wrote",
+                    f"move it away, or replace it with `kit kernel build {spec.slug} --overwrite`",
+                )
     with atomic(code) as file:
         file.write(content)
     write_json(folder / METADATA, metadata(spec, code.name))
-    other.unlink(missing_ok=True)  # of an earlier build, when the recipe asked for the other kind
+    if _is_kernel(other):  # of an earlier build, when the recipe asked for the other kind
+        other.unlink()
     return Built(
         folder=folder,
         spec=spec,
@@ -118,7 +117,7 @@ def build(
         metadata=folder / METADATA,
         bytes=len(content),
         source=source,
-        digest=layout.digest(text),
+        digest=kernel_files.digest(text),
     )
 
 
@@ -188,12 +187,14 @@ def fill(folder: Path, out: Path, *, owner: str, receipt: str) -> Path:
         KitError: no kernel there, or one whose placeholders are gone.
     """
     about = read_json(folder / METADATA, remedy="run `kit kernel build` first")
+    if not _is_metadata(folder / METADATA) or about["code_file"] not in (f"{folder.name}.py", f"{folder.name}.ipynb"):
+        raise KitError(f"{folder}: this kernel was changed by hand", "run `kit kernel build` again")
     code = folder / str(about["code_file"])
     try:
         text = code.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise KitError(f"{code}: no such file", "run `kit kernel build` again") from None
-    if text.count(RECEIPT_PLACEHOLDER) != 1 or not about["id"].startswith(f"{OWNER_PLACEHOLDER}/"):
+    if text.count(RECEIPT_PLACEHOLDER) != 1:
         raise KitError(f"{folder}: this kernel was changed by hand", "run `kit kernel build` again")
     with atomic(out / code.name) as file:
         file.write(text.replace(RECEIPT_PLACEHOLDER, receipt).encode())
@@ -212,13 +213,28 @@ def read_kernel(code: Path) -> Kernel:
     """
     try:
         text = code.read_text(encoding="utf-8")
-        values = layout.constants(text)
+        values = kernel_files.constants(text)
         receipt = values["RECEIPT"]
         source = Source(commit=values["COMMIT"], dirty=values["DIRTY"], digest=values["TREE"])
-        files = bundle.decode(values["KIT"])
+        files = kernel_files.decode(values["KIT"])
         spec = parse_spec(values["RECIPE"], slug=values["SLUG"], source=str(code))
     except FileNotFoundError:
         raise KitError(f"{code}: no such file", "run `kit kernel build` first") from None
-    except (OSError, ValueError, KeyError, SyntaxError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise KitError(f"{code}: no kernel of the kit ({error})", "build it with `kit kernel build`") from error
-    return Kernel(spec=spec, source=source, receipt=receipt, files=files, digest=layout.digest(text, receipt))
+    return Kernel(spec=spec, source=source, receipt=receipt, files=files, digest=kernel_files.digest(text, receipt))
+
+
+def _is_kernel(path: Path) -> bool:
+    """Whether a file is a script or notebook of the kit's."""
+    try:
+        read_kernel(path)
+    except KitError:
+        return False
+    return True
+
+
+def _is_metadata(path: Path) -> bool:
+    """Whether a file is the metadata of a kernel that is built and was not filled in."""
+    about = read_json(path)
+    return isinstance(about, dict) and str(about.get("id")).startswith(f"{OWNER_PLACEHOLDER}/")

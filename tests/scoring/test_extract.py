@@ -1,14 +1,19 @@
-"""The resizes against Pillow through torchvision, and against TensorFlow 1's rule written out."""
+"""Resizes and memory: the resizes against Pillow through torchvision, and against TensorFlow 1's rule written out."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scoring_helpers import draw
+from torch import nn
 from torchvision import transforms
 
-from kit.scoring.extract import RESIZES, pillow_bicubic, tf1_bilinear
+from kit.scoring.extract import CPU_BATCH, RESIZES, feature_set, pillow_bicubic, tf1_bilinear
 
 
 def picture(height: int, width: int) -> NDArray[np.uint8]:
@@ -67,3 +72,43 @@ def test_tf1_bilinear_moves_the_picture_up_and_left() -> None:
     ramp = np.repeat(np.arange(0, 200, 50, dtype=np.uint8)[None, :, None], 4, axis=0).repeat(3, axis=2)
     # Without half-pixel centres the first output column is the first input column, and the last two are equal.
     assert tf1_bilinear(ramp, 8)[0, :, 0].tolist() == [0, 25, 50, 75, 100, 125, 150, 150]
+
+
+class Wide(nn.Module):
+    """As many features as Inception has, of hardly any work."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=(2, 3)).repeat(1, 683)[:, :2048]
+
+
+STATUS = Path("/proc/self/status")
+
+
+def held_mb() -> float:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) / 1024
+
+
+@pytest.mark.skipif(not STATUS.is_file(), reason="only Linux tells how much memory a process holds")
+@pytest.mark.parametrize("told", [True, False])
+def test_features_of_one_batch_do_not_keep_its_pictures_memory(told: bool) -> None:
+    features = feature_set(
+        Wide(),
+        name="wide",
+        input_size=160,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        resize="pillow-bicubic-antialiased",
+        dtype="float32",
+        device=torch.device("cpu"),
+    )
+    count = 100 * CPU_BATCH  # a batch is 4.9 MB of pixels and 0.13 MB of features
+    pictures = np.broadcast_to(draw(1, side=160), (count, 160, 160, 3))
+    features.extract(pictures[: 2 * CPU_BATCH])
+    before, most = held_mb(), [0.0]
+
+    def look(done: int, total: int) -> None:
+        most[0] = max(most[0], held_mb())
+
+    features.extract(iter(pictures), total=count if told else 0, progress=look)
+    assert most[0] - before < 100

@@ -1,16 +1,28 @@
-"""How a kernel reads: a script, or a notebook of the same parts."""
+"""The text of a kernel: a script or a notebook from templates, with the kit itself in it as text, and the way back."""
 
 from __future__ import annotations
 
 import ast
+import base64
 import hashlib
+import io
 import json
+import lzma
+import tarfile
+from collections.abc import Mapping
 from typing import Any
 
 from kit import __version__
 from kit.core.clock import show_duration
+from kit.core.errors import KitError
 from kit.core.provenance import Source
-from kit.kaggle.spec import GPUS, KernelSpec, spec_text
+from kit.kaggle.kernel_spec import GPUS, KernelSpec, spec_text
+
+LINE = 120
+"""Characters of a line of the packed kit."""
+
+MAX_UNPACKED = 50_000_000
+"""Bytes that a packed kit may have when it is unpacked; the kit has about one million."""
 
 RECEIPT_PLACEHOLDER = "<receipt>"
 """Stands in the head for the id of the push, and is there once."""
@@ -19,10 +31,10 @@ CONSTANTS = '''\
 # What to do: the kernel.toml that this was built from.
 RECIPE = """
 {recipe}"""
-SLUG = "{slug}"
+SLUG = {slug}
 
 # What does it: the kit below, by the digest of its files and the commit they come from.
-TREE = "{tree}"
+TREE = {tree}
 COMMIT, DIRTY = {commit}, {dirty}
 
 # Which push this is, so that nothing is pushed or submitted twice.
@@ -68,9 +80,9 @@ def script(spec: KernelSpec, source: Source, kit: str) -> str:
     Args:
         spec: the recipe.
         source: what the kit's files are.
-        kit: the files, see `kit.kaggle.bundle.encode`.
+        kit: the files, see `encode`.
     """
-    about = "\n".join(f"{name:8}  {words}" for name, words in facts(spec, source).items())
+    about = "\n".join(f"{name:8}  {words}" for name, words in describe(spec, source).items())
     return (
         f'"""{title(spec)}\n\n{WRITTEN}\n\n{about}\n"""\n\n{IMPORTS}\n{_constants(spec, source)}\n\n{UNPACK}\n\n'
         f'KIT = """\n{kit}\n"""\n\nif __name__ == "__main__":\n{START.format("    ")}    sys.exit(session.main())\n'
@@ -83,9 +95,9 @@ def notebook(spec: KernelSpec, source: Source, kit: str) -> str:
     Args:
         spec: the recipe.
         source: what the kit's files are.
-        kit: the files, see `kit.kaggle.bundle.encode`.
+        kit: the files, see `encode`.
     """
-    about = "\n".join(f"| **{name}** | {words} |" for name, words in facts(spec, source).items())
+    about = "\n".join(f"| **{name}** | {words} |" for name, words in describe(spec, source).items())
     cells = [
         _markdown(f"# {title(spec)}\n\n{WRITTEN}\n\n| | |\n|---|---|\n{about}\n"),
         _code(f"{IMPORTS}\n{_constants(spec, source)}"),
@@ -122,17 +134,17 @@ WRITTEN = "Written by `kit kernel build`: to change it, change its kernel.toml."
 
 def title(spec: KernelSpec) -> str:
     """What the kernel is, in a line."""
-    return f"{spec.model} on {spec.rules.title}, in one kernel"
+    return f"{_plain(spec.model)} on {spec.rules.title}, in one kernel"
 
 
-def facts(spec: KernelSpec, source: Source) -> dict[str, str]:
+def describe(spec: KernelSpec, source: Source) -> dict[str, str]:
     """What a reader of the kernel wants to know first."""
     rules = spec.rules
     count = rules.count if spec.count is None else spec.count
     size = rules.size if spec.size is None else spec.size
     commit = "not from git" if source.commit is None else f"commit {source.commit[:12]}"
     changed = ", with changes that are not committed" if source.dirty else ""
-    return {
+    said = {
         "model": spec.model + (f", with {', '.join(spec.settings)}" if spec.settings else ""),
         "seed": str(spec.seed),
         "data": f"the competition's pictures, crop {spec.crop or rules.crop}, {size} px; nothing foreign, no weights",
@@ -144,6 +156,7 @@ def facts(spec: KernelSpec, source: Source) -> dict[str, str]:
         "runs on": f"{GPUS[spec.gpus].about}; no internet, nothing to install",
         "carries": f"kit {__version__}, tree {source.digest[:12]}, {commit}{changed}",
     }
+    return {name: _plain(words) for name, words in said.items()}
 
 
 def constants(text: str) -> dict[str, Any]:
@@ -184,15 +197,56 @@ def digest(text: str, receipt: str = RECEIPT_PLACEHOLDER) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
+def encode(files: Mapping[str, bytes]) -> str:
+    """An archive of the files as lines of base 85, which has no quote and no backslash in it.
+
+    Sorted, with fixed times and owners: the same files give the same text.
+
+    Args:
+        files: contents by path, with "/".
+    """
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in sorted(files):
+            info = tarfile.TarInfo(name)  # its time is 0, its owner nobody
+            info.size, info.mode = len(files[name]), 0o644
+            tar.addfile(info, io.BytesIO(files[name]))
+    text = base64.b85encode(lzma.compress(archive.getvalue(), preset=9 | lzma.PRESET_EXTREME)).decode("ascii")
+    return "\n".join(text[start : start + LINE] for start in range(0, len(text), LINE))
+
+
+def decode(text: str) -> dict[str, bytes]:
+    """The files that `encode` was given; white space in the text does not matter.
+
+    Raises:
+        KitError: it is damaged, or far larger than the kit.
+    """
+    try:
+        unpacker = lzma.LZMADecompressor(memlimit=256_000_000)
+        content = unpacker.decompress(base64.b85decode("".join(text.split())), max_length=MAX_UNPACKED)
+        if not unpacker.eof:
+            raise ValueError(f"it is cut off, or has more than {MAX_UNPACKED:,} bytes")
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+            read = {member.name: tar.extractfile(member) for member in tar.getmembers() if member.isfile()}
+            return {name: file.read() for name, file in read.items() if file}
+    except (ValueError, lzma.LZMAError, tarfile.TarError, EOFError, OverflowError) as error:
+        raise KitError(f"the kit carried in a kernel is damaged ({error})", "build the kernel again") from error
+
+
 def _constants(spec: KernelSpec, source: Source) -> str:
     return CONSTANTS.format(
         recipe=spec_text(spec).replace("\\", "\\\\").replace('"""', r"\"\"\""),
-        slug=spec.slug,
-        tree=source.digest,
-        commit=f'"{source.commit}"' if source.commit else None,
-        dirty=source.dirty,
+        slug=json.dumps(spec.slug),
+        tree=json.dumps(source.digest),
+        commit="None" if source.commit is None else json.dumps(source.commit),
+        dirty=bool(source.dirty),
         receipt=RECEIPT_PLACEHOLDER,
     )
+
+
+def _plain(words: str) -> str:
+    """Words that cannot end the docstring or the table that they stand in, whatever a recipe calls its model."""
+    return "".join(letter if letter.isprintable() and letter not in '"\\|<>`' else "?" for letter in words)
 
 
 def _code_of(text: str) -> list[str]:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 from kit import competition
 from kit.competition import Competition
 from kit.core.clock import parse_duration, show_duration
 from kit.core.errors import KitError, unknown
 from kit.core.files import atomic
+from kit.core.records import from_json
 
 KERNELS = Path("kernels")
 RECIPE = "kernel.toml"
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-SLUG_LEAST = 5  # Kaggle takes no shorter title, and the slug is the title
+SLUG_LEAST, SLUG_MOST = 5, 50  # Kaggle takes no shorter or longer title, and the slug is the title
+
+WORD = re.compile(r"[\w.+-]{1,60}")
+SETTING = re.compile(r"[A-Za-z_]\w{0,60}=.{0,500}", re.ASCII)
+LARGEST = 2**63
 
 
 class Gpus(NamedTuple):
@@ -64,11 +71,18 @@ class KernelSpec:
     settings: tuple[str, ...] = ()  # of the model, as KEY=VALUE
 
     def __post_init__(self) -> None:
-        if len(self.slug) < SLUG_LEAST or not SLUG.fullmatch(self.slug):
+        if not SLUG_LEAST <= len(self.slug) <= SLUG_MOST or not SLUG.fullmatch(self.slug):
             raise KitError(
                 f"{self.slug!r} is no slug for a kernel",
-                f"take at least {SLUG_LEAST} lower-case letters and digits, with single dashes between words",
+                f"take {SLUG_LEAST} to {SLUG_MOST} lower-case letters and digits, with single dashes between words",
             )
+        for name in ("model", "budget", "crop"):
+            value = getattr(self, name)
+            if value is not None and not WORD.fullmatch(value):
+                raise KitError(f"{name} = {_brief(value)}", "write a name of letters, digits, dots, dashes")
+        for setting in self.settings:
+            if not SETTING.fullmatch(setting) or not setting.isprintable():
+                raise KitError(f"the setting {_brief(setting)}", "write KEY=VALUE, in one short line")
         hours = self.rules.kernel_hours
         if self.budget_s > 3600 * hours:
             raise KitError(
@@ -77,10 +91,10 @@ class KernelSpec:
             )
         if self.gpus not in GPUS:
             raise unknown("accelerator", self.gpus, GPUS)
-        if self.seed < 0:
-            raise KitError(f"a seed of {self.seed}", "give 0 or more")
-        if self.count is not None and self.count < 1:
-            raise KitError(f"a count of {self.count}", "give 1 or more")
+        for name, least in (("seed", 0), ("count", 1), ("size", 1)):
+            number = getattr(self, name)
+            if number is not None and not least <= number < LARGEST:
+                raise KitError(f"a {name} of {number}", f"give {least} or more, and less than {LARGEST}")
 
     @property
     def budget_s(self) -> float:
@@ -93,7 +107,6 @@ class KernelSpec:
         return competition.get(self.competition)
 
 
-_HINTS = get_type_hints(KernelSpec)
 KEYS = tuple(field.name for field in dataclasses.fields(KernelSpec) if field.name not in ("slug", "settings"))
 """The keys of `kernel.toml`; beside them it may have a table `[set]`."""
 
@@ -114,8 +127,8 @@ def read_spec(path: Path) -> KernelSpec:
         raise KitError(
             f"{file}: no such file", "write one, or give `kit kernel build` a --model and a --slug"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"{file}: cannot be read ({error})") from error
+    except (OSError, ValueError) as error:
+        raise KitError(f"{file}: cannot be read ({error})", "it has to be a text file in UTF-8") from error
     return parse_spec(text, slug=file.absolute().parent.name, source=str(file))
 
 
@@ -148,12 +161,9 @@ def parse_spec(text: str, *, slug: str, source: str = RECIPE) -> KernelSpec:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, deep brackets
         raise KitError(f"{source}: no TOML ({error})", "see docs/kernels.md for what it may say") from error
-    try:
-        return _spec(values, slug)
-    except KitError as error:
-        raise KitError(f"{source}: {error.problem}", error.remedy) from error
+    return _spec(values, slug=slug, source=source)
 
 
 def spec_text(spec: KernelSpec) -> str:
@@ -170,6 +180,25 @@ def spec_text(spec: KernelSpec) -> str:
             key, _, value = setting.partition("=")
             lines.append(f"{key} = {value if _is_toml(value) else json.dumps(value, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
+
+
+def own_slug(spec: KernelSpec, root: Path = KERNELS) -> str:
+    """A name for a recipe whose slug the user did not choose: of its model and budget, and a number where it is taken.
+
+    Args:
+        spec: the recipe, whatever its slug.
+        root: the folder of kernels; a kernel there of the same recipe gives its name.
+    """
+    base = re.sub(r"[^a-z0-9]+", "-", f"{spec.model}-{spec.budget}".lower()).strip("-")[: SLUG_MOST - 5]
+    base = base if len(base) >= SLUG_LEAST else f"kernel-{base}"
+    for number in itertools.count(1):
+        slug = base if number == 1 else f"{base}-{number}"
+        if not (root / slug).exists():
+            return slug
+        with contextlib.suppress(KitError):
+            if dataclasses.replace(read_spec(root / slug), slug=slug) == dataclasses.replace(spec, slug=slug):
+                return slug
+    raise AssertionError
 
 
 def write_spec(spec: KernelSpec, root: Path = KERNELS) -> Path:
@@ -196,25 +225,18 @@ def write_spec(spec: KernelSpec, root: Path = KERNELS) -> Path:
     return path
 
 
-def _spec(values: dict[str, Any], slug: str) -> KernelSpec:
+def _spec(values: dict[str, Any], *, slug: str, source: str) -> KernelSpec:
     table = values.pop("set", {})
     for key in values:
         if key not in KEYS:
-            raise unknown("key", key, (*KEYS, "set"))
+            wrong = unknown("key", _brief(key), (*KEYS, "set"))
+            raise KitError(f"{source}: {wrong.problem}", wrong.remedy)
     if "model" not in values:
-        raise KitError("no model in it", 'write for example model = "biggan"')
-    for key, value in values.items():
-        wanted = _HINTS[key]
-        # A switch is a number to Python, and a seed of true is a mistake.
-        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-            raise KitError(f"{key} = {_shown(value)} is of another type", f"give {_NAMES[wanted]}")
+        raise KitError(f"{source}: no model in it", 'write for example model = "biggan"')
     if not isinstance(table, dict) or not all(isinstance(v, str | int | float | bool) for v in table.values()):
-        raise KitError("set is no table of settings", "write [set] on a line, and a KEY = VALUE on each line after it")
-    return KernelSpec(slug=slug, settings=tuple(f"{key}={_shown(value)}" for key, value in table.items()), **values)
-
-
-_NAMES = {str: 'a word in "quotes"', bool: "true or false", int: "a whole number"}
-_NAMES |= {int | None: "a whole number", str | None: 'a word in "quotes"'}  # type: ignore[dict-item]
+        raise KitError(f"{source}: set is no table of settings", "write [set] on a line, then a KEY = VALUE a line")
+    settings = [f"{key}={_shown(value)}" for key, value in table.items()]
+    return from_json(KernelSpec, {**values, "slug": slug, "settings": settings}, source=source)
 
 
 def _shown(value: object) -> str:
@@ -226,6 +248,8 @@ def _brief(value: object) -> str:
     if value is None:
         return "left out"
     text = " ".join(value) or "none" if isinstance(value, tuple) else _shown(value)
+    if "\n" not in text and len(text) > 200:
+        text = f"{text[:80]}…"
     return text if "\n" not in text else f"a file with digest {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -241,6 +265,6 @@ def _is_toml(value: str) -> bool:
     """Whether a setting's value may stand without quotes: a number, true or false, that reads back as it is."""
     try:
         read = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return False
     return not isinstance(read, str) and isinstance(read, int | float | bool) and _shown(read) == value

@@ -6,15 +6,16 @@ One call each. Whether something was sent before is decided in `kit.submission.s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from kit.competition import Competition
+from kit.core.progress import Progress, no_progress
 from kit.kaggle.client import Client, of_competition
-from kit.kaggle.failures import KaggleError
+from kit.kaggle.failures import KaggleError, words
 from kit.kaggle.versions import Version
 
 _PAGE = 100  # submissions of a listing
@@ -118,7 +119,7 @@ def entries(client: Client, competition: Competition) -> Iterator[Entry]:
                 status=entry.status.name,
                 public=_score(entry.public_score),
                 private=_score(entry.private_score),
-                error=" ".join((entry.error_description or "").split()),
+                error=words(entry.error_description),
             )
         token = page.next_page_token or ""
         if not token:
@@ -141,7 +142,7 @@ def submit_version(
         Kaggle's number of the submission; None where it gives none, and the listing has to tell.
 
     Raises:
-        KaggleError: refused, also in words under a 200; or not answered, then `doubtful`.
+        KaggleError: refused, also in words under a 200; or not answered, then `outcome_unknown`.
     """
     answer = client.call(
         of_competition(competition),
@@ -159,7 +160,7 @@ def submit_file(
     path: Path,
     *,
     message: str,
-    progress: Callable[[int, int], None],
+    progress: Progress = no_progress,
 ) -> int | None:
     """Uploads a file and submits it.
 
@@ -176,7 +177,7 @@ def submit_file(
         Kaggle's number of the submission; None where it gives none, and the listing has to tell.
 
     Raises:
-        KaggleError: refused, also in words under a 200; or not answered, then `doubtful`.
+        KaggleError: refused, also in words under a 200; or not answered, then `outcome_unknown`.
     """
     from kagglesdk.competitions.types.competition_api_service import (
         ApiCreateSubmissionRequest,
@@ -209,7 +210,7 @@ def submit_file(
             f"{path.name} was not uploaded: {error.problem}",
             error.remedy,
             status=error.status,
-            passing=error.passing,
+            transient=error.transient,
         ) from None
     request = ApiCreateSubmissionRequest()
     request.competition_name = competition.slug
@@ -224,7 +225,7 @@ def submit_file(
 class _Counted:
     """A file's bytes on their way to the server; `requests` sends what has a length and can be read in one body."""
 
-    def __init__(self, file: BinaryIO, size: int, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, file: BinaryIO, size: int, progress: Progress) -> None:
         self._file, self._size, self._progress = file, size, progress
 
     def __len__(self) -> int:
@@ -242,13 +243,13 @@ def _taken(answer: Any, competition: Competition) -> int | None:
     Raises:
         KaggleError: there is no number, and the words are none of success.
     """
-    words = " ".join((answer.message or "").split())
-    if answer.ref or "success" in words.lower():
+    said = words(answer.message)
+    if answer.ref or "success" in said.lower():
         return answer.ref or None
     raise KaggleError(
-        f"Kaggle did not take the submission ({words or 'no reason given'})",
+        f"Kaggle did not take the submission ({said or 'no reason given'})",
         f"see https://www.kaggle.com/competitions/{competition.slug}/submissions",
-        doubtful=not words,
+        outcome_unknown=not said,
     )
 
 
