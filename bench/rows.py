@@ -82,7 +82,7 @@ def kit_rate(recipe: Recipe, prepared: prepared_set.PreparedSet, count: int, *, 
 def trainable(
     recipe: Recipe, prepared: prepared_set.PreparedSet, where: device.Device
 ) -> tuple[train_state.TrainState, Batches]:
-    """Untrained players and where their pictures come from."""
+    """An untrained state and where their pictures come from."""
     classes = len(prepared.classes) if recipe.conditional else 0
     state = train_state.build(recipe, size=SIZE, channels=3, classes=classes, seed=0, device=where)
     return state, Batches(prepared, seed=0, device=where.kind, flip=recipe.flip)

@@ -70,7 +70,7 @@ def train_along(model: str, images: int, out: Path) -> None:
 
 
 def rates(model: str, processes: int, images: int) -> Rates:
-    """Of a crew of so many processes."""
+    """Of a run in so many processes."""
     with tempfile.TemporaryDirectory() as out:
         options, variables = distributed.torchrun_options(processes, Path(out))
         command = [sys.executable, "-m", "torch.distributed.run", *options, __file__]
@@ -97,7 +97,7 @@ def measured(*, model: str, processes: int, images: int, rounds: int) -> None:
 
 
 class Step(NamedTuple):
-    """What one step of both players needs."""
+    """What a D step and a G step need."""
 
     operations: float  # floating-point, a step
     bytes: int  # gradients sent, a step

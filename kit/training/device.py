@@ -1,4 +1,4 @@
-"""What the training runs on, and in which precision."""
+"""The device that trains, and its precision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NATIVE_BF16, NATIVE_FP16 = (8, 0), (7, 0)
 
 
 def autocast(kind: torch.device, precision: torch.dtype) -> contextlib.AbstractContextManager[None]:
-    """Forward passes in here run in the given precision; float32 leaves them as they are."""
+    """Forward passes in this context run in the given precision."""
     return torch.autocast(kind.type, dtype=precision, enabled=precision != torch.float32)
 
 
@@ -31,7 +31,7 @@ class Device:
     deterministic: bool = False  # only algorithms that give the same bits every time
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
-        """Forward passes in here use the device's precision; weights, losses and averages stay in fp32."""
+        """Forward passes in this context use the device's precision; weights, losses and averages stay in fp32."""
         return autocast(self.kind, self.precision)
 
     def autocast_twice(self) -> contextlib.AbstractContextManager[None]:
@@ -43,14 +43,14 @@ class Device:
         return autocast(self.kind, torch.float32 if self.precision == torch.float16 else self.precision)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """What keeps gradients within the range of fp16 (Micikevicius et al. 2018); in other precisions, nothing."""
+        """Loss scaling for fp16 (Micikevicius et al. 2018); in other precisions it does nothing."""
         return torch.amp.GradScaler(self.kind.type, enabled=self.precision == torch.float16)
 
     @contextlib.contextmanager
     def algorithms(self) -> Iterator[None]:
-        """In here torch chooses algorithms as the device asks; an operation that has none of the kind is an error.
+        """In this context torch uses deterministic algorithms if the device asks for them.
 
-        A CPU needs nothing: with the same threads it gives the same bits anyway.
+        An operation that has none is an error then. A CPU gives the same bits with the same threads in any case.
         """
         if not self.deterministic:
             yield
@@ -76,7 +76,7 @@ class Device:
 
 
 def choose(*, deterministic: bool = False) -> Device:
-    """The first GPU (in a crew, this process's own), else the CPU, with the precision that it is fast in.
+    """The first GPU (of several processes, this one's own), else the CPU, with the precision that it is fast in.
 
     Args:
         deterministic: see `Device.deterministic`.

@@ -174,7 +174,7 @@ def test_processes_that_run_out_of_memory_go_on_with_less_of_it(start, make_agai
 def test_processes_without_memory_for_the_smallest_parts_end_in_order(start, tmp_path):
     ended = run_short(start, tmp_path, "1", "16", "--images", "64")
     assert (ended["state"], ended["why"]) == ("stopped", "out of memory")
-    assert [noted["parts"] for noted in ended["memory"]] == [2]
+    assert [noted["accumulation_steps"] for noted in ended["memory"]] == [2]
     assert ended["parts"][-1]["processes"] == 1  # that of the command, which made the zip
 
 
@@ -186,7 +186,7 @@ def test_processes_find_out_before_a_budget_is_spent_that_memory_is_short(start,
     budget_s = round(60 + 2 * (time.monotonic() - began))  # the machine's own measure: only to start may take long
     ended = run_short(start, tmp_path, "2", "0", "--budget", f"{budget_s}s")
     assert (ended["state"], ended["pictures"] > 0) == ("finished", True)
-    assert [(noted["to"], noted["parts"]) for noted in ended["memory"]] == [(0, 2)]
+    assert [(noted["to"], noted["accumulation_steps"]) for noted in ended["memory"]] == [(0, 2)]
     assert ended["seconds"]["in_all"] < budget_s
 
 
