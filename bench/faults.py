@@ -48,7 +48,7 @@ from kit.competition import COMPETITIONS
 from kit.core import provenance
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
-from kit.core.files import set_aside
+from kit.core.files import reserve_disk
 from kit.generation.validate import check
 from kit.models.registry import MODELS
 from kit.report import artifacts, page, pictures
@@ -65,7 +65,7 @@ IMAGES_SEEN = 240
 TICK_S = 0.1
 SHORT_BUDGET_S = 5.0
 SHORT_SPARE_S = 0.5
-RESCUE_SHARE = 0.3
+INTERIM_SHARE = 0.3
 """In a short budget, so that rescues are many."""
 
 GONE_S = 10.0
@@ -78,15 +78,12 @@ FORK = multiprocessing.get_context("fork")
 
 
 class Silent:
-    """A listener that says nothing."""
+    """A callback that says nothing."""
 
     def on_plan(self, record: RunRecord) -> None:
         """Nothing."""
 
     def on_tick(self, tick: TickRecord) -> None:
-        """Nothing."""
-
-    def happened(self, text: str) -> None:
         """Nothing."""
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
@@ -145,12 +142,12 @@ def start(job: kit.run.RunConfig, before: Callable[[], None] | None = None, *, s
     def work() -> None:
         budget.tick_seconds = lambda _: TICK_S
         budget.checkpoint_seconds = lambda _: TICK_S
-        budget.SPARE_S, budget.RESCUE_SHARE = SHORT_SPARE_S, RESCUE_SHARE
+        budget.SPARE_S, budget.INTERIM_SHARE = SHORT_SPARE_S, INTERIM_SHARE
         trainer.CALIBRATION_S = TICK_S
         artifacts.SPARE_S = SHORT_SPARE_S / 2
         if before:
             before()
-        kit.run.train(job, clock=Stopwatch(time.time()), listener=Silent())
+        kit.run.train(job, clock=Stopwatch(time.time()), callback=Silent())
 
     return in_a_fork(said or job.out.with_name(f"{job.out.name}.said"), work)
 
@@ -222,7 +219,7 @@ def resume(bench: Bench, run: Path, outcome: Outcome, *, like: str | None, **wan
     """Goes on with a run to its end and compares its bytes with those of an uninterrupted one, or with its replay."""
     at = seen(run)
     over = (run / RECORD).exists() and read_run(run).state == "finished"
-    code = finish(bench.job(run, resume=True, **wanted))
+    code = finish(bench.config(run, resume=True, **wanted))
     record = read_run(run) if (run / RECORD).exists() else None
     went_on = code == 0 and record is not None and record.state == "finished"
     if not outcome.promise(went_on, "could not go on to its end") or record is None:
@@ -253,7 +250,7 @@ def replay(record: RunRecord, data: Path, out: Path) -> str:
     """The digest of a run made again."""
     process = in_a_fork(
         out.with_name(f"{out.name}.said"),
-        lambda: kit.run.replay(record, data=data, out=out, clock=Stopwatch(time.time()), listener=Silent()),
+        lambda: kit.run.replay(record, data=data, out=out, clock=Stopwatch(time.time()), callback=Silent()),
     )
     process.join()
     return _sha256(read_run(out)) if process.exitcode == 0 else "no replay"
@@ -297,7 +294,7 @@ def kill(
     bench: Bench, run: Path, outcome: Outcome, rng: random.Random, *, like: str | None, lasts: float, **wanted: Any
 ) -> None:
     """SIGKILL, then what is left, and what becomes of it."""
-    for process in at_random(lambda: start(bench.job(run, **wanted)), run, outcome, rng, lasts):
+    for process in at_random(lambda: start(bench.config(run, **wanted)), run, outcome, rng, lasts):
         process.kill()
     outcome.during = doing(run)
     look(bench, run, outcome)
@@ -309,7 +306,7 @@ def told_to_stop(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) 
     budgeted = outcome.number % 2
     wanted: dict[str, Any] = {"budget_s": bench.budget_s} if budgeted else {"images": IMAGES_SEEN}
     lasts = bench.budget_s if budgeted else bench.took
-    for process in at_random(lambda: started(bench.job(run, **wanted)), run, outcome, rng, lasts):
+    for process in at_random(lambda: started(bench.config(run, **wanted)), run, outcome, rng, lasts):
         had_zip = (run / IMAGES).exists()
         began = time.monotonic()
         process.terminate()
@@ -329,7 +326,7 @@ def broken(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> Non
     """Out of memory, or a loss that is no number, once or from then on."""
     memory, ever = bool(outcome.number % 2), bool(outcome.number // 2 % 2)
     at = rng.randrange(IMAGES_SEEN // 8)
-    process = start(bench.job(run, images=IMAGES_SEEN), lambda: spoil(at, memory=memory, ever=ever))
+    process = start(bench.config(run, images=IMAGES_SEEN), lambda: spoil(at, memory=memory, ever=ever))
     process.join()
     outcome.promise(process.exitcode == 0, f"exit code {process.exitcode}")
     look(bench, run, outcome, ended=True)
@@ -363,11 +360,11 @@ def on_a_full_disk(bench: Bench, run: Path, outcome: Outcome, rng: random.Random
     """A disk on which another process takes the room away while the run goes on."""
     with small_disk(run, megabytes=DISK_MB) as disk:
         inside, other, said = disk / "run", disk / "another", run.with_name(f"{run.name}.said")
-        job = bench.job(inside, images=IMAGES_SEEN)
+        job = bench.config(inside, images=IMAGES_SEEN)
         for process in at_random(lambda: start(job, said=said), inside, outcome, rng, bench.took):
             free = shutil.disk_usage(disk).free
             with contextlib.suppress(KitError):
-                set_aside(other, max(free - rng.randrange(1, 300_000), 0))
+                reserve_disk(other, max(free - rng.randrange(1, 300_000), 0))
             process.join()
             outcome.refused = process.exitcode == 1 and not (inside / RECORD).exists()
             outcome.promise(process.exitcode == 0 or outcome.refused, f"exit code {process.exitcode}")

@@ -230,7 +230,7 @@ class Session:
             gpus=str(self._processes()),
             clock=self.clock,
             arguments=arguments,
-            watching=lambda clock: contextlib.nullcontext(self.log),
+            make_callback=lambda clock: contextlib.nullcontext(self.log),
             module="kit.kernel_main",
         )
 

@@ -13,7 +13,7 @@ from kit import __version__
 from kit.core import machine, provenance
 from kit.core.errors import KitError
 from kit.data.prepared_set import latest
-from kit.run import launch
+from kit.run import processes as run_processes
 from kit.training import device
 
 LITTLE_DISK = 2e9
@@ -70,7 +70,7 @@ def _device(found: Findings) -> None:
         return
     threads = torch.get_num_threads()
     found.note("training", f"on {chosen.name}, in {chosen.precision}, {threads} thread{'s' * (threads != 1)}")
-    processes = launch.processes("all")
+    processes = run_processes.processes("all")
     found.note("--gpus all", "one process" if processes == 1 else f"{processes} processes, one a GPU")
 
 

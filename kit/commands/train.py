@@ -117,10 +117,10 @@ def train(
             count=score_count,
         )
     data = data or latest()
-    job = kit.run.RunConfig(
+    config = kit.run.RunConfig(
         recipe=recipe,
         data=data,
-        out=out or (run_folder.newest_unfinished() if resume else run_folder.default_run(recipe.model, data)),
+        out=out or (run_folder.newest_unfinished() if resume else run_folder.claim_run(recipe.model, data)),
         resume=resume,
         seed=seed,
         budget_s=budget_s,
@@ -131,19 +131,19 @@ def train(
         scores=scores,
     )
     record = processes.train(
-        job,
+        config,
         gpus=gpus,
         clock=clock,
         arguments=sys.argv[1:],
-        watching=partial(screen_and_files, job.out) if tensorboard else TrainingScreen,
+        make_callback=partial(screen_and_files, config.out) if tensorboard else TrainingScreen,
     )
     if record is None or record.result is None or record.seconds is None:
         return
     say(
-        f"{job.out}: {record.why}; {record.pictures:,} pictures seen, {record.result.count:,} generated, "
+        f"{config.out}: {record.why}; {record.pictures:,} pictures seen, {record.result.count:,} generated, "
         f"packed and checked in {show_duration(record.seconds.finishing)}; "
         f"{show_duration(record.seconds.in_all)} in all"
     )
-    echo(job.out)
+    echo(config.out)
     if record.signal == "SIGINT":
         raise typer.Exit(130)

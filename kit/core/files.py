@@ -66,10 +66,16 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
-    """Deletes what `atomic` left in a folder, and in those below it, when its process was killed."""
-    for part in folder.rglob(".*.part"):
-        if _TEMPORARY.fullmatch(part.name) and part.is_file():
+def sweep(folder: Path, names: str) -> None:
+    """Deletes what `atomic` left in a folder when its process was killed; files of others stay.
+
+    Args:
+        folder: not those below it.
+        names: of the files that were being written, as a regular expression.
+    """
+    parts = re.compile(rf"\.({names})\.[0-9a-f]{{12}}\.part")
+    for part in folder.glob(".*.part"):
+        if parts.fullmatch(part.name) and part.is_file() and not part.is_symlink():
             part.unlink(missing_ok=True)
 
 
@@ -195,8 +201,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def set_aside(path: Path, size: int) -> None:
-    """Takes room on the disk now, in a file to be deleted when the room is needed.
+def reserve_disk(path: Path, size: int) -> None:
+    """Takes space on the disk now, in a file to be deleted when the space is needed.
 
     Args:
         path: the file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,9 @@ class Log:
     def __init__(self, clock: Stopwatch) -> None:
         self._clock = clock
         self._record: Any = {}
+        handler = _Handler(self)
+        logging.getLogger("kit").setLevel(logging.INFO)
+        logging.getLogger("kit").handlers = [handler]
         self.after_tick: Callable[[], None] = _nothing
 
     def say(self, text: str) -> None:
@@ -59,16 +63,27 @@ class Log:
             f"G {tick.loss_g:.3f}  D(x) {tick.d_real:.2f}  D(G(z)) {tick.d_fake:.2f}  "
             f"left {show_duration(left)}"
         )
+        handler = _Handler(self)
+        logging.getLogger("kit").setLevel(logging.INFO)
+        logging.getLogger("kit").handlers = [handler]
         self.after_tick()
-
-    def happened(self, text: str) -> None:
-        """Says what is out of the ordinary."""
-        self.say(text)
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
         """Says when generating and packing are done."""
         if done == total:
             self.say(f"generated and packed {total:,} {stage}")
+
+
+class _Handler(logging.Handler):
+    """Puts what the kit says into the kernel's log."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.INFO)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a message."""
+        self._log.say(self.format(record))
 
 
 def _nothing() -> None:

@@ -168,7 +168,7 @@ def _make(run: Path, left_s: float, told_to_stop: Callable[[], bool]) -> None:
     left = ends - time.monotonic() - PAGE_S - frames * frame_s
     gallery_s = _gallery_seconds(read_run(run))
     in_time = gallery_s is not None and left >= MARGIN * gallery_s
-    gallery = draw_gallery(run, trust=True, progress=watch) if in_time else None
+    gallery = draw_gallery(run, progress=watch) if in_time else None
     write_report(run, gallery=gallery, most_frames=frames)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import logging
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from kit.core.clock import Stopwatch, show_duration
 from kit.core.console import stderr
+from kit.core.text import safe_lines
 from kit.training.run_record import PlanRecord, RunRecord, TickRecord
 
 TICKS = 24
@@ -255,6 +257,18 @@ CELL_EVERY = 1000
 """A notebook's cell is written anew after so many pictures: each time the whole of it goes to the browser."""
 
 
+class PanelHandler(logging.Handler):
+    """Puts the kit's log on the panel."""
+
+    def __init__(self, screen: TrainingScreen) -> None:
+        super().__init__(logging.INFO)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows a message."""
+        self._screen.happened(safe_lines(self.format(record)))
+
+
 class TrainingScreen:
     """Shows a run: a live panel in a terminal or a notebook, a line a tick elsewhere.
 
@@ -268,6 +282,7 @@ class TrainingScreen:
         self._live: Live | None = None
         self._cell: Any = None  # of a notebook, to be written anew
         self._events: list[str] = []
+        self._handlers: list[logging.Handler] | None = None  # of the kit's log, while the panel has it
 
     def __enter__(self) -> TrainingScreen:
         if self._console.is_jupyter:
@@ -279,9 +294,18 @@ class TrainingScreen:
                 console=self._console, transient=True, refresh_per_second=2, get_renderable=lambda: self._panel
             )
             self._live.start()
+        self._show_log()
         return self
 
+    def _show_log(self) -> None:
+        """The kit's log goes on the panel while there is one."""
+        if self._live or self._cell is not None:
+            logger = logging.getLogger("kit")
+            self._handlers, logger.handlers = logger.handlers, [PanelHandler(self)]
+
     def __exit__(self, *_: object) -> None:
+        if self._handlers is not None:
+            logging.getLogger("kit").handlers = self._handlers
         if self._live:
             self._live.stop()
             self._live = None

@@ -18,8 +18,7 @@ from kit.core.errors import KitError
 from kit.core.files import disk_error
 from kit.report.pictures import open_picture
 from kit.report.run_data import grids
-from kit.run import Callback
-from kit.training.run_record import RunRecord, TickRecord
+from kit.training.run_record import Callback, RunRecord, TickRecord
 
 FOLDER = "tensorboard"
 """Of a run."""
@@ -114,10 +113,6 @@ class EventFiles:
         except OSError as error:
             raise disk_error(error, self._run / FOLDER) from error
         self._listener.on_tick(tick)
-
-    def happened(self, text: str) -> None:
-        """Hands it on."""
-        self._listener.happened(text)
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
         """Hands it on."""

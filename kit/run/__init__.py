@@ -1,8 +1,8 @@
 """One run from its plan to its `images.zip`, under one clock: `run.py` tells it on a page."""
 
-from kit.run.config import Callback, RunConfig
-from kit.run.recovery import economise
+from kit.run.context import RunConfig
 from kit.run.replay import replay
-from kit.run.run import conclude, follow, train
+from kit.run.run import finish_run, train, worker_loop
+from kit.training.run_record import Callback
 
-__all__ = ["Callback", "RunConfig", "conclude", "economise", "follow", "replay", "train"]
+__all__ = ["Callback", "RunConfig", "finish_run", "replay", "train", "worker_loop"]

@@ -1,4 +1,4 @@
-"""A time budget: what is kept back to finish, when to stop, and when a rescue is worth its time."""
+"""A time budget: what is kept back to finish, when to stop, and when an interim zip is worth its time."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SLOWEST = 3.0
 CHECKPOINT_SHARE, CHECKPOINT_MOST_S = 0.05, 60.0
 """At most this much of a budget, and so many seconds, are lost when the process is killed."""
 
-KEEPSAKES_SHARE = 0.03
-"""What the film and the page of a run may get of a budget."""
+ARTIFACTS_SHARE = 0.03
+"""The most of a budget that is kept back for the film and the page of a run."""
 
-RESCUE_SHARE = 0.03
-"""What all rescues together may cost of a budget, and the cost below which the first is taken at once."""
+INTERIM_SHARE = 0.03
+"""What all interim zips together may cost of a budget, and the cost below which the first is written at once."""
 
-RESCUE_LATEST = 0.10
-"""Share of the budget after which there is a rescue, whatever it costs."""
+INTERIM_LATEST = 0.10
+"""Share of the budget after which there is an interim zip, whatever it costs."""
 
 
 def deadline(plan: PlanRecord, rate: float) -> float:
@@ -40,16 +40,6 @@ def deadline(plan: PlanRecord, rate: float) -> float:
 def finish_seconds(plan: PlanRecord) -> float:
     """What generating, packing and checking should take, without the margin."""
     return (plan.reserve_s - plan.spare_s - plan.artifacts_s) / MARGIN
-
-
-def keepsakes(budget_s: float, *, needed_s: float) -> float:
-    """Seconds to keep back for a run's film and page, beside the reserve for its pictures.
-
-    Args:
-        budget_s: seconds for the whole process.
-        needed_s: what they would take in full.
-    """
-    return min(KEEPSAKES_SHARE * budget_s, needed_s)
 
 
 def spare(start_s: float) -> float:
@@ -75,7 +65,7 @@ def reserve(
         trial_s: what generating, packing and checking `trial` pictures took, seconds.
         trial: pictures of the trial.
         count: pictures there will be.
-        once_s: what is paid once, however many pictures follow, seconds.
+        once_s: what it takes however many pictures follow, seconds.
         whole_s: what all `count` pictures took the last time, seconds; 0: there was none.
         spare_s: for what no trial measures, seconds.
     """
@@ -162,7 +152,7 @@ def checkpoint_seconds(budget_s: float | None) -> float:
     return min(CHECKPOINT_SHARE * budget_s, CHECKPOINT_MOST_S) if budget_s else CHECKPOINT_MOST_S
 
 
-class Rescues:
+class InterimZipTimes:
     """When to write an `images.zip` in the middle of training, for the case that there is no end.
 
     The first as soon as it is cheap, or a tenth of the budget is gone; the next whenever the time has doubled and all
@@ -181,8 +171,8 @@ class Rescues:
     def due(self, now_s: float, *, cost_s: float) -> bool:
         """Whether to take one now, if it takes `cost_s` seconds."""
         if not self.taken:
-            return cost_s <= RESCUE_SHARE * self._budget_s or now_s >= RESCUE_LATEST * self._budget_s
-        return now_s >= self._next_s and self._spent_s + cost_s <= RESCUE_SHARE * self._budget_s
+            return cost_s <= INTERIM_SHARE * self._budget_s or now_s >= INTERIM_LATEST * self._budget_s
+        return now_s >= self._next_s and self._spent_s + cost_s <= INTERIM_SHARE * self._budget_s
 
     def took(self, now_s: float, *, cost_s: float) -> None:
         """Notes one that ended at `now_s` and took `cost_s` seconds."""

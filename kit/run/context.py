@@ -1,63 +1,134 @@
-"""One process's work on one run: all that the parts of the pipeline share."""
+"""What a run is asked for, and what everything that works on it shares."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from kit import __version__, competition
 from kit.competition import Competition
 from kit.core import provenance
 from kit.core.clock import Stopwatch, process_age
+from kit.core.errors import KitError
 from kit.core.signals import Stop
 from kit.data import prepared_set
+from kit.models.recipe import Recipe
 from kit.run import budget
-from kit.run.config import Callback, RunConfig
-from kit.run.snapshots import Selection
+from kit.run.snapshots import Snapshots
 from kit.run.trainer import Trainer
-from kit.scoring.periodic import PeriodicScorer
+from kit.scoring.periodic import PeriodicScorer, ScoringConfig
 from kit.training import device, memory
 from kit.training.distributed import SINGLE_PROCESS, Distributed
+from kit.training.memory import MemoryPolicy
 from kit.training.run_folder import CHECKPOINT, IMAGES, Run
-from kit.training.run_record import DataRecord, PlanRecord, RunRecord
+from kit.training.run_record import Callback, DataRecord, PlanRecord, RunRecord, TickRecord
 
-BALLAST = ".set-aside"
-"""A file that holds room on the disk for the end of a run, and is deleted when it comes."""
+log = logging.getLogger(__name__)
+
+SEED_LIMIT = 2**63
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What `kit train` was asked to do: its flags, and the head of `run.json`.
+
+    The last three fields say again what a run was led to while it trained, each from which picture on: a replay needs
+    no clock.
+
+    Raises:
+        KitError: a seed that no generator of random numbers takes.
+    """
+
+    recipe: Recipe
+    data: Path  # prepared set
+    out: Path  # run folder
+    seed: int = 0
+    budget_s: float | None = None  # seconds for the whole run, or
+    images: int | None = None  # real pictures to train on
+    count: int | None = None  # pictures in images.zip; None: as the competition asks
+    scores: ScoringConfig | None = None  # of candidates on the way; never changes what is trained
+    resume: bool = False  # go on with the run in `out` where there is one
+    deterministic: bool = False  # only algorithms that give the same bits every time, on a GPU too
+    memory: int | None = None  # bytes of its GPU's memory that each process may use
+    plans: tuple[tuple[int, int], ...] = ()  # (from picture, total_images that schedules run over)
+    lr_scales: tuple[tuple[int, float], ...] = ()  # (from picture, factor on the learning rates)
+    memory_policies: tuple[tuple[int, MemoryPolicy], ...] = ()  # (from picture, how steps save memory)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < SEED_LIMIT:
+            raise KitError(f"--seed has {len(str(self.seed))} digits", f"give a number from 0 to {SEED_LIMIT - 1}")
+
+
+class SafeCallback:
+    """Passes everything on to a callback; what goes wrong there is logged once and never ends a run."""
+
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
+        self._failed = False
+
+    def on_plan(self, record: RunRecord) -> None:
+        """See `Callback`."""
+        self._try(lambda: self._callback.on_plan(record))
+
+    def on_tick(self, tick: TickRecord) -> None:
+        """See `Callback`."""
+        self._try(lambda: self._callback.on_tick(tick))
+
+    def on_progress(self, stage: str, done: int, total: int) -> None:
+        """See `Callback`."""
+        self._try(lambda: self._callback.on_progress(stage, done, total))
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except (Exception, SystemExit) as error:  # rich leaves with SystemExit where its pipe is closed
+            if not self._failed:
+                self._failed = True
+                log.warning("progress cannot be shown: %s", error)
+
+
+DISK_RESERVE = ".disk-reserve"
+"""A file that keeps space on the disk for the end of a run, and is deleted when it comes."""
 
 
 class RunContext:
-    """What was asked for, with what it is done, and how far it has come.
+    """One process's work on one run: what was asked for, with what it is done, and how far it has come.
 
     Args:
-        job: what was asked for.
+        config: what was asked for.
         clock: the process's time.
-        listener: who watches.
-        crew: the processes that share each batch; this one leads them.
+        callback: is told of plan, ticks and progress.
+        distributed: the processes that share each batch; this is the first of them.
 
     Raises:
         KitError: the set, the recipe, the device or the memory do not fit each other.
     """
 
     def __init__(
-        self, job: RunConfig, clock: Stopwatch, listener: Callback, crew: Distributed = SINGLE_PROCESS
+        self, config: RunConfig, clock: Stopwatch, callback: Callback, distributed: Distributed = SINGLE_PROCESS
     ) -> None:
-        self.job, self.clock, self.listener = job, clock, listener
+        self.config, self.clock, self.callback = config, clock, SafeCallback(callback)
         # A clock may have begun before the process, or after it.
         self.spare_s = budget.spare(min(clock.seconds(), process_age()))
-        self.recipe = job.recipe
-        self.prepared = prepared_set.load(job.data)
+        self.recipe = config.recipe
+        self.prepared = prepared_set.load(config.data)
         self.rules: Competition = competition.get(self.prepared.competition)
-        self.count = self.rules.count if job.count is None else job.count
-        self.device = device.choose(deterministic=job.deterministic)
-        if job.memory:
-            memory.limit(job.memory, self.device.kind)
-        self.session = Trainer(self.recipe, self.prepared, seed=job.seed, device=self.device, crew=crew)
-        self.state, self.shape = self.session.state, self.session.shape
-        self.run = Run(job.out, self._new_record())
-        self.selection = self._selection(scorer=None)
+        self.count = self.rules.count if config.count is None else config.count
+        self.device = device.choose(deterministic=config.deterministic)
+        if config.memory:
+            memory.limit(config.memory, self.device.kind)
+        self.trainer = Trainer(
+            self.recipe, self.prepared, seed=config.seed, device=self.device, distributed=distributed
+        )
+        self.state, self.shape = self.trainer.state, self.trainer.shape
+        self.run = Run(config.out, self._new_record())
+        self.snapshots = self._new_snapshots(scorer=None)
         self.plan: PlanRecord | None = None  # how the budget's time is to be spent, if there is one
         self.used_s = 0.0  # by earlier processes
-        self.alarms: list[str] = []  # to be said with the next tick
+        self.alarms: list[str] = []  # for the next tick
         self.stop = Stop()
 
     @property
@@ -71,17 +142,13 @@ class RunContext:
         return self.run.path / IMAGES
 
     @property
-    def ballast(self) -> Path:
-        """The room that is set aside."""
-        return self.run.path / BALLAST
+    def disk_reserve(self) -> Path:
+        """The file that keeps space on the disk."""
+        return self.run.path / DISK_RESERVE
 
     def score_with(self, scorer: PeriodicScorer) -> None:
         """From here on candidates are scored."""
-        self.selection = self._selection(scorer)
-
-    def say(self, text: str) -> None:
-        """Tells who watches of something out of the ordinary."""
-        self.listener.happened(text)
+        self.snapshots = self._new_snapshots(scorer)
 
     def save(self) -> None:
         """Writes a checkpoint, and how far this part has come.
@@ -89,7 +156,7 @@ class RunContext:
         Raises:
             KitError: the disk is full.
         """
-        self.session.save(self.checkpoint)
+        self.trainer.save(self.checkpoint)
         self.note_part()
 
     def note_part(self) -> None:
@@ -103,11 +170,11 @@ class RunContext:
     def _new_record(self) -> RunRecord:
         source = provenance.source_tree()
         return RunRecord(
-            name=self.job.out.name,
+            name=self.config.out.name,
             state="running",
             recipe=self.recipe,
-            seed=self.job.seed,
-            images=self.job.images,
+            seed=self.config.seed,
+            images=self.config.images,
             count=self.count,
             competition=self.rules.slug,
             data=DataRecord(
@@ -115,17 +182,17 @@ class RunContext:
                 digest=self.prepared.digest,
                 size=self.prepared.size,
                 channels=self.prepared.channels,
-                path=str(self.job.data),
+                path=str(self.config.data),
                 sources=self.prepared.sources_digest,
             ),
             kit=__version__,
             versions=provenance.versions(),
-            budget_s=self.job.budget_s,
+            budget_s=self.config.budget_s,
             device=self.device.record(),
             commit=source.commit,
             dirty=source.dirty,
             tree=source.digest,
         )
 
-    def _selection(self, scorer: PeriodicScorer | None) -> Selection:
-        return Selection(self.run, self.state, self.recipe, self.shape, scorer=scorer, say=self.say)
+    def _new_snapshots(self, scorer: PeriodicScorer | None) -> Snapshots:
+        return Snapshots(self.run, self.state, self.recipe, self.shape, scorer=scorer)

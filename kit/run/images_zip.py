@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Iterator
@@ -19,127 +20,167 @@ from kit.generation.classes import class_labels
 from kit.generation.generate import generate
 from kit.generation.pack import Packed, pack
 from kit.generation.validate import check
+from kit.run import budget
 from kit.run.context import RunContext
 from kit.training import checkpoint
 from kit.training.run_folder import IMAGES
-from kit.training.run_record import ResizeRecord, ResultRecord
+from kit.training.run_record import InterimZip, ResizeRecord, ResultRecord
 
 GRID, GRID_COLUMNS = 64, 8
 """Pictures on a tick's grid."""
 
 GRID_STANDING = 2
-"""At most so many batches of standing statistics for a grid: it is drawn often, and only looked at."""
+"""At most so many batches of batch norm statistics for a grid: it is drawn often, and only looked at."""
 
 
 class AbandonedError(Exception):
-    """A zip was given up, because there is no time for it and an older one stands."""
+    """A zip was given up, because there is no time for it and an earlier one exists."""
 
 
-def deliver(work: RunContext) -> float:
+def write(context: RunContext) -> float:
     """Writes `images.zip` and its record; says how many seconds it waited for pictures.
 
     Raises:
         AbandonedError: a signal asked for the end meanwhile, or the budget is used up, and an earlier zip stays.
         KitError: the disk is full.
     """
-    generator, pictures = work.selection.best()
-    began = work.clock.seconds()
-    waited = Waited(_sample(work, work.count, work.rules.size, generator=generator))
-    once_s = work.clock.seconds() - began  # standing statistics
-    batches = _while_there_is_time(work, waited)
-    made = _write(work, batches, work.images, work.count, told=True)
-    work.run.record.result = ResultRecord(
+    generator, pictures = context.snapshots.best()
+    began = context.clock.seconds()
+    waited = Waited(_sample(context, context.count, context.rules.size, generator=generator))
+    once_s = context.clock.seconds() - began  # batch norm's statistics
+    batches = _while_there_is_time(context, waited)
+    made = _write(context, batches, context.images, context.count, show_progress=True)
+    context.run.record.result = ResultRecord(
         file=IMAGES,
         pictures=pictures,
-        resize=_resize(work),
+        resize=_resize(context),
         count=made.count,
         bytes=made.bytes,
         sha256=made.sha256,
         pixels_sha256=made.pixels_sha256,
         weights_sha256=checkpoint.weights_digest(generator),
     )
-    work.run.save()
+    context.run.save()
     return once_s + waited.seconds
 
 
-def time_trial(work: RunContext, count: int) -> tuple[float, float]:
+def time_trial(context: RunContext, count: int) -> tuple[float, float]:
     """Makes a zip of so many pictures in a temporary folder.
 
     Returns:
-        Seconds that are paid once, however many pictures follow, and seconds for these pictures.
+        Seconds before the first picture, and seconds for all of them.
 
     Raises:
         AbandonedError: a signal asked for the end meanwhile, and there is a zip.
     """
-    began = work.clock.seconds()
-    batches = _sample(work, count, work.rules.size)  # takes standing statistics: as long for one picture as for all
-    ready = work.clock.seconds()
+    began = context.clock.seconds()
+    batches = _sample(context, count, context.rules.size)  # batch norm's statistics: as long for one picture as for all
+    ready = context.clock.seconds()
     with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
-        _write(work, _unless_stopped(work, batches), Path(folder) / IMAGES, count)
-    return ready - began, work.clock.seconds() - ready
+        _write(context, _unless_stopped(context, batches), Path(folder) / IMAGES, count)
+    return ready - began, context.clock.seconds() - ready
 
 
-def save_grid(work: RunContext) -> NDArray[np.uint8]:
+def save_grid(context: RunContext) -> NDArray[np.uint8]:
     """The same latents at every tick, so that the grids can be laid over each other; returns the pictures."""
-    standing = min(work.recipe.standing_batches, GRID_STANDING)
-    tiles = np.concatenate(list(_sample(work, GRID, work.shape.size, standing_batches=standing)))
-    with atomic(work.run.path / "samples" / f"{work.state.pictures:010d}.png") as file:
+    standing = min(context.recipe.standing_batches, GRID_STANDING)
+    tiles = np.concatenate(list(_sample(context, GRID, context.shape.size, standing_batches=standing)))
+    with atomic(context.run.path / "samples" / f"{context.state.pictures:010d}.png") as file:
         make_grid(tiles, columns=GRID_COLUMNS).save(file, "PNG")
     return tiles
 
 
 def _sample(
-    work: RunContext, count: int, size: int, *, generator: nn.Module | None = None, standing_batches: int | None = None
+    context: RunContext,
+    count: int,
+    size: int,
+    *,
+    generator: nn.Module | None = None,
+    standing_batches: int | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
-    standing = work.recipe.standing_batches if standing_batches is None else standing_batches
+    standing = context.recipe.standing_batches if standing_batches is None else standing_batches
     return generate(
-        generator or work.state.ema.module,
-        dataclasses.replace(work.recipe, standing_batches=standing),
+        generator or context.state.ema.module,
+        dataclasses.replace(context.recipe, standing_batches=standing),
         count=count,
         size=size,
-        seed=work.job.seed,
-        device=work.device.kind,
-        precision=work.device.precision,
-        labels=class_labels(work.recipe, work.shape, count),
+        seed=context.config.seed,
+        device=context.device.kind,
+        precision=context.device.precision,
+        labels=class_labels(context.recipe, context.shape, count),
     )
 
 
 def _write(
-    work: RunContext, batches: Iterator[NDArray[np.uint8]], path: Path, count: int, *, told: bool = False
+    context: RunContext, batches: Iterator[NDArray[np.uint8]], path: Path, count: int, *, show_progress: bool = False
 ) -> Packed:
     """Generates, packs and checks."""
 
     def progress(done: int, total: int) -> None:
-        if told:
-            work.listener.on_progress("pictures", done, total)
+        if show_progress:
+            context.callback.on_progress("pictures", done, total)
 
-    made = pack(batches, path, competition=work.rules, count=count, progress=progress)
-    report = check(path, competition=work.rules, count=count)
+    made = pack(batches, path, competition=context.rules, count=count, progress=progress)
+    report = check(path, competition=context.rules, count=count)
     if report.errors:
         raise KitError(f"{path}: {report.errors[0]}", "this is a fault of the kit: please report it")
     return made
 
 
-def _while_there_is_time(work: RunContext, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """Gives up when a signal asks for the end or the budget is used up, and an earlier zip stands to be kept."""
-    budget_s = work.job.budget_s
-    for batch in _unless_stopped(work, batches):
-        late = budget_s is not None and work.clock.seconds() > budget_s - work.spare_s / 2
-        if late and work.images.exists():
+def _while_there_is_time(context: RunContext, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Gives up when a signal asks for the end or the budget is used up, and an earlier zip exists."""
+    budget_s = context.config.budget_s
+    for batch in _unless_stopped(context, batches):
+        late = budget_s is not None and context.clock.seconds() > budget_s - context.spare_s / 2
+        if late and context.images.exists():
             raise AbandonedError
         yield batch
 
 
-def _unless_stopped(work: RunContext, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """Gives up when a signal asks for the end, and a zip stands to be kept."""
+def _unless_stopped(context: RunContext, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Gives up when a signal asks for the end, and a zip exists."""
     for batch in batches:
-        if work.stop.signal and work.images.exists():
+        if context.stop.signal and context.images.exists():
             raise AbandonedError
         yield batch
 
 
-def _resize(work: RunContext) -> ResizeRecord | None:
+def _resize(context: RunContext) -> ResizeRecord | None:
     """What happens between the generator and the zip where their sizes differ."""
-    if work.shape.size == work.rules.size:
+    if context.shape.size == context.rules.size:
         return None
-    return ResizeRecord(source=work.shape.size, target=work.rules.size, filter="pillow-lanczos")
+    return ResizeRecord(source=context.shape.size, target=context.rules.size, filter="pillow-lanczos")
+
+
+class InterimZips:
+    """Writes an `images.zip` in the middle of training, whenever it is worth its time, for a run that is cut off."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._times = budget.InterimZipTimes(context.config.budget_s) if context.config.budget_s else None
+        if self._times and context.images.exists():
+            for made in context.run.record.interim_zips:  # by earlier parts
+                self._times.took(made.ended_s, cost_s=made.seconds)
+
+    def write_if_due(self) -> None:
+        """Writes one if it is time for it.
+
+        Raises:
+            KitError: the disk is full.
+        """
+        context = self._context
+        if not (context.plan and self._times):
+            return
+        now = context.clock.seconds()
+        cost_s = budget.finish_seconds(context.plan)
+        if now + cost_s >= context.plan.deadline_s or not self._times.due(now, cost_s=cost_s):
+            return
+        context.save()
+        with contextlib.suppress(AbandonedError):
+            write(context)
+            ended = context.clock.seconds()
+            self._times.took(ended, cost_s=ended - now)
+            context.run.record.interim_zips.append(
+                InterimZip(at=context.state.pictures, seconds=round(ended - now, 3), ended_s=round(ended, 3))
+            )
+            context.run.save()

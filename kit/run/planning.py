@@ -1,18 +1,26 @@
-"""How a budget is divided: what this machine needs to train and to finish is measured, not assumed."""
+"""How a budget is divided: what this machine needs to train and to finish is measured, not assumed.
+
+Also what holds from which picture on: plans, learning rate scales, ways to save memory. All is recorded, and replayed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
 
 from kit.core.errors import KitError
 from kit.report import artifacts
-from kit.run import budget, images_zip, schedules
+from kit.run import budget, images_zip
 from kit.run.context import RunContext
 from kit.scoring.periodic import PeriodicScorer, ScoringStoppedError
 from kit.training import memory
-from kit.training.run_record import PlanRecord
+from kit.training.memory import DEFAULT, MemoryPolicy
+from kit.training.run_record import MemoryChange, PlanRecord, RunRecord
+
+log = logging.getLogger(__name__)
+
 
 TRIAL = 256
 """Pictures generated, packed and checked to learn what the real ones will cost."""
@@ -30,84 +38,84 @@ PATIENCE = 0.1
 """Share of the budget over which a plan is watched before it is called missed."""
 
 
-def prepare_scores(work: RunContext) -> None:
+def prepare_scores(context: RunContext) -> None:
     """Makes ready to score candidates where that was asked for, unless a signal comes; leaves training as it is.
 
     Raises:
         KitError: the share of the time that scores may take is too small, and they are not optional.
     """
-    job = work.job
-    if job.scores is None:
+    config = context.config
+    if config.scores is None:
         return
     scorer = PeriodicScorer(
-        job.scores,
-        work.prepared,
-        work.recipe,
-        seed=job.seed,
-        device=work.device,
-        budget_s=job.budget_s,
-        should_stop=lambda: work.stop.signal is not None,
+        config.scores,
+        context.prepared,
+        context.recipe,
+        seed=config.seed,
+        device=context.device,
+        budget_s=config.budget_s,
+        should_stop=lambda: context.stop.signal is not None,
     )
     try:
-        scorer.prepare(work.state.ema.module)
+        scorer.prepare(context.state.ema.module)
     except KitError as error:
-        if not job.scores.optional:
+        if not config.scores.optional:
             raise
-        work.say(error.problem)
+        log.warning("%s", error.problem)
         return
     except ScoringStoppedError:
         return
-    work.score_with(scorer)
+    context.score_with(scorer)
 
 
-def make_plan(work: RunContext) -> None:
+def make_plan(context: RunContext) -> None:
     """Measures this machine and divides the budget, unless a signal comes; leaves training as it is.
 
     Raises:
         KitError: the budget leaves no time to train, or the recipe does not fit into the memory.
     """
-    work.session.thrift = schedules.thrift(work)
-    if work.job.budget_s is not None:
+    context.trainer.memory = memory_policy(context)
+    if context.config.budget_s is not None:
         with contextlib.suppress(images_zip.AbandonedError):
-            _divide(work, work.job.budget_s)
+            _divide(context, context.config.budget_s)
 
 
-def _divide(work: RunContext, budget_s: float) -> None:
-    images_zip.time_trial(work, min(work.count, WARM_UP))
-    began = work.clock.seconds()
-    reserve_s, artifacts_s = _measure_reserve(work)
-    now = work.clock.seconds()
-    if not work.used_s:  # a run that goes on with no time left to train comes to its end with what it has
-        budget.require_enough(budget_s, started_s=now, reserve_s=reserve_s, count=work.count)
-    rate = _measure_rate(work)
+def _divide(context: RunContext, budget_s: float) -> None:
+    images_zip.time_trial(context, min(context.count, WARM_UP))
+    began = context.clock.seconds()
+    reserve_s, artifacts_s = _measure_reserve(context)
+    now = context.clock.seconds()
+    if not context.used_s:  # a run that goes on with no time left to train comes to its end with what it has
+        budget.require_enough(budget_s, started_s=now, reserve_s=reserve_s, count=context.count)
+    rate = _measure_rate(context)
     plan = PlanRecord(
-        at=work.state.pictures,
+        at=context.state.pictures,
         budget_s=budget_s,
         started_s=now,
         reserve_s=reserve_s,
         total_images=0,
-        spare_s=work.spare_s,
+        spare_s=context.spare_s,
         artifacts_s=artifacts_s,
         measuring_s=now - began,
     )
-    _plan_rest(work, plan, rate)
+    _plan_rest(context, plan, rate)
 
 
-def correct(work: RunContext, plan: PlanRecord, rate: float) -> None:
+def correct(context: RunContext, plan: PlanRecord, rate: float) -> None:
     """Plans the rest anew, as the machine is now, unless a signal comes.
 
     Args:
-        work: whose plan is replaced.
+        context: whose plan is replaced.
         plan: that held so far.
         rate: pictures a second that training sees now.
     """
     with contextlib.suppress(images_zip.AbandonedError):
-        began = work.clock.seconds()
-        reserve_s, artifacts_s = _measure_reserve(work, whole_s=_last_zip_s(work))
-        took_s = work.clock.seconds() - began
+        began = context.clock.seconds()
+        reserve_s, artifacts_s = _measure_reserve(context, whole_s=_last_zip_s(context))
+        took_s = context.clock.seconds() - began
         plan = dataclasses.replace(plan, reserve_s=reserve_s, artifacts_s=artifacts_s, measuring_s=took_s)
-        _plan_rest(work, plan, rate)
-        work.run.save()  # before there is a checkpoint that was trained under it: a replay has to know of it
+        _plan_rest(context, plan, rate)
+        context.run.save()  # before there is a checkpoint that was trained under it: a replay has to know of it
 
 
 class Corrections:
@@ -146,50 +154,118 @@ class Corrections:
         return average if pictures + average * left_s < MISSED * plan.total_images else None
 
 
-def _plan_rest(work: RunContext, plan: PlanRecord, rate: float) -> None:
+def _plan_rest(context: RunContext, plan: PlanRecord, rate: float) -> None:
     """Plans the pictures that the rest of the time allows."""
-    left = max(plan.deadline_s - work.clock.seconds(), 0.0)
-    seen = work.state.pictures
-    work.plan = dataclasses.replace(plan, at=seen, total_images=seen + round(rate * left), rate=rate)
-    schedules.note_plan(work)
+    left = max(plan.deadline_s - context.clock.seconds(), 0.0)
+    seen = context.state.pictures
+    context.plan = dataclasses.replace(plan, at=seen, total_images=seen + round(rate * left), rate=rate)
+    record_plan(context)
 
 
-def _measure_reserve(work: RunContext, *, whole_s: float = 0.0) -> tuple[float, float]:
+def _measure_reserve(context: RunContext, *, whole_s: float = 0.0) -> tuple[float, float]:
     """Seconds to keep back, and those of them that are for film and page; `whole_s` is what a whole zip took.
 
     Raises:
         AbandonedError: a signal asks for the end, and there is a zip.
     """
-    trial = min(work.count, TRIAL)
-    once_s, trial_s = images_zip.time_trial(work, trial)
-    once_s += work.selection.reserve_s
+    trial = min(context.count, TRIAL)
+    once_s, trial_s = images_zip.time_trial(context, trial)
+    once_s += context.snapshots.reserve_s
     finish_s = budget.reserve(
-        trial_s, trial=trial, count=work.count, once_s=once_s, whole_s=whole_s, spare_s=work.spare_s
+        trial_s, trial=trial, count=context.count, once_s=once_s, whole_s=whole_s, spare_s=context.spare_s
     )
-    budget_s, side = work.job.budget_s or 0.0, images_zip.GRID_COLUMNS * work.shape.size
-    ticks = math.ceil(budget_s / budget.tick_seconds(budget_s)) if budget_s else 0
-    needed_s = artifacts.needed_seconds((side, side), frames=ticks + 1)
-    artifacts_s = budget.keepsakes(budget_s, needed_s=needed_s)
+    budget_s, side = context.config.budget_s or 0.0, images_zip.GRID_COLUMNS * context.shape.size
+    grids = 1 + math.ceil(budget_s / budget.tick_seconds(budget_s))
+    artifacts_s = min(budget.ARTIFACTS_SHARE * budget_s, artifacts.needed_seconds((side, side), frames=grids))
     return finish_s + artifacts_s, artifacts_s
 
 
-def _last_zip_s(work: RunContext) -> float:
+def _last_zip_s(context: RunContext) -> float:
     """Seconds that the last whole zip of this process took; 0: there was none."""
-    begun = work.run.record.parts[-1].start
-    return next((taken.seconds for taken in reversed(work.run.record.interim_zips) if taken.at >= begun), 0.0)
+    begun = context.run.record.parts[-1].start
+    return next((made.seconds for made in reversed(context.run.record.interim_zips) if made.at >= begun), 0.0)
 
 
-def _measure_rate(work: RunContext) -> float:
-    """Pictures a second of training, with what is given up for want of memory."""
+def _measure_rate(context: RunContext) -> float:
+    """Pictures a second of training; where memory is short, with the first policy that suffices."""
     while True:
         try:
-            return work.session.rate(work.clock)
+            return context.trainer.rate(context.clock)
         except (MemoryError, RuntimeError) as error:
-            if work.session.crew.size > 1 or not memory.ran_out(error):
+            if context.trainer.distributed.size > 1 or not memory.ran_out(error):
                 raise
         memory.free()
-        if not work.session.economise():
+        if not context.trainer.reduce_memory():
             raise KitError(
-                f"{work.recipe.model} does not fit into the memory of {work.device.name}, in parts neither",
+                f"{context.recipe.model} does not fit into the memory of {context.device.name}",
                 "take a smaller --set batch or --set width",
             )
+
+
+def stretch(context: RunContext) -> tuple[int | None, int | None]:
+    """The pictures that schedules run over now, and those at which a replay changes something next."""
+    config, seen = context.config, context.state.pictures
+    if context.plan:
+        return context.plan.total_images, None
+    begun = [plan for at, plan in config.plans if at <= seen]
+    to_come = [at for at, _ in (*config.plans, *config.lr_scales, *config.memory_policies) if at > seen]
+    return begun[-1] if begun else config.images, min(to_come, default=None)
+
+
+def lr_scale_now(context: RunContext) -> float:
+    """The factor on the recipe's learning rates now: 1 until training has been rolled back."""
+    rolled_back = [(back.resumed_at, back.lr_scale) for back in context.run.record.rollbacks]
+    begun = [scale for at, scale in (*context.config.lr_scales, *rolled_back) if at <= context.state.pictures]
+    return begun[-1] if begun else 1.0
+
+
+def memory_policy(context: RunContext) -> MemoryPolicy:
+    """How steps save memory now."""
+    noted = (*context.config.memory_policies, *memory_policies(context.run.record))
+    begun = [policy for at, policy in noted if at <= context.state.pictures]
+    return begun[-1] if begun else DEFAULT
+
+
+def record_plan(context: RunContext) -> None:
+    """Records the plan that holds from here on; `run.json` is written with its next change."""
+    if context.plan:
+        context.run.record.plans.append(_rounded(context.plan))
+
+
+def record_memory(context: RunContext, *, reached: int) -> None:
+    """Records how steps save memory from here on, after training had `reached` so many pictures."""
+    change = memory_change(context.trainer.memory, reached=reached, resumed_at=context.state.pictures)
+    context.run.record.memory.append(change)
+    context.run.save()
+
+
+def forget_plans_after(context: RunContext, pictures: int) -> None:
+    """Drops the plans made after so many pictures: training goes on from there, on the present plan."""
+    record = context.run.record
+    plans = [plan for plan in record.plans if plan.at <= pictures]
+    if context.plan and len(plans) < len(record.plans):
+        plans.append(dataclasses.replace(_rounded(context.plan), at=pictures))
+    record.plans = plans
+    context.run.save()
+
+
+def memory_policies(record: RunRecord) -> tuple[tuple[int, MemoryPolicy], ...]:
+    """From which picture on a run saved memory, and how."""
+    return tuple(
+        (change.resumed_at, MemoryPolicy(change.accumulation_steps, change.offload_activations))
+        for change in record.memory
+    )
+
+
+def memory_change(policy: MemoryPolicy, *, reached: int, resumed_at: int) -> MemoryChange:
+    """A way to save memory, as `run.json` keeps it."""
+    return MemoryChange(
+        reached=reached,
+        resumed_at=resumed_at,
+        accumulation_steps=policy.accumulation_steps,
+        offload_activations=policy.offload_activations,
+    )
+
+
+def _rounded(plan: PlanRecord) -> PlanRecord:
+    return PlanRecord(**{key: round(value, 3) for key, value in dataclasses.asdict(plan).items()})

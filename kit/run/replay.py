@@ -7,15 +7,15 @@ from pathlib import Path
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.data import prepared_set
-from kit.run.config import Callback, RunConfig
-from kit.run.run import follow, train
-from kit.run.schedules import noted_thrifts
+from kit.run.context import RunConfig
+from kit.run.planning import memory_policies
+from kit.run.run import train, worker_loop
 from kit.training.distributed import init
 from kit.training.run_folder import Run
-from kit.training.run_record import RunRecord
+from kit.training.run_record import Callback, RunRecord
 
 
-def replay(record: RunRecord, *, data: Path, out: Path, clock: Stopwatch, listener: Callback) -> Run | None:
+def replay(record: RunRecord, *, data: Path, out: Path, clock: Stopwatch, callback: Callback) -> Run | None:
     """Makes a run again from its `run.json`: the same plans at the same pictures, up to those its zip was made of.
 
     Where the run was made by a model file, its code is run: ask before (`kit.models.custom.trusted`). What several
@@ -26,7 +26,7 @@ def replay(record: RunRecord, *, data: Path, out: Path, clock: Stopwatch, listen
         data: the prepared set; its digest is compared with the recorded one.
         out: a new run folder.
         clock: the process's time.
-        listener: who watches.
+        callback: is told of plan, ticks and progress.
 
     Returns:
         The run; None in a process that is not the first.
@@ -39,7 +39,7 @@ def replay(record: RunRecord, *, data: Path, out: Path, clock: Stopwatch, listen
         raise KitError(f"{data}: another set (digest {digest[:12]}, not {record.data.digest[:12]})", "")
     if record.result is None:
         raise KitError(f"{record.name}: this run made no images.zip")
-    job = RunConfig(
+    config = RunConfig(
         recipe=record.recipe,
         data=data,
         out=out,
@@ -49,11 +49,11 @@ def replay(record: RunRecord, *, data: Path, out: Path, clock: Stopwatch, listen
         deterministic=record.device.deterministic,
         # A run without a budget has one plan: the pictures it was to see, be its zip of an earlier state.
         plans=tuple((plan.at, plan.total_images) for plan in record.plans) or ((0, record.images or 0),),
-        rates=tuple((back.resumed_at, back.lr_scale) for back in record.rollbacks),
-        thrifts=noted_thrifts(record),
+        lr_scales=tuple((back.resumed_at, back.lr_scale) for back in record.rollbacks),
+        memory_policies=memory_policies(record),
     )
-    crew = init()
-    if not crew.is_main:
-        follow(job, crew=crew)
+    distributed = init()
+    if not distributed.is_main:
+        worker_loop(config, distributed=distributed)
         return None
-    return train(job, clock=clock, listener=listener, crew=crew)
+    return train(config, clock=clock, callback=callback, distributed=distributed)

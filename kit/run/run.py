@@ -1,161 +1,268 @@
-"""The conductor: plan → train → generate → pack → check, under one clock.
+"""A run: plan → train → generate → pack → check, under one clock.
 
-Training ends at its deadline, on a signal, out of memory, on a full disk or at a NaN; whatever it was, the run then
-ends in the same orderly way, with a checkpoint, a checked `images.zip` and the reason in `run.json`.
+Training ends at its deadline, on a signal, out of memory, on a full disk or at a NaN. Whatever it was, the run then
+ends in the same order, with a checkpoint, a checked `images.zip` and the reason in `run.json`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import signal
+import logging
 
 from kit.core.clock import Stopwatch
 from kit.core.errors import DiskFullError, KitError
+from kit.core.files import reserve_disk, sweep
+from kit.core.lock import folder_lock
+from kit.core.records import to_json
+from kit.core.source_zip import write_source
 from kit.data import prepared_set
+from kit.generation import pack
+from kit.models.custom import shown
 from kit.report import artifacts
-from kit.run import images_zip, planning, recovery, start
-from kit.run.config import Callback, RunConfig
-from kit.run.context import RunContext
-from kit.run.ticks import ENDS
+from kit.run import images_zip, planning, ticks
+from kit.run.context import DISK_RESERVE, RunConfig, RunContext
 from kit.run.trainer import Trainer
 from kit.training import device, memory
 from kit.training.distributed import SINGLE_PROCESS, Distributed, WorkerLostError
-from kit.training.run_folder import Run
-from kit.training.run_record import SecondsRecord
+from kit.training.run_folder import CANDIDATES, CHECKPOINT, IMAGES, PROGRESS, RECORD, Run, read_run
+from kit.training.run_record import Callback, PartRecord, RunRecord, SecondsRecord
+
+log = logging.getLogger(__name__)
+
+SOURCE = "source.zip"
+
+BEFORE_RECORD = (DISK_RESERVE, SOURCE)
+"""What can lie in a run's folder before its record."""
+
+IDENTITY = ("seed", "images", "count", "competition", "kit")
+GROUPS = ("recipe", "versions")
+DATA = ("name", "digest", "size", "channels")
+"""What of `run.json` decides the bytes of a run, beside the machine."""
 
 
-def train(job: RunConfig, *, clock: Stopwatch, listener: Callback, crew: Distributed = SINGLE_PROCESS) -> Run:
+def train(config: RunConfig, *, clock: Stopwatch, callback: Callback, distributed: Distributed = SINGLE_PROCESS) -> Run:
     """Trains a model and leaves a run folder with a checked `images.zip`.
 
-    With `images` set it is a pure function of recipe, seed and data on one machine; with `budget_s` set it ends by
+    With `images` set it is a pure function of recipe, seed and data on one machine. With `budget_s` set it ends by
     itself within the budget, which counts from the start of the process and over all parts of a resumed run.
 
-    In a crew the first process conducts the run and alone writes; the others are in `follow`.
+    Of several processes the first one calls this, and alone writes; the others call `worker_loop`.
 
     Returns:
         The run; `record.why` says why training stopped.
 
     Raises:
-        KitError: bad input, a budget too small, a full disk, or training that diverged before its first checkpoint.
-        LostError, MemoryError, torch.OutOfMemoryError: in a crew, which cannot go on then; see `conclude`.
+        KitError: bad input, a budget too small, a full disk, a folder in which another process works, or training that
+            diverged before its first checkpoint.
+        WorkerLostError, MemoryError, torch.OutOfMemoryError: of several processes, which cannot go on together then;
+            see `finish_run`.
     """
-    if job.out.exists() and not job.resume:
-        raise KitError(f"{job.out} exists already", "choose another --out, go on with --resume, or remove it first")
-    work = RunContext(job, clock, listener, crew)
-    if job.resume and start.take_up(work):
-        work.session.dismiss()
-        return work.run
-    with work.stop, work.device.algorithms():
-        planning.prepare_scores(work)
-        try:
-            planning.make_plan(work)
-        except BaseException as error:
-            if _breaks_up(work, error):
-                start.begin_part(work)  # whoever started the processes goes on from its record
-                work.ballast.unlink()
-            raise
-        start.begin_part(work)
-        try:
-            listener.on_plan(work.run.record)
-            why = recovery.train_on(work)
-            _finish(work, why)
-        except BaseException as error:
-            work.ballast.unlink(missing_ok=True)
-            if _breaks_up(work, error):
-                raise  # the others are in the midst of a step: `conclude` will do the rest
-            with contextlib.suppress(KitError):  # a full disk; what stopped the run matters more
-                work.run.record.state, work.run.record.why = "failed", str(error) or type(error).__name__
-                work.run.save()
-            raise
-        _keep(work)
-    return work.run
+    with folder_lock(config.out):
+        if not config.resume and config.out.exists() and any(config.out.iterdir()):
+            raise KitError(
+                f"{config.out} exists already", "choose another --out, go on with --resume, or remove it first"
+            )
+        context = RunContext(config, clock, callback, distributed)
+        if config.resume and start_or_resume(context):
+            context.trainer.release_workers()
+            return context.run
+        with context.stop, context.device.algorithms():
+            _plan(context)
+            begin_part(context)
+            try:
+                context.callback.on_plan(context.run.record)
+                why = ticks.train(context)
+                _finish(context, why)
+            except BaseException as error:
+                context.disk_reserve.unlink(missing_ok=True)
+                if _ends_all_processes(context, error):
+                    raise  # the others are in the middle of a step: `finish_run` will do the rest
+                with contextlib.suppress(KitError):  # a full disk; what stopped the run matters more
+                    context.run.record.state, context.run.record.why = "failed", str(error) or type(error).__name__
+                    context.run.save()
+                raise
+            _make_artifacts(context)
+        return context.run
 
 
-def follow(job: RunConfig, *, crew: Distributed) -> None:
-    """Trains along in every process of a crew but the first; see `kit.run.trainer.Session.follow`."""
-    where = device.choose(deterministic=job.deterministic)
-    if job.memory:
-        memory.limit(job.memory, where.kind)
+def worker_loop(config: RunConfig, *, distributed: Distributed) -> None:
+    """What all of several processes but the first do; see `kit.run.trainer.Trainer.worker_loop`."""
+    where = device.choose(deterministic=config.deterministic)
+    if config.memory:
+        memory.limit(config.memory, where.kind)
+    prepared = prepared_set.load(config.data)
     with where.algorithms():
-        Trainer(job.recipe, prepared_set.load(job.data), seed=job.seed, device=where, crew=crew).follow()
+        trainer = Trainer(config.recipe, prepared, seed=config.seed, device=where, distributed=distributed)
+        trainer.worker_loop()
 
 
-def conclude(job: RunConfig, why: str, *, clock: Stopwatch, listener: Callback) -> Run:
+def finish_run(config: RunConfig, why: str, *, clock: Stopwatch, callback: Callback) -> Run:
     """Ends a run whose processes are gone: a zip made from its last checkpoint, and the reason in `run.json`.
 
     Raises:
         KitError: there is no checkpoint.
     """
-    work = RunContext(dataclasses.replace(job, resume=True), clock, listener)
-    start.take_up(work)
-    if not work.checkpoint.exists():
-        raise KitError(f"{job.out}: {why} before there was a checkpoint", "start it again")
-    with work.stop:
-        start.begin_part(work)
-        _finish(work, why)
-        _keep(work)
-    return work.run
+    with folder_lock(config.out):
+        context = RunContext(dataclasses.replace(config, resume=True), clock, callback)
+        start_or_resume(context)
+        if not context.checkpoint.exists():
+            raise KitError(f"{config.out}: {why} before there was a checkpoint", "start it again")
+        with context.stop:
+            begin_part(context)
+            _finish(context, why)
+            _make_artifacts(context)
+        return context.run
 
 
-def _breaks_up(work: RunContext, error: BaseException) -> bool:
-    """Whether an error leaves a crew that cannot go on together."""
-    return work.session.crew.size > 1 and (isinstance(error, WorkerLostError) or memory.ran_out(error))
+# ---- beginning, or going on
 
 
-def _finish(work: RunContext, why: str) -> None:
+def start_or_resume(context: RunContext) -> bool:
+    """Goes back to where an earlier process left the run; true if there is nothing left to do.
+
+    Raises:
+        KitError: the folder is no run's, or that of another run; the message shows the difference.
+    """
+    out, ours = context.config.out, context.run.record
+    sweep(out, rf"{RECORD}|{PROGRESS}|{CHECKPOINT}|{IMAGES}|{SOURCE}|score\.json|film\.(gif|mp4)|report\.html")
+    sweep(out / "samples", r"[0-9]{10}\.png")
+    sweep(out / CANDIDATES, r"[0-9]{10}\.pt")
+    if all(path.name in BEFORE_RECORD for path in out.glob("*")):  # killed before there was a record, or never begun
+        log.info("%s: no run there yet, so it starts anew", out)
+        return False
+    context.run.record = record = read_run(out)
+    if record.state == "finished":
+        log.info("%s: finished already, nothing was changed", out)
+        return True
+    _require_same(record, ours)
+    record.budget_s, record.device, record.data = ours.budget_s, ours.device, ours.data
+    record.commit, record.dirty, record.tree = ours.commit, ours.dirty, ours.tree
+    if context.checkpoint.exists():
+        context.trainer.load(context.checkpoint)
+        log.info("%s: goes on from %s pictures", out, f"{context.state.pictures:,}")
+    else:
+        log.info("%s: no checkpoint yet, so training starts anew", out)
+    context.run.forget_after(context.state.pictures)
+    context.snapshots.forget_after(context.state.pictures)
+    context.used_s = sum(part.seconds for part in record.parts)
+    context.clock.add(context.used_s)
+    context.trainer.memory = planning.memory_policy(context)
+    return False
+
+
+def begin_part(context: RunContext) -> None:
+    """Makes the run's folder, or the next part of one, and keeps space on the disk for its end.
+
+    Raises:
+        KitError: there is not enough.
+    """
+    weights = sum(p.numel() * p.element_size() for net in (context.state.G, context.state.D) for p in net.parameters())
+    context.disk_reserve.unlink(missing_ok=True)  # of a part that was killed
+    # The checkpoint holds weights, average and two moments of Adam.
+    reserve_disk(context.disk_reserve, 4 * weights + pack.most_bytes(context.rules, context.count))
+    record, pictures = context.run.record, context.state.pictures
+    if not record.parts:
+        write_source(context.run.path / SOURCE)
+    record.name, record.state, record.why, record.signal = context.config.out.name, "running", "", None
+    record.pictures = pictures
+    processes = context.trainer.distributed.size
+    record.parts.append(PartRecord(start=pictures, stop=pictures, seconds=0.0, processes=processes))
+    if context.trainer.memory != planning.memory_policy(context):
+        planning.record_memory(context, reached=pictures)
+    context.run.save()
+
+
+def _plan(context: RunContext) -> None:
+    planning.prepare_scores(context)
+    try:
+        planning.make_plan(context)
+    except BaseException as error:
+        if _ends_all_processes(context, error):
+            begin_part(context)  # the process that started them goes on from its record
+            context.disk_reserve.unlink()
+        raise
+
+
+def _ends_all_processes(context: RunContext, error: BaseException) -> bool:
+    """Whether an error leaves several processes that cannot go on together."""
+    return context.trainer.distributed.size > 1 and (isinstance(error, WorkerLostError) or memory.ran_out(error))
+
+
+def _require_same(theirs: RunRecord, ours: RunRecord) -> None:
+    """Refuses to go on with a run that was another one, and shows the difference."""
+    before, now = (to_json(record) for record in (theirs, ours))
+    pairs = [(key, before[key], now[key]) for key in IDENTITY]
+    pairs += [(key, before[group].get(key), now[group].get(key)) for group in GROUPS for key in now[group]]
+    pairs += [(f"data {key}", before["data"][key], now["data"][key]) for key in DATA]
+    pairs += [("deterministic", theirs.device.deterministic, ours.device.deterministic)]
+    different = [f"{name} {_short(name, old)} → {_short(name, new)}" for name, old, new in pairs if old != new]
+    if different:
+        raise KitError(
+            f"the run {theirs.name} cannot go on as another run ({', '.join(different)})",
+            "give the same flags, data and versions as before, or start a new run",
+        )
+
+
+def _short(name: str, value: object) -> str:
+    """A value for a message: of digests the beginning."""
+    return shown(value)[:12] if name.endswith("digest") else shown(value)
+
+
+# ---- the end
+
+
+def _finish(context: RunContext, why: str) -> None:
     """The zip, unless a signal leaves no time for a better one, and the last words of `run.json`."""
-    work.session.dismiss()
-    work.ballast.unlink(missing_ok=True)
-    stopped, generating_s = work.clock.seconds(), 0.0
-    if not (work.stop.signal and work.images.exists()):
-        if why in ENDS:
-            work.selection.ended(stopped)
-        why, generating_s = _deliver(work, why)
-    work.note_part()
+    context.trainer.release_workers()
+    context.disk_reserve.unlink(missing_ok=True)
+    stopped, generating_s = context.clock.seconds(), 0.0
+    if not (context.stop.signal and context.images.exists()):
+        if why in ticks.ENDS:
+            context.snapshots.score_last(stopped)
+        why, generating_s = _make_zip(context, why)
+    context.note_part()
     # A run that was cut short can go on; one that was not has come to its end.
-    record = work.run.record
-    record.state, record.why = "finished" if why in ENDS else "stopped", why
-    record.signal = work.stop.signal.name if work.stop.signal else None
-    now = work.clock.seconds()
+    record = context.run.record
+    record.state, record.why = "finished" if why in ticks.ENDS else "stopped", why
+    record.signal = context.stop.signal.name if context.stop.signal else None
+    now = context.clock.seconds()
     record.seconds = SecondsRecord(
         finishing=round(now - stopped, 3), generating=round(generating_s, 3), in_all=round(now, 3)
     )
-    work.run.save()
+    context.run.save()
 
 
-def _deliver(work: RunContext, why: str) -> tuple[str, float]:
-    """The zip, or where it cannot be made and an earlier one stands, that one.
+def _make_zip(context: RunContext, why: str) -> tuple[str, float]:
+    """The zip, or where it cannot be made and an earlier one exists, that one.
 
     Returns:
         Why the run ends then, and the seconds that went into generating.
     """
     try:
-        return why, images_zip.deliver(work)
+        return why, images_zip.write(context)
     except images_zip.AbandonedError:
-        return work.stop.why or why, 0.0
+        return context.stop.why or why, 0.0
     except (DiskFullError, MemoryError, RuntimeError) as error:
-        if not work.images.exists() or not (isinstance(error, DiskFullError) or memory.ran_out(error)):
+        if not context.images.exists() or not (isinstance(error, DiskFullError) or memory.ran_out(error)):
             raise
         why = str(error) if isinstance(error, DiskFullError) else "out of memory"
-        work.say(f"{why}: the {work.images.name} that is there stays")
+        log.warning("%s: the earlier %s stays", why, context.images.name)
         return why, 0.0
 
 
-def _keep(work: RunContext) -> None:
-    """The film and the page, where there is time; told to stop by another program, there is none."""
-    if work.stop.signal is signal.SIGTERM:
+def _make_artifacts(context: RunContext) -> None:
+    """The film and the page, where there is time; where another program told this one to end, there is none."""
+    if context.stop.at_once:
         return
-    asked, began = work.stop.signal, work.clock.seconds()
+    asked, began = context.stop.signal, context.clock.seconds()
     artifacts.make_artifacts(
-        work.run.path,
-        left_s=None if work.job.budget_s is None else work.job.budget_s - began,
-        told_to_stop=lambda: work.stop.signal is not asked,
+        context.run.path,
+        left_s=None if context.config.budget_s is None else context.config.budget_s - began,
+        told_to_stop=lambda: context.stop.signal is not asked,
     )
-    now = work.clock.seconds()
-    if work.run.record.seconds:
-        work.run.record.seconds = dataclasses.replace(
-            work.run.record.seconds, artifacts=round(now - began, 3), in_all=round(now, 3)
-        )
+    now, record = context.clock.seconds(), context.run.record
+    if record.seconds:
+        record.seconds = dataclasses.replace(record.seconds, artifacts=round(now - began, 3), in_all=round(now, 3))
     with contextlib.suppress(DiskFullError):  # the run is whole without these figures
-        work.run.save()
+        context.run.save()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+import logging
 
 from torch import nn
 
@@ -20,6 +20,8 @@ from kit.training.run_folder import CANDIDATES, CHECKPOINT, Run
 from kit.training.run_record import CandidateRecord
 from kit.training.train_state import TrainState
 
+log = logging.getLogger(__name__)
+
 KEPT = 5
 """Candidates that are kept beside the last state: the best scored ones."""
 
@@ -27,32 +29,30 @@ MOMENTS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the training after which a candidate is kept where none is scored."""
 
 
-class Selection:
+class Snapshots:
     """Keeps candidates while a run trains, scores them where that was asked for, and knows the best.
 
     `run.json` lists them under `candidates`: pictures seen, seconds, file (null once it was given up), score or null.
 
     Args:
         run: the run's folder and record.
-        players: what trains; never changed.
+        state: what trains; never changed.
         recipe: of the run.
-        shape: what the players were built for.
+        shape: what the networks were built for.
         scorer: scores them; None: they are kept without scores.
-        say: is told, in a line, what happens.
     """
 
     def __init__(
         self,
         run: Run,
-        players: TrainState,
+        state: TrainState,
         recipe: Recipe,
         shape: Shape,
         *,
         scorer: PeriodicScorer | None,
-        say: Callable[[str], None],
     ) -> None:
-        self._run, self._players, self._recipe, self._shape = run, players, recipe, shape
-        self._scorer, self._say = scorer, say
+        self._run, self._state, self._recipe, self._shape = run, state, recipe, shape
+        self._scorer = scorer
 
     @property
     def reserve_s(self) -> float:
@@ -74,9 +74,9 @@ class Selection:
         if share < 1 and len(self._entries) < len(past):
             self._add(now_s, None)
 
-    def ended(self, now_s: float) -> None:
+    def score_last(self, now_s: float) -> None:
         """Scores the last state, so that it is a candidate like the others."""
-        if self._scorer and (not self._entries or self._entries[-1].pictures != self._players.pictures):
+        if self._scorer and (not self._entries or self._entries[-1].pictures != self._state.pictures):
             self._score(self._scorer, now_s)
 
     def forget_after(self, pictures: int) -> None:
@@ -91,15 +91,15 @@ class Selection:
 
         It is the best scored one; where none is scored, or its file is damaged, the present one.
         """
-        present = self._players.ema.module, self._players.pictures
+        present = self._state.ema.module, self._state.pictures
         ranked = rank([entry for entry in self._entries if entry.file])
-        if not ranked or ranked[0].pictures == self._players.pictures:
+        if not ranked or ranked[0].pictures == self._state.pictures:
             return present
         path = self._run.path / (ranked[0].file or "")
         try:
-            return checkpoint.load_ema(path, self._players.ema.module), ranked[0].pictures
+            return checkpoint.load_ema(path, self._state.ema.module), ranked[0].pictures
         except KitError as error:
-            self._say(f"{error}; the last state is taken instead")
+            log.info(f"{error}; the last state is taken instead")
             return present
 
     # ---- what is kept
@@ -110,18 +110,18 @@ class Selection:
 
     def _score(self, scorer: PeriodicScorer, now_s: float) -> None:
         with contextlib.suppress(ScoringStoppedError):
-            self._add(now_s, scorer.score(self._players.ema.module))
+            self._add(now_s, scorer.score(self._state.ema.module))
 
     def _add(self, now_s: float, score: Score | None) -> None:
-        pictures = self._players.pictures
+        pictures = self._state.pictures
         name = f"{CANDIDATES}/{pictures:010d}.pt"
         path = self._run.path / name
         try:
             # A checkpoint is written beside the old one; a candidate is not worth that room.
             require_space(path, 2 * (self._run.path / CHECKPOINT).stat().st_size)
-            checkpoint.save_ema(path, self._players, self._recipe, self._shape)
+            checkpoint.save_ema(path, self._state, self._recipe, self._shape)
         except KitError as error:
-            self._say(f"no candidate of {pictures:,} pictures is kept ({error.problem})")
+            log.info(f"no candidate of {pictures:,} pictures is kept ({error.problem})")
             return
         scored = score.to_json() if score else None
         self._entries.append(CandidateRecord(pictures=pictures, seconds=round(now_s, 3), file=name, score=scored))
@@ -131,7 +131,7 @@ class Selection:
                 self._delete(worse)
                 self._entries[self._entries.index(worse)] = dataclasses.replace(worse, file=None)
             first = best[0].pictures == pictures
-            self._say(
+            log.info(
                 f"{pictures:,} pictures: FID {score.fid:.2f} on {score.features.name}, {score.count:,} pictures, "
                 f"in {show_duration(max(1, score.seconds))}{'; the best so far' if first else ''}"
             )

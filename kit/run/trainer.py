@@ -1,15 +1,15 @@
-"""Everything that trains one run, alike in each of its processes: players, batches, device, and the loop over them."""
+"""Everything that trains one run, alike in each of its processes: networks, batches, device, and the loop."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 from kit.core.clock import Stopwatch
+from kit.core.signals import ignore_signals
 from kit.data import prepared_set
 from kit.data.batches import Batches
 from kit.models.recipe import Recipe
@@ -25,17 +25,16 @@ CALIBRATION_S = 1.0
 
 
 class Trainer:
-    """The players on their device, with their batches.
+    """The networks on their device, with their batches.
 
-    In a crew of several processes each has one. The first process calls its methods, and tells the others, which are
-    in `follow`, to do the same.
+    Each of several processes has one. The first process calls its methods; the others, in `worker_loop`, do the same.
 
     Args:
         recipe: what trains.
         prepared: on what.
         seed: the run's.
         device: where.
-        crew: with which other processes.
+        distributed: with which other processes.
 
     Raises:
         KitError: the recipe does not fit the set, or the batch cannot be shared by so many processes.
@@ -48,9 +47,9 @@ class Trainer:
         *,
         seed: int,
         device: Device,
-        crew: Distributed = SINGLE_PROCESS,
+        distributed: Distributed = SINGLE_PROCESS,
     ) -> None:
-        self.recipe, self.seed, self.device, self.crew = recipe, seed, device, crew
+        self.recipe, self.seed, self.device, self.distributed = recipe, seed, device, distributed
         self.shape = checkpoint.Shape(
             prepared.size, prepared.channels, tuple(prepared.classes), tuple(prepared.class_counts("train"))
         )
@@ -62,13 +61,13 @@ class Trainer:
             seed=seed,
             device=device,
         )
-        if crew.size > 1:
+        if distributed.size > 1:
             for network in (self.state.G, self.state.D):
                 convert_sync_batch_norm(network)
         flip = recipe.flip and prepared.mirror
         batches = Batches(prepared, seed=seed, device=device.kind, flip=flip)
-        self._objective = Adversarial(recipe, batches, seed, device, crew)
-        self.thrift = DEFAULT
+        self._objective = Adversarial(recipe, batches, seed, device, distributed)
+        self.memory: MemoryPolicy = DEFAULT
         self._others_in_loop = False
 
     def steps(
@@ -76,7 +75,7 @@ class Trainer:
         *,
         done: Callable[[int], bool],
         tick_due: Callable[[int], bool],
-        plan: int | None = None,
+        total_images: int | None = None,
         lr_scale: float = 1.0,
     ) -> Generator[loop.Tick]:
         """Trains, see `kit.training.loop.train`.
@@ -84,23 +83,31 @@ class Trainer:
         Args:
             done: asked before each step.
             tick_due: asked after each step.
-            plan: pictures over which schedules run.
+            total_images: pictures over which schedules run.
             lr_scale: factor on the recipe's learning rates.
         """
-        self._tell({"do": "train", "plan": plan, "lr_scale": lr_scale, "memory": dataclasses.asdict(self.thrift)})
+        self._tell(
+            {
+                "do": "train",
+                "total_images": total_images,
+                "lr_scale": lr_scale,
+                "memory": dataclasses.asdict(self.memory),
+            }
+        )
         self._others_in_loop = True
-        yield from self._loop(self.state, done=done, tick_due=tick_due, plan=plan, lr_scale=lr_scale)
+        yield from self._loop(self.state, done=done, tick_due=tick_due, total_images=total_images, lr_scale=lr_scale)
         self._others_in_loop = False
 
     def rate(self, clock: Stopwatch) -> float:
-        """Pictures a second of training, measured on a copy of the players."""
-        self._tell({"do": "measure", "memory": dataclasses.asdict(self.thrift)})
+        """Pictures a second of training, measured on a copy of the networks."""
+        self._tell({"do": "measure", "memory": dataclasses.asdict(self.memory)})
         return self._rate(clock)
 
-    def economise(self) -> bool:
+    def reduce_memory(self) -> bool:
         """Goes over to needing less memory, from the next steps on; false if there is no way left."""
-        wanted = self.thrift.reduce_memory(batch=self.recipe.batch, processes=self.crew.size, device=self.device.kind)
-        self.thrift = wanted or self.thrift
+        processes, where = self.distributed.size, self.device.kind
+        wanted = self.memory.reduce_memory(batch=self.recipe.batch, processes=processes, device=where)
+        self.memory = wanted or self.memory
         return wanted is not None
 
     def save(self, path: Path) -> None:
@@ -120,42 +127,43 @@ class Trainer:
         self._tell({"do": "load", "path": str(path)})
         checkpoint.load(path, self.state, self.recipe, self.shape)
 
-    def dismiss(self) -> None:
-        """Sends the other processes home: from here on this one is enough."""
-        if self.crew.size > 1:
+    def release_workers(self) -> None:
+        """Ends the other processes: from here on this one is enough."""
+        if self.distributed.size > 1:
             self._tell(None)
             distributed.destroy()
-            self.crew = SINGLE_PROCESS
+            self.distributed = SINGLE_PROCESS
 
-    def follow(self) -> None:
-        """What the other processes do: what the first one tells them, until it has no more for them.
-
-        Signals are the first one's to answer.
+    def worker_loop(self) -> None:
+        """Does what the first process says, until it says nothing more. Signals are left to the first process.
 
         Raises:
             WorkerLostError: it is gone.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        while order := self.crew.broadcast():
+        ignore_signals()
+        while order := self.distributed.broadcast():
             if order["do"] == "load":
                 checkpoint.load(Path(order["path"]), self.state, self.recipe, self.shape)
                 continue
-            self.thrift = MemoryPolicy(**order["memory"])
+            self.memory = MemoryPolicy(**order["memory"])
             if order["do"] == "measure":
                 self._rate(Stopwatch())
             else:
                 for _ in self._loop(
-                    self.state, done=_never, tick_due=_never, plan=order["plan"], lr_scale=order["lr_scale"]
+                    self.state,
+                    done=_never,
+                    tick_due=_never,
+                    total_images=order["total_images"],
+                    lr_scale=order["lr_scale"],
                 ):
                     pass
 
     def _tell(self, order: dict[str, Any] | None) -> None:
         """Tells the others, who are still in the training loop if the first process left it between two steps."""
         if self._others_in_loop:
-            self.crew.broadcast(True)
+            self.distributed.broadcast(True)
             self._others_in_loop = False
-        self.crew.broadcast(order)
+        self.distributed.broadcast(order)
 
     def _loop(
         self,
@@ -163,7 +171,7 @@ class Trainer:
         *,
         done: Callable[[int], bool],
         tick_due: Callable[[int], bool],
-        plan: int | None = None,
+        total_images: int | None = None,
         lr_scale: float = 1.0,
     ) -> Iterator[loop.Tick]:
         return loop.train(
@@ -171,9 +179,9 @@ class Trainer:
             self._objective,
             tick_due=tick_due,
             done=done,
-            total_images=plan,
+            total_images=total_images,
             lr_scale=lr_scale,
-            memory=self.thrift,
+            memory=self.memory,
         )
 
     def _rate(self, clock: Stopwatch) -> float:

@@ -35,7 +35,7 @@ try:
     with TrainingScreen(clock) as screen:
         run = RunRecord.load(record)
         custom.require_trust(run.recipe.model, run.recipe.source, trust=True, where=record)
-        replay(run, data=data, out=out, clock=clock, listener=screen)
+        replay(run, data=data, out=out, clock=clock, callback=screen)
 except KitError as error:
     sys.exit(f"error: {error}")
 """

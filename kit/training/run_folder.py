@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,11 @@ from typing import NamedTuple
 
 from kit.core.errors import KitError
 from kit.core.files import atomic, disk_error
+from kit.core.lock import claim_folder
 from kit.core.records import from_json, to_json
-from kit.training.run_record import RunRecord, TickRecord
+from kit.training.run_record import RunRecord, State, TickRecord
+
+log = logging.getLogger(__name__)
 
 RECORD, PROGRESS, CHECKPOINT, IMAGES, SCORE = "run.json", "progress.jsonl", "checkpoint.pt", "images.zip", "score.json"
 
@@ -95,13 +100,9 @@ def folders(root: Path) -> list[Path]:
     return [record.parent for record in sorted(root.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)]
 
 
-def default_run(model: str, data: Path, root: Path = Path("runs")) -> Path:
-    """The first free `runs/MODEL-SET-N`."""
-    taken = {path.name for path in root.glob(f"{model}-{data.name}-*")}
-    number = 1
-    while f"{model}-{data.name}-{number}" in taken:
-        number += 1
-    return root / f"{model}-{data.name}-{number}"
+def claim_run(model: str, data: Path, root: Path = Path("runs")) -> Path:
+    """Makes the first free `runs/MODEL-SET-N`; no two processes are given the same one."""
+    return claim_folder(root / f"{model}-{data.name}-{number}" for number in itertools.count(1))
 
 
 def newest_unfinished(root: Path = Path("runs")) -> Path:
@@ -111,9 +112,18 @@ def newest_unfinished(root: Path = Path("runs")) -> Path:
         KitError: there is none.
     """
     for run in reversed(folders(root)):
-        if read_run(run).state != "finished":
+        if _state(run) not in ("finished", None):
             return run
     raise KitError(f"{root}: no run there that could go on", "`kit runs` lists them; name one with --out")
+
+
+def _state(run: Path) -> State | None:
+    """The state of a run; None, and a warning, where its record is damaged."""
+    try:
+        return read_run(run).state
+    except KitError as error:
+        log.warning("left out: %s", error.problem)
+        return None
 
 
 def candidate_files(path: Path) -> dict[int, Path]:
@@ -158,9 +168,9 @@ def newest_finished(root: Path = Path("runs")) -> Path:
     Raises:
         KitError: there is none.
     """
-    for record in sorted(root.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        if read_run(record.parent).state == "finished":
-            return record.parent
+    for run in reversed(folders(root)):
+        if _state(run) == "finished":
+            return run
     raise KitError(f"{root}: no finished run there", "run `kit train` first")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from kit.core.errors import KitError
 from kit.core.records import Record
@@ -216,3 +216,16 @@ class RunRecord(Record):
     result: ResultRecord | None = None
     seconds: SecondsRecord | None = None
     kernel: KernelRecord | None = None  # None: made by `kit train` on some machine
+
+
+class Callback(Protocol):
+    """Is told of a run while it trains. What it raises never ends the run."""
+
+    def on_plan(self, record: RunRecord) -> None:
+        """Training is about to begin; the record is kept up to date while it goes on."""
+
+    def on_tick(self, tick: TickRecord) -> None:
+        """A tick has passed."""
+
+    def on_progress(self, stage: str, done: int, total: int) -> None:
+        """Generating and packing go on."""

@@ -215,7 +215,7 @@ def session(mounts, tmp_path, monkeypatch):
 def training(monkeypatch, *, count=COUNT, error=None, zipped=True):
     """Puts into the place of training what leaves a zip of so many pictures, and then fails."""
 
-    def train(job, *, clock, listener):
+    def train(job, *, clock, callback):
         run = Run(
             job.out,
             run_record(
@@ -330,19 +330,19 @@ def test_a_rescue_is_in_the_output_before_training_ends(session, monkeypatch):
     """A session can be cut off without a word; what was published stays."""
     seen = []
 
-    def train(job, *, clock, listener):
+    def train(job, *, clock, callback):
         plan = PlanRecord(at=0, budget_s=9.0, started_s=0.0, reserve_s=1.0, total_images=8)
         run = Run(job.out, run_record(job.out.name, count=COUNT, plans=[plan]))
         tick = TickRecord(pictures=8, seconds=1.0, pictures_per_s=1, loss_d=1, loss_g=1, d_real=0.5, d_fake=0.5)
-        listener.on_plan(run.record)
+        callback.on_plan(run.record)
         for rescue in range(3):
-            listener.on_tick(tick)
+            callback.on_tick(tick)
             seen.append((session.working / "images.zip").exists())
             pixels = np.full((COUNT, 64, 64, 3), rescue, np.uint8)
             made = pack([pixels], run.path / "images.zip", competition=DOGS, count=COUNT)
             run.record.result, run.record.signal = result_record(8, count=COUNT, sha256=made.sha256), "SIGTERM"
             run.save()
-        listener.on_tick(tick)
+        callback.on_tick(tick)
         record = json.loads((session.working / "run.json").read_text())
         report = check(session.working / "images.zip", competition=DOGS, count=COUNT)
         seen.append(report.ok and report.sha256 == record["result"]["sha256"] == made.sha256)

@@ -28,7 +28,6 @@ from kit.report.run_data import read
 class Silent:
     def on_plan(self, record): ...
     def on_tick(self, tick): ...
-    def happened(self, text): ...
     def on_progress(self, stage, done, total): ...
 
 
@@ -41,7 +40,7 @@ def runs(make_set, tmp_path_factory):
     def run(model):
         recipe = registry.get(model).override(["width=4", "batch=4", "latent=8"])
         job = kit.run.RunConfig(recipe=recipe, data=prepared.path, out=folder / model, images=4, count=8)
-        return kit.run.train(job, clock=Stopwatch(), listener=Silent()).path
+        return kit.run.train(job, clock=Stopwatch(), callback=Silent()).path
 
     return {model: run(model) for model in ("cdcgan", "dcgan")}
 

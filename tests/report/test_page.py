@@ -300,7 +300,6 @@ def test_what_training_writes_is_what_the_page_reads(make_set, tmp_path):
     class Silent:
         def on_plan(self, record): ...
         def on_tick(self, tick): ...
-        def happened(self, text): ...
         def on_progress(self, stage, done, total): ...
 
     from kit.models import registry
@@ -308,7 +307,7 @@ def test_what_training_writes_is_what_the_page_reads(make_set, tmp_path):
     prepared = make_set(tmp_path / "set", n=16, size=16)
     small = registry.get("dcgan").override(["width=4", "batch=4"])
     job = kit.run.RunConfig(recipe=small, data=prepared.path, out=tmp_path / "run", images=16, count=4)
-    run = kit.run.train(job, clock=Stopwatch(), listener=Silent()).path
+    run = kit.run.train(job, clock=Stopwatch(), callback=Silent()).path
     assert film(run).frames == len(grids(run)) >= 2
     page = read_page(write_report(run))
     assert "All pictures were seen. It ended after 16 pictures." in page.text

@@ -48,10 +48,10 @@ def test_every_number_and_every_grid_of_a_run_is_there(make_set, tmp_path):
         images=16,
         count=4,
     )
-    listener = Callback()
-    with EventFiles(job.out, listener) as files:
-        run = kit.run.train(job, clock=Stopwatch(), listener=files)
-    assert {"planned", "ticked", "finishing"} <= set(listener.heard)
+    callback = Callback()
+    with EventFiles(job.out, callback) as files:
+        run = kit.run.train(job, clock=Stopwatch(), callback=files)
+    assert {"planned", "ticked", "finishing"} <= set(callback.heard)
     found = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"images": 0})
     found.Reload()
     (line,) = [json.loads(text) for text in (run.path / "progress.jsonl").read_text().splitlines()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from run_helpers import Clock, Silent
 
@@ -15,9 +17,15 @@ def run_tiny(make_set, tmp_path):
     data = tmp_path / "set"
     make_set(data, n=32, size=16)
 
-    def train(*, model="dcgan", settings=(), name="run", clock=None, listener=None, **job):
+    def train(*, model="dcgan", settings=(), name="run", clock=None, callback=None, **job):
         recipe = MODELS[model].recipe.override(["width=4", "latent=8", "batch=8", *settings])
         job = kit.run.RunConfig(recipe=recipe, data=data, out=tmp_path / name, **{"count": 20, **job})
-        return kit.run.train(job, clock=clock or Clock(), listener=listener or Silent())
+        return kit.run.train(job, clock=clock or Clock(), callback=callback or Silent())
 
     return train
+
+
+@pytest.fixture(autouse=True)
+def _talk(caplog):
+    """What a run says is in `caplog.messages`."""
+    caplog.set_level(logging.INFO, logger="kit")

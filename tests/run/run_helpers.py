@@ -32,7 +32,7 @@ class Even(Clock):
 
 
 class Silent:
-    """A listener that says nothing."""
+    """A callback that says nothing."""
 
     def on_plan(self, record):
         pass
@@ -40,18 +40,5 @@ class Silent:
     def on_tick(self, tick):
         pass
 
-    def happened(self, text):
-        pass
-
     def on_progress(self, stage, done, total):
         pass
-
-
-class Listening(Silent):
-    """Keeps what it was told of."""
-
-    def __init__(self):
-        self.said = []
-
-    def happened(self, text):
-        self.said.append(text)

@@ -41,7 +41,7 @@ def run(make_set, tmp_path_factory):
     job = kit.run.RunConfig(recipe=recipe, data=folder / "set", out=folder / "run", images=160, count=COUNT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(budget, "tick_seconds", lambda budget_s: 0.0)
-        return kit.run.train(job, clock=Clock(), listener=Silent())
+        return kit.run.train(job, clock=Clock(), callback=Silent())
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_the_command(run, monkeypatch, network):
 def test_a_zip_has_no_candidates(run):
     result = CliRunner().invoke(cli.app, ["score", str(run.path / "images.zip"), "--all"])
     assert result.exit_code == 1
-    assert "images.zip the folder of a run?" in str(result.exception)
+    assert "name the folder of a run" in str(result.exception)
 
 
 def test_a_candidate_by_its_pictures(run, tmp_path):

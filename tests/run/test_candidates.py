@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from run_helpers import Clock, Even, Listening, Silent
+from run_helpers import Clock, Even, Silent
 
 import kit.run
 from kit.core.clock import parse_duration
@@ -55,7 +55,7 @@ def test_scores_change_no_trained_byte_and_the_best_average_makes_the_zip(run_ti
     assert [entry.pictures for entry in entries] == list(range(8, 65, 8))
     assert len({entry.score["features"]["weights"] for entry in entries}) == 1
     kept = [entry for entry in entries if entry.file]
-    assert {path.name for path in (scored.path / "candidates").iterdir()} == {e["file"].split("/")[1] for e in kept}
+    assert {path.name for path in (scored.path / "candidates").iterdir()} == {e.file.split("/")[1] for e in kept}
     assert len(kept) == snapshots.KEPT
     best = min(entries, key=lambda entry: entry.score["mifid"] or entry.score["fid"])
     assert best in kept
@@ -69,7 +69,7 @@ def test_scores_change_no_trained_byte_and_the_best_average_makes_the_zip(run_ti
         data=tmp_path / "set",
         out=tmp_path / "again",
         clock=Clock(),
-        listener=Silent(),
+        callback=Silent(),
     )
     assert sha256(again.path / "images.zip") == sha256(scored.path / "images.zip")
 
@@ -85,11 +85,11 @@ def test_a_zip_of_an_early_candidate_is_made_again(run_tiny, every_step, monkeyp
     monkeypatch.setattr(Score, "rank_key", property(worse_and_worse))  # so that the earliest is the best
     run = run_tiny(images=64, settings=["schedule=linear", "lr_end=0"], scores=ALWAYS)
     assert run.record.result.pictures == 8
-    again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
+    again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), callback=Silent())
     assert again.record.result.sha256 == run.record.result.sha256
 
 
-def test_a_damaged_candidate_gives_way_to_the_last_state(run_tiny, every_step, monkeypatch):
+def test_a_damaged_candidate_gives_way_to_the_last_state(run_tiny, every_step, monkeypatch, caplog):
     kept = checkpoint.save_ema
 
     def spoilt(path, *arguments):
@@ -98,10 +98,10 @@ def test_a_damaged_candidate_gives_way_to_the_last_state(run_tiny, every_step, m
 
     monkeypatch.setattr(checkpoint, "save_ema", spoilt)
     monkeypatch.setattr(Score, "rank_key", (False, 0))  # the first of equals
-    listener = Listening()
-    run = run_tiny(images=24, scores=ALWAYS, listener=listener)
+    callback = Silent()
+    run = run_tiny(images=24, scores=ALWAYS, callback=callback)
     assert run.record.result.pictures == 24
-    assert any("damaged" in text and "the last state" in text for text in listener.said)
+    assert any("damaged" in text and "the last state" in text for text in caplog.messages)
 
 
 def test_without_scores_a_few_are_kept(run_tiny, monkeypatch):
@@ -111,7 +111,7 @@ def test_without_scores_a_few_are_kept(run_tiny, monkeypatch):
     assert [entry.pictures for entry in entries] == [80, 96, 112, 128, 144]
     assert all(entry.score is None and (run.path / entry.file).is_file() for entry in entries)
     assert run.record.result.pictures == 160
-    *_, pictures = checkpoint.load_generator(run.path / entries[0]["file"])
+    *_, pictures = checkpoint.load_generator(run.path / entries[0].file)
     assert pictures == 80
 
 
@@ -119,14 +119,14 @@ def test_a_resumed_run_drops_candidates_of_another_way(run_tiny, every_step, tmp
     run = run_tiny(images=64, scores=ALWAYS)
     kept = [entry for entry in run.record.candidates if entry.file]
     late = kept[-1]
-    watched = snapshots.Selection(run, None, None, None, scorer=None, say=print)
+    watched = snapshots.Snapshots(run, None, None, None, scorer=None)
     watched.forget_after(late.pictures - 1)
     assert not (run.path / f"candidates/{late.pictures:010d}.pt").exists()
     assert [entry.pictures for entry in run.record.candidates] == list(range(8, late.pictures, 8))
 
 
 def test_a_score_gives_way_to_a_signal(run_tiny, every_step, monkeypatch):
-    draw, drawn = periodic.draw, []
+    draw, drawn = periodic.generate, []
 
     def told_to_stop(*arguments, **options):
         drawn.append(0)
@@ -134,7 +134,7 @@ def test_a_score_gives_way_to_a_signal(run_tiny, every_step, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
         return draw(*arguments, **options)
 
-    monkeypatch.setattr(periodic, "draw", told_to_stop)
+    monkeypatch.setattr(periodic, "generate", told_to_stop)
     run = run_tiny(images=10_000, scores=ALWAYS)
     assert (run.record.state, run.record.pictures) == ("stopped", 24)
     assert [entry.pictures for entry in run.record.candidates] == [8, 16]
@@ -259,9 +259,9 @@ def test_scores_against_the_sets_own_network(run_tiny, tmp_path, monkeypatch):
     """The default features, within a budget: all of it ends in time, and the zip names its candidate."""
     run = run_tiny(budget_s=200.0, clock=Hasty(), scores=periodic.ScoringConfig(share=0.4, count=16))
     seconds = run.record.seconds
-    assert seconds["in_all"] - seconds["keeping"] < 200  # film and page take what is left by another clock
+    assert seconds.in_all - (seconds.artifacts or 0) < 200  # film and page take what is left by another clock
     scored = [entry for entry in run.record.candidates if entry.score]
     assert scored
     assert {entry.score["features"]["name"] for entry in scored} == {"own"}
     assert run.record.result.pictures in {entry.pictures for entry in scored}
-    assert load(tmp_path / "set").digest == scored[0]["score"]["reference"]["digest"]
+    assert load(tmp_path / "set").digest == scored[0].score["reference"]["digest"]

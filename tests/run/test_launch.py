@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kit.core.errors import KitError
-from kit.run import launch
+from kit.run import processes as launch
 from kit.training.distributed import LOST
 
 

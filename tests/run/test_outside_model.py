@@ -53,7 +53,7 @@ def run(file, make_set, tmp_path):
     data = make_set(tmp_path / "set", n=32, size=16).path
     recipe = registry.get(str(file)).override(["width=4", "latent=8", "batch=8"])
     job = kit.run.RunConfig(recipe=recipe, data=data, out=tmp_path / "run", images=16, count=12)
-    return kit.run.train(job, clock=Clock(), listener=Silent())
+    return kit.run.train(job, clock=Clock(), callback=Silent())
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_distrusted_code_is_not_run(run, later, tmp_path, monkeypatch):
 def test_a_submission_of_it_is_made_again_once_it_is_trusted(run, file, later, tmp_path):
     submission = make_submission(run.path, out=tmp_path / "submissions" / "one")
     file.unlink()
-    assert submission.run["recipe"]["source"] == run.record["recipe"]["source"]
+    assert submission.run.recipe.source == run.record.recipe.source
     with pytest.raises(KitError, match="--trust"):
         reproduce(submission, say=lambda _: None)
     assert reproduce(submission, trust=True, say=lambda _: None).identical
@@ -96,7 +96,7 @@ def test_a_changed_file_is_another_run(run, file, tmp_path):
     with pytest.raises(
         KitError, match=r"cannot go on as another run \(source a file with digest .{12} → a file"
     ) as error:
-        kit.run.train(job, clock=Clock(), listener=Silent())
+        kit.run.train(job, clock=Clock(), callback=Silent())
     assert "\n" not in str(error.value)
 
 

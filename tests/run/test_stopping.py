@@ -17,28 +17,28 @@ import pytest
 import torch
 from run_helpers import Clock, Even, Silent
 
+import kit.run
 from kit.competition import COMPETITIONS
 from kit.core import provenance
 from kit.core.errors import DiskFullError, KitError
 from kit.generation.validate import check
 from kit.models.registry import MODELS
 from kit.run import budget, images_zip
-from kit.run.context import BALLAST
-from kit.run.interim import Rescuer
+from kit.run.context import DISK_RESERVE
+from kit.run.images_zip import InterimZips
 from kit.run.ticks import ENDS
 from kit.training import checkpoint, losses
 from kit.training.run_folder import read_run
-from kit.training.run_record import MemoryChange
+from kit.training.run_record import InterimZip, MemoryChange
 
 DOGS = COMPETITIONS["generative-dog-images"]
 
 
 class Interrupting:
-    """A listener that sends this process a real signal after some ticks."""
+    """A callback that sends this process a real signal after some ticks."""
 
     def __init__(self, after: int, number: int = signal.SIGTERM) -> None:
         self.left, self.number = after, number
-        self.said: list[str] = []
 
     def on_plan(self, record):
         pass
@@ -47,9 +47,6 @@ class Interrupting:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), self.number)
-
-    def happened(self, text):
-        self.said.append(text)
 
     def on_progress(self, stage, done, total):
         pass
@@ -68,27 +65,23 @@ def halved(at):
     return MemoryChange(reached=at, resumed_at=at, accumulation_steps=2, offload_activations=False)
 
 
-def read(path):
-    return read_run(path)
-
-
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT")])
 def test_a_signal_ends_a_run_in_order(train, number, name):
-    run = train(images=10_000, listener=Interrupting(3, number))
-    record = read(run.path)
+    run = train(images=10_000, callback=Interrupting(3, number))
+    record = read_run(run.path)
     assert (record.state, record.signal) == ("stopped", name)
     assert record.pictures == 24
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
     generator, *_, pictures = checkpoint.load_generator(run.path / "checkpoint.pt")
     assert pictures == 24
     assert checkpoint.weights_digest(generator) == record.result.weights_sha256
-    assert not (run.path / BALLAST).exists()
+    assert not (run.path / DISK_RESERVE).exists()
 
 
 def test_a_resumed_run_gives_the_bytes_of_the_uninterrupted_one(train):
     once = train(images=80, name="once")
     for part in range(3):
-        twice = train(images=80, name="twice", resume=part > 0, listener=Interrupting(3))
+        twice = train(images=80, name="twice", resume=part > 0, callback=Interrupting(3))
     twice = train(images=80, name="twice", resume=True)
     assert [(part.start, part.stop) for part in twice.record.parts] == [(0, 24), (24, 48), (48, 72), (72, 80)]
     assert twice.record.state == "finished"
@@ -99,27 +92,30 @@ def test_a_resumed_run_gives_the_bytes_of_the_uninterrupted_one(train):
     assert lines == list(range(8, 81, 8))
 
 
-def test_a_finished_run_is_left_as_it_is(train):
+def test_a_finished_run_is_left_as_it_is(train, caplog):
     run = train(images=16)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    listener = Interrupting(0)
-    train(images=16, resume=True, listener=listener)
+    callback = Interrupting(0)
+    train(images=16, resume=True, callback=callback)
     assert before == {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    assert "finished already" in listener.said[0]
+    assert "finished already" in caplog.messages[0]
 
 
-def test_without_a_run_or_a_checkpoint_resuming_starts_anew_and_says_so(train):
-    listener = Interrupting(0)
-    run = train(images=16, resume=True, listener=listener)
-    assert "starts anew" in listener.said[0]
-    run.update(state="running")
+def test_without_a_run_or_a_checkpoint_resuming_starts_anew_and_says_so(train, caplog):
+    callback = Interrupting(0)
+    run = train(images=16, resume=True, callback=callback)
+    assert "starts anew" in caplog.messages[0]
+    run.record.state = "running"
+    run.save()
     (run.path / "checkpoint.pt").unlink()
-    again = train(images=16, resume=True, listener=listener)
-    assert "no checkpoint yet" in listener.said[1]
+    again = train(images=16, resume=True, callback=callback)
+    assert "no checkpoint yet" in caplog.messages[1]
     assert again.record.parts[-1].start == 0
 
 
-@pytest.mark.parametrize("left", [[], [".set-aside"], [".set-aside", "source.zip", ".run.json.0123456789ab.part"]])
+@pytest.mark.parametrize(
+    "left", [[], [".disk-reserve"], [".disk-reserve", "source.zip", ".run.json.0123456789ab.part"]]
+)
 def test_killed_before_there_was_a_record_it_starts_anew(train, tmp_path, left):
     (tmp_path / "run").mkdir()
     for name in left:
@@ -132,7 +128,7 @@ def test_killed_before_there_was_a_record_it_starts_anew(train, tmp_path, left):
 def test_a_folder_of_something_else_is_no_run_to_go_on_with(train, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("keep me")
-    with pytest.raises(KitError, match=r"is .* the folder of a run"):
+    with pytest.raises(KitError, match="name the folder of a run"):
         train(images=16, resume=True)
     assert (tmp_path / "run" / "mine.txt").read_text() == "keep me"
 
@@ -147,7 +143,7 @@ def test_a_folder_of_something_else_is_no_run_to_go_on_with(train, tmp_path):
     ],
 )
 def test_another_run_is_refused_with_the_difference(train, change, says):
-    run = train(images=80, listener=Interrupting(2))
+    run = train(images=80, callback=Interrupting(2))
     before = (run.path / "run.json").read_bytes()
     with pytest.raises(KitError, match=says):
         train(**{"images": 80, **change}, resume=True)
@@ -155,7 +151,7 @@ def test_another_run_is_refused_with_the_difference(train, change, says):
 
 
 def test_another_set_or_version_is_refused_with_the_difference(train, make_set, tmp_path, monkeypatch):
-    run = train(images=80, listener=Interrupting(2))
+    run = train(images=80, callback=Interrupting(2))
     digest = run.record.data.digest
     versions = provenance.versions()
     monkeypatch.setattr(provenance, "versions", lambda: {**versions, "torch": "9.9"})
@@ -208,7 +204,7 @@ def test_memory_that_runs_out_again_halves_what_is_computed_at_once_and_is_repla
     monkeypatch.undo()
     assert run.record.memory == [halved(at=40)]
     assert (run.record.state, run.record.pictures) == ("finished", 80)
-    again = run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
+    again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), callback=Silent())
     assert again.record.result.sha256 == run.record.result.sha256
 
 
@@ -236,20 +232,20 @@ def test_too_little_memory_is_found_before_a_budget_is_spent(train, monkeypatch)
 
 def test_a_budget_takes_rescues_that_are_valid_and_is_replayed_without_a_clock(run_tiny, tmp_path, monkeypatch):
     seen = []
-    look = Rescuer.look
+    look = InterimZips.write_if_due
 
     def looking(self):
         look(self)
-        if self._work.run.record.interim_zips:
-            seen.append(check(self._work.images, competition=DOGS, count=20).ok)
+        if self._context.run.record.interim_zips:
+            seen.append(check(self._context.images, competition=DOGS, count=20).ok)
 
-    monkeypatch.setattr(Rescuer, "look", looking)
+    monkeypatch.setattr(InterimZips, "write_if_due", looking)
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
     run = run_tiny(budget_s=30.0, name="budget", clock=Even())
     assert seen
     assert all(seen)
     assert len(run.record.plans) > 1  # it was corrected on the way
-    again = run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
+    again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), callback=Silent())
     assert again.record.result.sha256 == run.record.result.sha256
 
 
@@ -296,7 +292,7 @@ class Waiting(Silent):
             time.sleep(3600)  # to be killed
 recipe = MODELS["dcgan"].recipe.override(["width=4", "latent=8", "batch=8"])
 job = kit.run.RunConfig(recipe=recipe, data=Path("set"), out=Path("run"), images=240, count=20, resume=True)
-kit.run.train(job, clock=Stopwatch(), listener=Waiting())
+kit.run.train(job, clock=Stopwatch(), callback=Waiting())
 """
 
 
@@ -312,7 +308,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(train, tmp_path, tick
         process.kill()
     checkpoint.load_generator(tmp_path / "run" / "checkpoint.pt")
     assert subprocess.run([*command, "0"], cwd=tmp_path).returncode == 0
-    record = read(tmp_path / "run")
+    record = read_run(tmp_path / "run")
     assert record.parts[-1].start > 0
     assert record.result.sha256 == once.record.result.sha256
 
@@ -321,7 +317,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(train, tmp_path, tick
 def often(run_tiny, monkeypatch):
     """`run_tiny` with a budget in which a rescue is due at every tick."""
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
-    monkeypatch.setattr(budget.Rescues, "due", lambda self, now_s, cost_s: True)
+    monkeypatch.setattr(budget.InterimZipTimes, "due", lambda self, now_s, cost_s: True)
 
     def run(**job):
         return run_tiny(**{"budget_s": 30.0, "clock": Even(), **job})
@@ -330,7 +326,7 @@ def often(run_tiny, monkeypatch):
 
 
 def test_a_signal_is_not_kept_waiting_by_a_rescue_that_is_due(often):
-    run = often(listener=Interrupting(3))
+    run = often(callback=Interrupting(3))
     assert (run.record.state, run.record.signal) == ("stopped", "SIGTERM")
     rescued = [rescue.at for rescue in run.record.interim_zips]
     assert len(rescued) == 2
@@ -340,15 +336,15 @@ def test_a_signal_is_not_kept_waiting_by_a_rescue_that_is_due(often):
 def test_a_signal_during_a_rescue_leaves_the_last_one(often, monkeypatch):
     """It comes while the second rescue is packed."""
     seen = []
-    deliver = images_zip.deliver
+    deliver = images_zip.write
 
-    def told_to_stop(work):
-        seen.append(work.state.pictures)
+    def told_to_stop(context):
+        seen.append(context.state.pictures)
         if len(seen) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        deliver(work)
+        deliver(context)
 
-    monkeypatch.setattr(images_zip, "deliver", told_to_stop)
+    monkeypatch.setattr(images_zip, "write", told_to_stop)
     run = often()
     assert (run.record.state, run.record.signal) == ("stopped", "SIGTERM")
     assert [rescue.at for rescue in run.record.interim_zips] == [run.record.result.pictures] == seen[:1]
@@ -356,12 +352,12 @@ def test_a_signal_during_a_rescue_leaves_the_last_one(often, monkeypatch):
 
 
 def test_a_signal_while_a_resumed_run_is_measured_leaves_its_zip(often, monkeypatch):
-    first = often(listener=Interrupting(3))
+    first = often(callback=Interrupting(3))
     trial = images_zip.time_trial
 
-    def told_to_stop(work, count):
+    def told_to_stop(context, count):
         os.kill(os.getpid(), signal.SIGTERM)
-        trial(work, count)
+        trial(context, count)
         raise AssertionError("the trial went on")
 
     monkeypatch.setattr(images_zip, "time_trial", told_to_stop)
@@ -373,19 +369,19 @@ def test_a_signal_while_a_resumed_run_is_measured_leaves_its_zip(often, monkeypa
 
 def at_the_end(monkeypatch, happens):
     """Lets something happen when the last zip is made."""
-    deliver = images_zip.deliver
-    monkeypatch.setattr(Rescuer, "look", rescued_once(Rescuer.look))
+    deliver = images_zip.write
+    monkeypatch.setattr(InterimZips, "write_if_due", rescued_once(InterimZips.write_if_due))
 
-    def ended(work):
-        if work.run.record.interim_zips:
+    def ended(context):
+        if context.run.record.interim_zips:
             happens()
-        deliver(work)
+        deliver(context)
 
-    monkeypatch.setattr(images_zip, "deliver", ended)
+    monkeypatch.setattr(images_zip, "write", ended)
 
 
 def rescued_once(look):
-    return lambda self: None if self._work.run.record.interim_zips else look(self)
+    return lambda self: None if self._context.run.record.interim_zips else look(self)
 
 
 def test_a_signal_while_the_last_zip_is_made_leaves_the_one_that_is_there_and_the_run_can_go_on(often, monkeypatch):
@@ -408,16 +404,17 @@ def test_a_last_zip_that_cannot_be_made_leaves_the_one_that_is_there(often, monk
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
 
 
-def test_rescues_of_earlier_parts_count(run_tiny, tmp_path):
-    """A tenth of the budget had gone when the first part took a rescue of 3 s: there is no room for another."""
-    work = SimpleNamespace(
-        job=SimpleNamespace(budget_s=100.0),
+def test_interim_zips_of_earlier_parts_count(tmp_path):
+    """A tenth of the budget had gone when the first part wrote a zip in 3 s: there is no time for another."""
+    made = InterimZip(at=80, seconds=3.0, ended_s=13.0)
+    context = SimpleNamespace(
+        config=SimpleNamespace(budget_s=100.0),
         images=tmp_path / "images.zip",
-        run=SimpleNamespace(record={"rescues": [{"at": 80, "seconds": 3.0, "ended_s": 13.0}]}),
+        run=SimpleNamespace(record=SimpleNamespace(interim_zips=[made])),
     )
-    assert Rescuer(work)._rescues.due(50.0, cost_s=1.0)
-    work.images.touch()
-    assert not Rescuer(work)._rescues.due(50.0, cost_s=1.0)
+    assert InterimZips(context)._times.due(50.0, cost_s=1.0)
+    context.images.touch()
+    assert not InterimZips(context)._times.due(50.0, cost_s=1.0)
 
 
 def test_a_disk_that_is_full_before_the_first_checkpoint_leaves_a_zip_all_the_same(train, monkeypatch):
@@ -441,8 +438,8 @@ def test_a_disk_that_is_full_before_the_first_checkpoint_leaves_a_zip_all_the_sa
 def test_room_set_aside_by_a_part_that_was_killed_is_used_again(train, monkeypatch):
     from kit.core import files
 
-    run = train(images=80, listener=Interrupting(2))
-    ballast = run.path / BALLAST
+    run = train(images=80, callback=Interrupting(2))
+    ballast = run.path / DISK_RESERVE
     ballast.write_bytes(b"room")
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if ballast.exists() else 10**9))
     assert train(images=80, resume=True).record.state == "finished"
@@ -459,28 +456,28 @@ class Late(Even):
 
 def test_a_finish_that_takes_too_long_leaves_the_zip_that_is_there(run_tiny, monkeypatch):
     clock = Late()
-    deliver = images_zip.deliver
+    deliver = images_zip.write
 
-    def slow(work):
-        if work.run.record.interim_zips:
+    def slow(context):
+        if context.run.record.interim_zips:
             clock.late_s = 1000.0  # while the last pictures are made, the machine stops for a quarter of an hour
-        deliver(work)
+        deliver(context)
 
-    monkeypatch.setattr(images_zip, "deliver", slow)
+    monkeypatch.setattr(images_zip, "write", slow)
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
     run = run_tiny(budget_s=30.0, clock=clock)
-    record = read(run.path)
+    record = read_run(run.path)
     assert record.state == "finished"
     assert record.result.pictures == record.interim_zips[0].at < record.pictures
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
 
 
 def test_a_run_with_its_time_used_up_ends_with_what_it_has(train):
-    run = train(budget_s=15.0, listener=Interrupting(3), name="used", clock=Even())
-    before = read(run.path)["result"]["sha256"]
+    run = train(budget_s=15.0, callback=Interrupting(3), name="used", clock=Even())
+    before = read_run(run.path).result.sha256
     clock = Even()
     clock.add(60.0)
     run = train(budget_s=15.0, name="used", resume=True, clock=clock)
-    record = read(run.path)
+    record = read_run(run.path)
     assert (record.state, record.why) == ("finished", ENDS[1])
     assert record.result.sha256 == before

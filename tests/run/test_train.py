@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from run_helpers import Clock, Even, Listening, Silent
+from run_helpers import Clock, Even, Silent
 
 import kit.run
 from kit.competition import COMPETITIONS
@@ -22,6 +22,7 @@ from kit.run import budget, images_zip
 from kit.run.ticks import ENDS
 from kit.training import checkpoint
 from kit.training.run_folder import read_run
+from kit.training.run_record import ResizeRecord
 
 DOGS = COMPETITIONS["generative-dog-images"]
 
@@ -97,7 +98,7 @@ def test_a_budget_covers_the_whole_process(run_tiny, monkeypatch, start_s, step_
     """On machines of which it is given how long they take to start, for a step, and for a picture of the zip."""
     clock = Even()
     clock.passes(start_s)
-    draw, sample = Batches.draw, images_zip.draw
+    draw, sample = Batches.draw, images_zip.generate
 
     def drawn(self, position, count):
         clock.passes(step_s)
@@ -110,7 +111,7 @@ def test_a_budget_covers_the_whole_process(run_tiny, monkeypatch, start_s, step_
             yield batch
 
     monkeypatch.setattr(Batches, "draw", drawn)
-    monkeypatch.setattr(images_zip, "draw", generated)
+    monkeypatch.setattr(images_zip, "generate", generated)
     run = run_tiny(budget_s=90.0, clock=clock)
     assert clock.seconds() < 90
     assert run.record.why == ENDS[1]
@@ -162,18 +163,20 @@ def test_divergence_goes_back_a_few_times_and_ends_with_the_last_good_generator(
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
 
 
-def test_a_run_that_diverged_once_goes_on_with_smaller_steps_and_can_be_replayed(run_tiny, break_steps, tmp_path):
+def test_a_run_that_diverged_once_goes_on_with_smaller_steps_and_can_be_replayed(
+    run_tiny, break_steps, tmp_path, caplog
+):
     break_steps(lambda step: step == 3)
-    listener = Listening()
-    run = run_tiny(images=40, listener=listener)
+    callback = Silent()
+    run = run_tiny(images=40, callback=callback)
     assert (run.record.state, run.record.pictures) == ("finished", 40)
     (back,) = run.record.rollbacks
     assert (back.resumed_at, back.lr_scale) == (0, 0.5)
-    (said,) = [text for text in listener.said if "back to" in text]
+    (said,) = [text for text in caplog.messages if "back to" in text]
     lines = [json.loads(line) for line in (run.path / "progress.jsonl").read_text().splitlines()]
     assert lines[0]["alarms"][0] == said
     break_steps(lambda step: False)
-    again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), listener=Silent())
+    again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), callback=Silent())
     assert again.record.result == run.record.result
     usual = MODELS["dcgan"].recipe
     halved = [f"lr_g={usual.lr_g / 2}", f"lr_d={usual.lr_d / 2}"]
@@ -220,7 +223,7 @@ def test_pictures_that_become_all_alike_are_a_reason_to_go_back(run_tiny, monkey
 def test_the_source_in_the_run_is_the_code_that_ran(run_tiny):
     run = run_tiny(images=0)
     with zipfile.ZipFile(run.path / "source.zip") as archive:
-        assert archive.read("kit/run/__init__.py") == Path(run.__file__).read_bytes()
+        assert archive.read("kit/run/__init__.py") == Path(kit.run.__file__).read_bytes()
 
 
 @pytest.mark.parametrize("slug", COMPETITIONS)
@@ -229,7 +232,7 @@ def test_each_competition_gets_pictures_of_its_kind(make_set, tmp_path, slug):
     made = make_set(tmp_path / "set", n=16, size=16, competition=slug)
     recipe = MODELS["dcgan"].recipe.override(["width=4", "latent=8", "batch=8"])
     job = kit.run.RunConfig(recipe=recipe, data=made.path, out=tmp_path / "run", images=8, count=3)
-    run = kit.run.train(job, clock=Clock(), listener=Silent())
+    run = kit.run.train(job, clock=Clock(), callback=Silent())
     with zipfile.ZipFile(run.path / "images.zip") as archive:
         for name in archive.namelist():
             with archive.open(name) as entry, Image.open(entry) as picture:
@@ -240,9 +243,9 @@ def test_a_grey_set_gives_the_pictures_the_competition_asks_for(make_set, tmp_pa
     made = make_set(tmp_path / "set", n=16, size=28, channels=1)
     recipe = MODELS["dcgan"].recipe.override(["width=4", "latent=8", "batch=8"])
     job = kit.run.RunConfig(recipe=recipe, data=made.path, out=tmp_path / "run", images=8, count=3)
-    run = kit.run.train(job, clock=Clock(), listener=Silent())
+    run = kit.run.train(job, clock=Clock(), callback=Silent())
     assert check(run.path / "images.zip", competition=DOGS, count=3).ok
-    assert run.record.result.resize == {"from": 28, "to": 64, "filter": "pillow-lanczos"}
+    assert run.record.result.resize == ResizeRecord(source=28, target=64, filter="pillow-lanczos")
 
 
 def test_digits_are_not_mirrored_and_dogs_are(make_set, tmp_path):
@@ -254,7 +257,7 @@ def test_digits_are_not_mirrored_and_dogs_are(make_set, tmp_path):
         (made.path / "dataset.json").write_text(json.dumps(info))
         recipe = MODELS["dcgan"].recipe.override(["width=4", "latent=8", "batch=8", f"flip={setting}"])
         job = kit.run.RunConfig(recipe=recipe, data=made.path, out=tmp_path / f"run-{name}", images=32, count=3)
-        results[name] = kit.run.train(job, clock=Clock(), listener=Silent()).record.result.sha256
+        results[name] = kit.run.train(job, clock=Clock(), callback=Silent()).record.result.sha256
     assert results["digits"] == results["plain"] != results["dogs"]
 
 
@@ -267,5 +270,5 @@ def test_a_setting_of_sampling_changes_the_pictures_but_not_the_weights(run_tiny
 
 def test_deterministic_training_gives_the_bytes_that_a_cpu_gives_anyway(run_tiny):
     plain, strict = run_tiny(images=16, name="plain"), run_tiny(images=16, name="strict", deterministic=True)
-    assert strict.record.device["deterministic"] is True
+    assert strict.record.device.deterministic is True
     assert strict.record.result.sha256 == plain.record.result.sha256

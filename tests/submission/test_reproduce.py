@@ -19,7 +19,7 @@ from kit.submission.reproduce import reproduce
 
 
 class Silent:
-    on_plan = on_tick = happened = lambda self, _: None
+    on_plan = on_tick = lambda self, _: None
 
     def on_progress(self, stage, done, total):
         pass
@@ -36,7 +36,7 @@ def made(make_set, tmp_path):
     clock = Stopwatch()
     clock._origin = time.monotonic()
     job = kit.run.RunConfig(recipe=recipe, data=data, out=tmp_path / "run", images=40, count=12, seed=7)
-    run = kit.run.train(job, clock=clock, listener=Silent())
+    run = kit.run.train(job, clock=clock, callback=Silent())
     return make_submission(run.path, out=tmp_path / "submissions" / "one")
 
 
