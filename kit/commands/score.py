@@ -39,6 +39,10 @@ def score(
         Literal["whole", "crops"], typer.Option(help="Whole pictures, as on Kaggle, or crops, as in training.")
     ] = "whole",
     split: Annotated[Literal["all", "train", "holdout"], typer.Option(help="Which of the real pictures.")] = "all",
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Folder or zip of real pictures to compare with, in place of the set's."),
+    ] = None,
     count: Annotated[
         int | None,
         typer.Option(help="Score so many of the pictures, the first by name.", min=1),
@@ -65,12 +69,14 @@ def score(
     from kit.data.prepared_set import latest, load
     from kit.scoring import features as feature_sets
     from kit.scoring.compute_score import score_pictures
-    from kit.scoring.reference import default_cache, load_reference
+    from kit.scoring.reference import FolderReference, default_cache, load_reference
     from kit.training.run_folder import read_run
     from kit.training.run_folder import target as find_target
 
     if everything and method != "symmetric":
         raise KitError("--method sqrtm is for one score", "leave out --method or --all")
+    if against and (everything or reference != "whole" or split != "all"):
+        raise KitError("--against FOLDER has whole pictures alone, for one score", "leave out the flags beside it")
     if everything:
         read_run(target)  # a zip has no candidates
     found = find_target(target)
@@ -86,7 +92,7 @@ def score(
     with bar("scoring", unit="pictures") as progress:
         result = score_pictures(
             found.pictures,
-            prepared,
+            FolderReference.read(against, like=prepared) if against else prepared,
             features=network,
             reference=reference,
             split=split,
@@ -101,7 +107,7 @@ def score(
     else:
         for line in result.lines():
             typer.echo(line)
-    if found.record:
+    if found.record and not against:
         _keep(result, found.record)
 
 

@@ -14,7 +14,7 @@ from kit import competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.progress import Progress, no_progress
-from kit.data.prepared_set import PreparedSet, Split
+from kit.data.prepared_set import Split
 from kit.generation.generate import resize
 from kit.generation.pictures import picture_names, read_pictures
 from kit.scoring.extract import Features, FeatureSet, Pixels
@@ -24,7 +24,7 @@ from kit.scoring.kid import kid
 from kit.scoring.memorization import nearest_distances
 from kit.scoring.mifid import mifid
 from kit.scoring.prdc import NEIGHBOURS_DC, prdc
-from kit.scoring.reference import Cache, References
+from kit.scoring.reference import Cache, References, ReferenceSet
 from kit.scoring.score_record import Details, Flag, Interval, Kind, Method, ReferenceRecord, Score
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ PRDC_COUNT = 5000
 
 def score_pictures(
     pictures: Path,
-    prepared: PreparedSet,
+    prepared: ReferenceSet,
     *,
     features: FeatureSet,
     reference: Kind = "whole",
@@ -46,11 +46,11 @@ def score_pictures(
     cache: Path | None = None,
     progress: Progress = no_progress,
 ) -> Score:
-    """Scores generated pictures against a prepared set.
+    """Scores generated pictures against a prepared set, or a folder of real pictures.
 
     Args:
         pictures: a zip or a folder of them. They have the set's size, or the competition's: then they are resized.
-        prepared: the set.
+        prepared: the set, or a `FolderReference`.
         features: see `kit.scoring.features.build`.
         reference: which pictures of the set.
         split: which side of its hold-out.
@@ -242,7 +242,7 @@ def _frechet(generated: Gaussian, real: Gaussian, method: Method) -> Frechet:
     return Frechet(distance, rank_deficient=min(generated.count, real.count) <= len(real.mean))
 
 
-def read_matching(path: Path, prepared: PreparedSet, *, limit: int | None) -> tuple[str | None, Iterator[Pixels]]:
+def read_matching(path: Path, prepared: ReferenceSet, *, limit: int | None) -> tuple[str | None, Iterator[Pixels]]:
     """Generated pictures with the size and the channels of a set.
 
     A generator that was trained at another size than the competition's, or on grey pictures, writes its pictures at the

@@ -7,8 +7,9 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from kit.core.files import atomic_folder, read_json, sha256, write_json
 from kit.core.progress import Progress, no_progress
 from kit.core.records import to_json
 from kit.data.prepared_set import PreparedSet, Split, load
+from kit.generation.generate import resize
+from kit.generation.pictures import picture_digest, pixels_digest, read_pictures
 from kit.scoring.extract import Features, FeatureSet, Pixels
 from kit.scoring.frechet import Gaussian, gaussian
 from kit.scoring.memorization import memorization_distance
@@ -101,6 +104,84 @@ def _key(identity: Mapping[str, Any]) -> str:
     return f"{identity.get('what', 'entry')}-{digest[:20]}"
 
 
+class ReferenceSet(Protocol):
+    """What a score needs of real pictures: a `PreparedSet`, or a `FolderReference`."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def competition(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def images(self) -> Pixels: ...
+    @property
+    def whole(self) -> Pixels: ...
+    def rows(self, split: Split) -> NDArray[np.int64]: ...
+    def whole_rows(self, split: Split) -> NDArray[np.int64]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class FolderReference:
+    """A folder or a zip of the user's as the reference: whole pictures without crops and without a hold-out."""
+
+    path: Path
+    competition: str  # slug
+    images: Pixels  # (N, S, S, C)
+
+    @classmethod
+    def read(cls, path: Path, *, like: ReferenceSet) -> FolderReference:
+        """Reads the pictures and squashes them to the size of a set, by Pillow's LANCZOS.
+
+        Args:
+            path: a folder or a zip of PNG or JPEG pictures of any size.
+            like: the set whose size, channels and competition they get.
+
+        Raises:
+            KitError: no picture there, or one that cannot be read.
+        """
+        pictures = read_pictures(path, mode="L" if like.channels == 1 else "RGB")
+        squashed = [resize(pixels[None], like.size)[0] for _, pixels in pictures]
+        return cls(path, like.competition, np.stack(squashed))
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.absolute().name
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, over the pixels."""
+        return pixels_digest(map(picture_digest, self.images))
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures, in pixels."""
+        return int(self.images.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return int(self.images.shape[3])
+
+    @property
+    def whole(self) -> Pixels:
+        """The same pictures: there are no crops."""
+        return self.images
+
+    def rows(self, split: Split) -> NDArray[np.int64]:
+        """Indices of the pictures; none is held out."""
+        return np.arange(0 if split == "holdout" else len(self.images))
+
+    whole_rows = rows
+
+
 @dataclass(frozen=True)
 class Epsilon:
     """The memorization threshold and its origin; the value is None where there is none."""
@@ -111,9 +192,9 @@ class Epsilon:
 
 @dataclass(frozen=True)
 class References:
-    """A prepared set as the reference of scores on one feature set."""
+    """The reference of scores on one feature set."""
 
-    prepared: PreparedSet
+    prepared: ReferenceSet
     features: FeatureSet
     cache: Cache
 

@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from run_tools import run_record
 from typer.testing import CliRunner
 
@@ -72,3 +74,19 @@ def test_one_way_to_ask_at_a_time(digits: Path) -> None:
     code, _, problem = kit_score(digits, "--all", "--method", "sqrtm")
     assert code == 1
     assert "--method sqrtm is for one score" in problem
+
+
+def test_a_folder_of_real_pictures_as_the_reference(digits: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "more real ones"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(9):  # of any size and mode
+        pixels = rng.integers(0, 256, (40 + index, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    code, lines, problem = kit_score(digits, "--against", str(folder))
+    assert code == 0, problem
+    assert lines[0].startswith("KID")  # 9 pictures are fewer than the features' 512 dimensions
+    assert "12 generated pictures against 9 whole pictures of more real ones (all)" in lines
+    assert not (digits / "score.json").exists()  # the run's score is the one against its own set
+    assert kit_score(digits, "--against", str(tmp_path / "none"))[0] == 1
+    assert "--against FOLDER has whole pictures" in kit_score(digits, "--against", str(folder), "--all")[2]
