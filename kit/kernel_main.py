@@ -170,7 +170,14 @@ class Session:
         order = self._scratch / "session.json"
         write_json(order, self._arguments)
         try:
-            self._train([str(order)])
+            try:
+                self._train([str(order)])
+            except SystemExit:  # several processes that could not begin, and have said why
+                if self._processes() == 1 or self._valid(path / IMAGES):
+                    raise
+                self.log.say("several processes could not train; going on with one process on one GPU")
+                shutil.rmtree(path, ignore_errors=True)
+                self._train([], processes=1)
         except (Exception, SystemExit) as error:
             if not self._valid(path / IMAGES):
                 if isinstance(error, SystemExit):
@@ -221,13 +228,13 @@ class Session:
 
     # ---- training
 
-    def _train(self, arguments: list[str], *, resume: bool = False) -> None:
-        from kit.run import processes
+    def _train(self, arguments: list[str], *, processes: int | None = None, resume: bool = False) -> None:
+        from kit.run import processes as running
 
         self.log.after_tick = self._publish
-        processes.train(
+        running.train(
             self._job(resume=resume),
-            gpus=str(self._processes()),
+            gpus=str(processes or self._processes()),
             clock=self.clock,
             arguments=arguments,
             make_callback=lambda clock: contextlib.nullcontext(self.log),

@@ -155,10 +155,11 @@ def rebuilt(submission: Submission, *, run_again: bool, trust: bool) -> Verdict:
                 "a training that ends by the clock comes to other pictures"
             )
         return verdict
+    client = connection()  # before --trust takes the credentials out of this process's environment
     verdict, built = rebuild(submission, KERNELS, trust=trust)
     if not verdict.identical:
         return verdict
-    again = train_on_kaggle(connection(), built, again=True)
+    again = train_on_kaggle(client, built, again=True)
     compared = compare(submission.run, again.run)
     return Verdict(identical=compared.identical, lines=(*verdict.lines, *compared.lines))
 

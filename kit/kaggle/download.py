@@ -27,11 +27,11 @@ import requests
 from kit.competition import Competition
 from kit.core.errors import KitError
 from kit.core.files import disk_error, require_space, sha256
+from kit.core.lock import folder_lock
 from kit.core.progress import Progress, no_progress
 from kit.core.records import Record
 from kit.kaggle.client import Client, RetryPolicy, connect, of_competition
 from kit.kaggle.failures import Subject, brief
-from kit.kaggle.locks import alone_in
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +64,6 @@ def fetch(
         progress: is called with bytes here, bytes in all (0 where Kaggle does not say).
         policy: timeouts and retries.
 
-    Returns:
-        the zips.
-
     Raises:
         KitError: no credentials, a refusal, no network, too small a disk, or another source than these two.
     """
@@ -76,7 +73,7 @@ def fetch(
         return here
     client = connect(policy=policy)
     wanted = [_dataset_bundle(client, dataset)] if dataset else _competition_files(client, competition)
-    with alone_in(folder, ".fetched.lock", "fetching into it"):
+    with folder_lock(folder, remedy="another command is fetching into it: wait until that one is done"):
         fetched = _Fetched.read(folder, name)
         missing = [file for file in wanted if not fetched.has(folder, file.name)]
         arrived = sum(_Partial(folder / file.name).bytes for file in missing)

@@ -94,7 +94,7 @@ class KernelSpec:
         for name, least in (("seed", 0), ("count", 1), ("size", 1)):
             number = getattr(self, name)
             if number is not None and not least <= number < LARGEST:
-                raise KitError(f"a {name} of {number}", f"give {least} or more, and less than {LARGEST}")
+                raise KitError(f"a {name} of {_brief(number)}", f"give {least} or more, and less than {LARGEST}")
 
     @property
     def budget_s(self) -> float:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
+from kit.core.lock import folder_lock
 from kit.core.records import Record
 from kit.kaggle import exactly_once, versions
 from kit.kaggle.client import Client
@@ -24,7 +25,6 @@ from kit.kaggle.exactly_once import Receipt
 from kit.kaggle.failures import KaggleError
 from kit.kaggle.kernel_spec import RECIPE, SLUG
 from kit.kaggle.kernels import Built, fill
-from kit.kaggle.locks import alone_in
 from kit.kaggle.versions import ENDED, Pushed, Version
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def load(folder: Path) -> Push:
     """
     path = folder / RECORD
     push = Push.load(path, remedy="look at Kaggle whether it was pushed, then restore it from git or remove it")
-    if (push.receipt.id, push.slug) != (folder.name, folder.parent.parent.name):
+    if (push.receipt.id, push.slug) != (folder.name, folder.resolve().parent.parent.name):
         raise KitError(f"{path}: the record of another push ({push.slug}, {push.receipt.id})", "move it back")
     return dataclasses.replace(push, folder=folder)
 
@@ -131,7 +131,6 @@ def pushes(kernel: Path, account: str) -> list[Push]:
     Raises:
         KitError: a record cannot be read: whether something was sent must not be guessed.
     """
-    kernel = kernel.resolve()
     found = [load(path.parent) for path in kernel.glob(f"{FOLDER}/*/{RECORD}")]
     own = [push for push in found if push.receipt.account.casefold() == account.casefold()]
     return sorted(own, key=lambda push: (push.receipt.open, push.number or 0, push.sequence), reverse=True)
@@ -187,7 +186,7 @@ def push(client: Client, built: Built, *, again: bool = False) -> Push:
     Raises:
         KitError: Kaggle refuses it, or does not know what it is to read; or it is not clear whether it arrived.
     """
-    with alone_in(built.folder, ".push.lock", "pushing it"):
+    with folder_lock(built.folder, remedy="another command is pushing it: wait until that one is done"):
         return _standing(client, built, again=again) or _send(client, built)
 
 
@@ -220,7 +219,7 @@ def _send(client: Client, built: Built) -> Push:
         code=built.code.name,
         digest=built.digest,
         sequence=_next_sequence(built.folder.parent),
-        folder=built.folder.resolve() / FOLDER / receipt.id,
+        folder=built.folder / FOLDER / receipt.id,
     )
     with tempfile.TemporaryDirectory(prefix="kit-push-") as name:
         copy = Path(name)

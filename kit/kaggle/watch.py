@@ -15,13 +15,13 @@ from typing import Any
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
 from kit.core.files import read_json
+from kit.core.lock import folder_lock
 from kit.core.progress import Progress, no_progress
 from kit.kaggle import versions
 from kit.kaggle.client import Client
 from kit.kaggle.download import check_zip, download
 from kit.kaggle.failures import KaggleError
 from kit.kaggle.kernels import Built
-from kit.kaggle.locks import alone_in
 from kit.kaggle.pushes import Push, load, push
 from kit.kaggle.versions import Status, Version
 
@@ -81,7 +81,7 @@ class End:
 def run(
     client: Client, built: Built, *, again: bool = False, show: Show, fetching: Callable[[], Any]
 ) -> Push:  # fmt: skip
-    """Pushes a kernel, and waits for its end; goes on where it was left. `fetch_output` brings what it leaves.
+    """Pushes a kernel, waits for its end, and fetches what it leaves; goes on where it was left.
 
     Args:
         client: from `client.connect`.
@@ -91,7 +91,7 @@ def run(
         fetching: opens a progress bar, a context manager that gives a `Progress`.
 
     Returns:
-        the push, which has come to a good end.
+        the push, whose `output` is a run folder; nothing is fetched where a submission was made of it already.
 
     Raises:
         KitError: any of these does not work out. What a failed kernel left is fetched all the same.
@@ -106,6 +106,9 @@ def run(
                 fetch_output(client, pushed, progress=progress)
                 log.info("what it left lies in %s", pushed.output)
         raise
+    if pushed.submission is None:
+        with fetching() as progress:
+            fetch_output(client, pushed, progress=progress)
     return pushed
 
 
@@ -300,7 +303,7 @@ def fetch_output(client: Client, push: Push, *, progress: Progress = no_progress
     version, folder = push.version, push.output
     if push.running:
         raise KitError(f"{version} has not come to its end", f"wait for it with `kit kernel run {push.slug}`")
-    with alone_in(push.folder, ".output.lock", "fetching its output"):
+    with folder_lock(folder, remedy="another command is fetching it: wait until that one is done"):
         names = {file.name for file in versions.output(client, version)}
         for name in WANTED:
             if name in names and not (folder / name).exists():

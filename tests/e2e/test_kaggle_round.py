@@ -63,8 +63,12 @@ def kit(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setattr(logging.getLogger("kit"), "handlers", [TalkHandler()])
     logging.getLogger("kit").setLevel(logging.INFO)
 
+    environment = dict(os.environ)
+
     def run(*words: str, code: int = 0) -> Result:
-        monkeypatch.setattr(trust, "_allowed", set())  # each command is a process of its own
+        # Each command is a process of its own: neither trust nor the loss of credentials outlives it.
+        monkeypatch.setattr(trust, "_allowed", set())
+        os.environ.update(environment)
         done = CliRunner().invoke(app, words)
         if isinstance(done.exception, KitError):
             assert code == 1, done.exception

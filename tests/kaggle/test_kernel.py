@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import os
@@ -17,7 +18,7 @@ from kit.core import provenance
 from kit.core.errors import KitError
 from kit.kaggle import kernel_files as bundle
 from kit.kaggle import kernels as kernel
-from kit.kaggle.kernel_spec import GPUS, KernelSpec, find_spec, parse_spec, read_spec, spec_text, write_spec
+from kit.kaggle.kernel_spec import GPUS, KernelSpec, find_spec, own_slug, parse_spec, read_spec, spec_text, write_spec
 from kit.kaggle.kernels import OWNER_PLACEHOLDER, RECEIPT_PLACEHOLDER
 from kit.models import custom
 
@@ -315,3 +316,105 @@ def test_a_recipes_own_code_runs_only_for_someone_who_trusts_it(tmp_path, capfd)
         kernel.build(spec, tmp_path, source=SOURCE, files=FILES, trust=True)
     assert (tmp_path / "it-ran").exists()
     assert "sets no ENTRY" in capfd.readouterr().err
+
+
+# ---- what a recipe from elsewhere may not do
+
+BREAK_OUT = '"""\nimport os\nos.environ["OWNED"] = "1"\n"""'
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": BREAK_OUT},
+        {"model": "dcgan\\"},
+        {"crop": BREAK_OUT},
+        {"budget": f"1h{BREAK_OUT}"},
+        {"settings": (f"width={BREAK_OUT}",)},
+        {"settings": ('augment=x"""',)},
+        {"settings": (f"{BREAK_OUT}=8",)},
+        {"competition": BREAK_OUT},
+        {"gpus": BREAK_OUT},
+        {"slug": f"my-{BREAK_OUT}"},
+    ],
+    ids=str,
+)
+def test_no_value_leaves_its_place_in_the_script(tmp_path, monkeypatch, changes, notebook):
+    """It is refused; or where it is taken, it stands in a string."""
+    monkeypatch.setattr(kernel, "require_known", lambda spec, *, trust: None)  # as if the model were known
+    try:
+        built = make(tmp_path, notebook=notebook, source="x = 1\n" + BREAK_OUT, **changes)
+    except KitError:
+        return
+    read = kernel.read_kernel(built.code)
+    assert read.spec == built.spec
+    code = built.code.read_text()
+    if notebook:
+        cells = json.loads(code)["cells"]
+        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert not [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant) and node.value == "OWNED"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"model = 'dcgan'\nseed = {'9' * 5000}",
+        f"model = 'dcgan'\nseed = {'9' * 4000}",
+        f"model = 'dcgan'\ncount = {'9' * 40}",
+        f"model = 'dcgan'\nbudget = '{'9' * 5000}h'",
+        f"model = '{'x' * 5000}'",
+        f"model = 'dcgan'\n{'x' * 5000} = 1",
+        "x = " + "[" * 200_000,
+        f"model = 'dcgan'\n[set]\nwidth = {'9' * 4000}",
+        f"model = 'dcgan'\n[set]\n{'x' * 5000} = 1",
+        "model = 'dcgan'\n[set]\nwidth = 1979-05-27",
+        "model = 'dcgan'\nset = []",
+        "[model]",
+    ],
+    ids=lambda text: text[:40],
+)
+def test_odd_numbers_and_words_are_an_error_of_one_line(text):
+    with pytest.raises(KitError, match=r"^kernel\.toml: ") as caught:
+        parse_spec(text, slug="my-dcgan")
+    assert len(str(caught.value)) < 1500
+    assert "\n" not in str(caught.value)
+
+
+def test_a_packed_kit_that_would_fill_the_memory_is_refused(monkeypatch):
+    text = bundle.encode({"kit/__init__.py": bytes(3_000_000)})
+    monkeypatch.setattr(bundle, "MAX_UNPACKED", 1_000_000)
+    with pytest.raises(KitError, match="more than 1,000,000 bytes"):
+        bundle.decode(text)
+
+
+# ---- what belongs to the user
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+@pytest.mark.parametrize("name", ["my-biggan.py", "my-biggan.ipynb", kernel.METADATA])
+def test_a_file_that_the_kit_did_not_write_is_not_replaced(tmp_path, name, notebook):
+    path = tmp_path / "my-biggan" / name
+    path.parent.mkdir()
+    path.write_text('{"id": "me/mine", "cells": []}')
+    replaced = name in (kernel.METADATA, "my-biggan.ipynb" if notebook else "my-biggan.py")
+    if replaced:
+        with pytest.raises(KitError, match=rf"{re.escape(name)} is not a file that the kit wrote.*--overwrite"):
+            make(tmp_path, notebook=notebook)
+        spec = KernelSpec(slug="my-biggan", model="biggan", notebook=notebook)
+        kernel.build(spec, tmp_path, source=SOURCE, files=FILES, overwrite=True)
+    else:
+        make(tmp_path, notebook=notebook)
+    assert (path.read_text() == '{"id": "me/mine", "cells": []}') == (not replaced)
+    make(tmp_path, notebook=notebook)  # its own files it writes anew
+
+
+def test_a_kernel_without_a_slug_takes_a_name_of_its_own(tmp_path):
+    spec = KernelSpec(slug="of-its-own", model="biggan", budget="8h30m")
+    assert own_slug(spec, tmp_path) == "biggan-8h30m"
+    write_spec(dataclasses.replace(spec, slug="biggan-8h30m"), tmp_path)
+    assert own_slug(spec, tmp_path) == "biggan-8h30m"  # the same recipe
+    assert own_slug(dataclasses.replace(spec, seed=1), tmp_path) == "biggan-8h30m-2"
+    assert own_slug(KernelSpec(slug="of-its-own", model="X_1", budget="9m"), tmp_path) == "x-1-9m"
+    (tmp_path / "biggan-1h").mkdir()
+    assert own_slug(dataclasses.replace(spec, budget="1h"), tmp_path) == "biggan-1h-2"

@@ -12,6 +12,8 @@ import kaggle_image
 import numpy as np
 import pytest
 from dog_files import LAYOUTS, clean_dogs
+from kaggle_user import clock, home, policy, said, server, waits
+from kit.run.launch import Ended
 from run_tools import result_record, run_record
 from typer.testing import CliRunner
 
@@ -35,7 +37,9 @@ from kit.training import checkpoint
 from kit.training.run_folder import Run, read_run
 from kit.training.run_record import DataRecord, PlanRecord, TickRecord
 
-ROOT = Path(__file__).parents[2]
+__all__ = ["clock", "home", "policy", "said", "server", "waits"]
+
+ROOT = Path(__file__).parents[1]
 DOGS = COMPETITIONS[DEFAULT]
 COUNT = 16
 RESULTS = {"images.zip", "run.json", "score.json", "report.html", "checkpoint.pt", "samples.png", "film.gif"}
@@ -154,7 +158,7 @@ def test_nothing_of_its_machine_is_in_its_results(ran):
         assert str(folder) not in (folder / "working/report.html").read_text()
 
 
-def test_what_is_pulled_is_a_run_to_sample_from_and_to_report_on(ran, server, clock, tmp_path, monkeypatch):
+def test_what_is_pulled_is_a_run_to_sample_from_and_to_report_on(ran, server, clock, said, tmp_path, monkeypatch):
     folder, _, spec = ran
 
     def leaves(version):
@@ -171,8 +175,8 @@ def test_what_is_pulled_is_a_run_to_sample_from_and_to_report_on(ran, server, cl
     monkeypatch.setattr(client_module, "RETRY_POLICY", clock)
     monkeypatch.chdir(tmp_path)
     write_spec(spec)
-    done = kit("kernel", "run", "dcgan", "--no-submit")
-    [run] = re.findall(r"^the run lies in (\S+):", done.stderr, flags=re.MULTILINE)
+    kit("kernel", "run", "dcgan", "--no-submit")
+    [run] = re.findall(r"^the run lies in (\S+):", "\n".join(said), flags=re.MULTILINE)
     assert {path.name for path in Path(run).iterdir()} == {path.name for path in (folder / "working").iterdir()} | {
         "source.zip"
     }
@@ -241,6 +245,16 @@ def test_after_a_valid_zip_nothing_makes_it_fail(session, monkeypatch, capsys, e
     log = capsys.readouterr().out
     assert f"training failed ({error})" in log
     assert "valid for" in log.splitlines()[-1]
+    assert check(session.working / "images.zip", competition=DOGS, count=COUNT).ok
+
+
+def test_where_several_processes_cannot_begin_one_trains(session, monkeypatch, capsys):
+    """No loopback, say, or an NCCL that fails: the hours are not lost."""
+    training(monkeypatch)
+    monkeypatch.setattr(session, "_processes", lambda: 2)
+    monkeypatch.setattr(kit.run.launch, "launch", lambda *arguments, **options: Ended(rank=0, code=1))
+    assert session.main() == 0
+    assert "going on with one process on one GPU" in capsys.readouterr().out
     assert check(session.working / "images.zip", competition=DOGS, count=COUNT).ok
 
 
