@@ -1,10 +1,13 @@
 """Metadata of the kit: `pip install -e .[dev]`, or `make venv` for the pinned set in requirements.lock."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-RUNTIME = [
+HERE = Path(__file__).parent
+
+RUNTIME = [  # what kit/ imports
     "torch>=2.10,<3",  # Kaggle's image has 2.10 to 2.11
     "torchvision>=0.25,<1",
     "timm>=1.0.27,<2",
@@ -13,7 +16,6 @@ RUNTIME = [
     "numpy>=2.0,<3",
     "pillow>=11",
     "jinja2>=3.1,<4",
-    "matplotlib>=3.9,<4",
     "rich>=13",
     "typer>=0.15,<1",
     "requests>=2",
@@ -36,6 +38,8 @@ DEV = [
     "ipykernel>=6",
     "packaging>=24",
     "axe-core-python>=0.1",  # brings axe.min.js, the accessibility check
+    "matplotlib>=3.9,<4",  # draws the curves of bench/ and docs/
+    "pre-commit>=4",
 ]
 
 # Independent scorers that tests/scoring/test_peers.py compares with; skipped where they are missing.
@@ -44,11 +48,13 @@ PEERS = ["torchmetrics>=1.6", "torch-fidelity>=0.3", "pytorch-fid>=0.3", "clean-
 VIDEO = ["av>=14"]  # film.mp4; without it a run has film.gif alone
 TENSORBOARD = ["tensorboard>=2.16"]  # kit train --tensorboard
 
+VERSION = re.findall(r'^__version__ = "(.+)"$', (HERE / "kit" / "__init__.py").read_text(encoding="utf-8"), re.M)[0]
+
 setup(
     name="kit",
-    version="0.1.0",
+    version=VERSION,
     description="Reproducible Kaggle submissions for Generative Dog Images and competitions like it",
-    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",

@@ -51,13 +51,13 @@ from kit.core.errors import KitError
 from kit.core.files import reserve_disk
 from kit.generation.validate import check
 from kit.models.registry import MODELS
-from kit.report import artifacts, page, pictures
+from kit.report import artifacts, page, page_pictures
 from kit.run import budget, trainer
 from kit.training import checkpoint, losses
 from kit.training.run_folder import CHECKPOINT, IMAGES, PROGRESS, RECORD, read_run
 from kit.training.run_record import RunRecord, TickRecord
 
-LOADED = (pictures, page)  # by runs at their end; forked processes find them loaded
+LOADED = (page_pictures, page)  # by runs at their end; forked processes find them loaded
 
 DOGS = COMPETITIONS["generative-dog-images"]
 SETTINGS = ["width=4", "latent=8", "batch=8"]

@@ -103,7 +103,7 @@ def report(
     from kit.report.comparison import write_comparison
     from kit.report.nearest import find
     from kit.report.page import REPORT, came_with_its_page, write_report
-    from kit.report.pictures import draw_gallery
+    from kit.report.page_pictures import draw_gallery
     from kit.report.run_data import grids, read
 
     comparison = out or runs[0].parent / "comparison.html"

@@ -75,9 +75,14 @@ class TalkHandler(logging.Handler):
 
 
 def set_up() -> None:
-    """Prepares this process as a command: its streams, and the kit's log, printed on stderr."""
+    """Prepares this process as a command: its streams, and the kit's log printed on stderr."""
     if not isinstance(sys.stdout, _Stream):
         sys.stdout, sys.stderr = cast("TextIO", Results(sys.stdout)), cast("TextIO", Talk(sys.stderr))
+    log_to_stderr()
+
+
+def log_to_stderr() -> None:
+    """Prints the kit's log on stderr from now on."""
     log = logging.getLogger("kit")
     if not any(isinstance(handler, TalkHandler) for handler in log.handlers):
         log.addHandler(TalkHandler())

@@ -19,7 +19,7 @@ from PIL import Image
 from kit.core.errors import KitError
 from kit.core.progress import Progress, no_progress
 from kit.generation.video import gif, has_encoder, mp4
-from kit.report.pictures import evenly, open_picture
+from kit.report.page_pictures import evenly, open_picture
 from kit.report.run_data import grids
 from kit.training.run_folder import read_run
 from kit.training.run_record import RunRecord
@@ -163,7 +163,7 @@ def _make(run: Path, left_s: float, told_to_stop: Callable[[], bool]) -> None:
         return
     # These load what nothing but a page needs.
     from kit.report.page import write_report
-    from kit.report.pictures import draw_gallery
+    from kit.report.page_pictures import draw_gallery
 
     left = ends - time.monotonic() - PAGE_S - frames * frame_s
     gallery_s = _gallery_seconds(read_run(run))

@@ -67,7 +67,7 @@ PLOTS: tuple[Plot, ...] = (
     Plot("belief", "What D believes", "probability of real", _BELIEF, 3, low=0.0, high=1.0),
     Plot("speed", "Speed", "pictures per second", (Line("pictures_per_s", "training", "training"),), 0, low=0.0),
     Plot("gradient", "Gradients", "norm over all weights, mean over a tick", _of_both("grad", "Gradient"), 3, low=0.0),
-    Plot("rate", "Learning rates", "step size", _of_both("lr", "Learning rate"), 6, low=0.0),
+    Plot("rate", "Learning rates", "per step", _of_both("lr", "Learning rate"), 6, low=0.0),
     Plot("diversity", "Diversity", _GREY, (Line("diversity", "generated", "g"),), 1, low=0.0),
     Plot("budget", "Budget", "share of the whole", _BUDGET, 3, low=0.0, high=1.0),
 )

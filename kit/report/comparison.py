@@ -11,7 +11,7 @@ from typing import Any
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
 from kit.core.files import atomic
-from kit.report import pictures, run_table
+from kit.report import page_pictures, run_table
 from kit.report.charts import PLOTS, SCORES, Axis, Chart, Plot, chart
 from kit.report.page import grid_alt, render, require_page, show
 from kit.report.run_data import RunData, Ticks
@@ -76,7 +76,7 @@ def write_comparison(runs: Sequence[Path], out: Path, *, overwrite: bool = False
         too_near={group.letter: [names[i] for i in group.members if found[i].too_near] for group in rankings},
         flags=FLAGS,
         charts={axis: _charts(found, names, axis) for axis in AXES},
-        grids=[pictures.picture(run.grids[-1].path, most=share) if run.grids else None for run in found],
+        grids=[page_pictures.picture(run.grids[-1].path, most=share) if run.grids else None for run in found],
         alts=[grid_alt(run) for run in found],
         latents=_latents(found, names),
         differences=differences(found),

@@ -21,10 +21,10 @@ from kit.core.errors import KitError
 from kit.core.files import atomic
 from kit.models.custom import shown
 from kit.models.recipe import settings
-from kit.report import pictures
+from kit.report import page_pictures
 from kit.report.charts import PLOTS, SCORED, chart, time_labels
 from kit.report.nearest import Nearest
-from kit.report.pictures import Gallery
+from kit.report.page_pictures import Gallery
 from kit.report.run_data import Grid, RunData, rate, read, timeline
 from kit.report.run_table import STATES
 from kit.scoring.score_record import FLAGS, METHODS, SCORER, Details, Score
@@ -47,7 +47,7 @@ def write_report(
     *,
     gallery: Gallery | None = None,
     nearest: Nearest | None = None,
-    most_frames: int = pictures.FRAMES,
+    most_frames: int = page_pictures.FRAMES,
     now: datetime | None = None,
 ) -> Path:
     """Writes `report.html` into a run's folder, whatever state the run is in.
@@ -67,10 +67,10 @@ def write_report(
     """
     now = now or datetime.now(UTC)
     run = read(folder, now=now)
-    frames = pictures.frames(run.grids, most=FILM_BYTES, count=most_frames)
+    frames = page_pictures.frames(run.grids, most=FILM_BYTES, count=most_frames)
     gallery = gallery or Gallery()
-    interpolation = [sheet.uri for sheet in pictures.sheets(gallery.interpolation, most=VIDEO_BYTES)]
-    strips = pictures.sheets([one.strip for one in gallery.classes], most=CLASSES_BYTES)
+    interpolation = [sheet.uri for sheet in page_pictures.sheets(gallery.interpolation, most=VIDEO_BYTES)]
+    strips = page_pictures.sheets([one.strip for one in gallery.classes], most=CLASSES_BYTES)
     plots = [*((plot, run.ticks) for plot in PLOTS), *((plot, run.scored) for plot in SCORED)]
     charts = [laid for plot, ticks in plots if (laid := chart(plot, [(line, ticks) for line in plot.lines]))]
     page = render(
@@ -85,8 +85,8 @@ def write_report(
         interpolation={"frames": interpolation},
         classes=[(one.name, strip) for one, strip in zip(gallery.classes, strips, strict=True)],
         nearest=nearest,
-        nearest_sheet=pictures.sheets([nearest.sheet], most=NEAREST_BYTES)[0] if nearest else None,
-        grid=pictures.picture(run.grids[-1].path, most=GRID_BYTES) if run.grids else None,
+        nearest_sheet=page_pictures.sheets([nearest.sheet], most=NEAREST_BYTES)[0] if nearest else None,
+        grid=page_pictures.picture(run.grids[-1].path, most=GRID_BYTES) if run.grids else None,
         grid_alt=grid_alt(run),
         charts=charts,
         score=score_rows(run.score) if run.score else [],

@@ -16,7 +16,8 @@ import numpy as np
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.core.files import disk_error
-from kit.report.pictures import open_picture
+from kit.report.page_pictures import open_picture
+from kit.report.panel import TrainingScreen
 from kit.report.run_data import grids
 from kit.training.run_record import Callback, RunRecord, TickRecord
 
@@ -47,15 +48,13 @@ def require() -> None:
 
 
 @contextlib.contextmanager
-def screen_and_files(run: Path, clock: Stopwatch) -> Iterator[Callback]:
+def screen_and_files(run: Path, clock: Stopwatch) -> Iterator[EventFiles]:
     """Watches a run on the screen and in event files.
 
     Args:
         run: the run's folder.
         clock: the run's.
     """
-    from kit.report.panel import TrainingScreen
-
     with TrainingScreen(clock) as screen, EventFiles(run, screen) as files:
         yield files
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence
 from kit.core.errors import KitError
 from kit.report import artifacts
 from kit.report.artifacts import FRAMES, PAGE_S, SPARE_S, film
-from kit.report.pictures import evenly
+from kit.report.page_pictures import evenly
 from kit.report.run_data import grids
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from kit.report.comparison import write_comparison
 from kit.report.nearest import Nearest
 from kit.report.page import write_report
-from kit.report.pictures import ClassStrip, Gallery
+from kit.report.page_pictures import ClassStrip, Gallery
 from kit.scoring.score_record import FeaturesRecord
 
 pytestmark = pytest.mark.browser

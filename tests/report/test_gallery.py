@@ -20,7 +20,7 @@ from kit.data.prepared_set import load
 from kit.generation.export import sample_run
 from kit.generation.pack import pack
 from kit.models import registry
-from kit.report import nearest, pictures
+from kit.report import nearest, page_pictures
 from kit.report.page import write_report
 from kit.report.run_data import read
 
@@ -51,20 +51,20 @@ def data(run):
 
 def test_an_interpolation_and_every_class_of_a_conditional_model(runs, tmp_path):
     told = []
-    drawn = pictures.draw_gallery(runs["cdcgan"], progress=lambda done, total: told.append((done, total)))
-    assert len(drawn.interpolation) == pictures.STEPS
+    drawn = page_pictures.draw_gallery(runs["cdcgan"], progress=lambda done, total: told.append((done, total)))
+    assert len(drawn.interpolation) == page_pictures.STEPS
     assert [one.name for one in drawn.classes] == ["breed 0", "breed 1"]
-    assert told[-1] == (pictures.gallery_size(2),) * 2
+    assert told[-1] == (page_pictures.gallery_size(2),) * 2
     # A class's strip is what `kit sample --class` draws.
-    sheet = sample_run(runs["cdcgan"], out=tmp_path / "breed", count=pictures.PER_CLASS, class_name="breed_1")
+    sheet = sample_run(runs["cdcgan"], out=tmp_path / "breed", count=page_pictures.PER_CLASS, class_name="breed_1")
     singles = np.stack([np.asarray(Image.open(file)) for file in sorted(sheet.iterdir())])
-    expected = np.asarray(make_grid(singles, columns=pictures.PER_CLASS), int)
+    expected = np.asarray(make_grid(singles, columns=page_pictures.PER_CLASS), int)
     assert np.abs(np.asarray(drawn.classes[1].strip, int) - expected).max() <= 1
 
 
 def test_an_unconditional_model_has_an_interpolation_alone(runs):
-    drawn = pictures.draw_gallery(runs["dcgan"])
-    assert len(drawn.interpolation) == pictures.STEPS
+    drawn = page_pictures.draw_gallery(runs["dcgan"])
+    assert len(drawn.interpolation) == page_pictures.STEPS
     assert drawn.classes == []
 
 
@@ -72,13 +72,13 @@ def test_the_page_has_them_and_a_run_without_a_checkpoint_says_why_not(runs, mak
     found = nearest.find(data(runs["dcgan"]))
     assert (found.rows, found.looked_at, found.features) == (8, 8, "random")
     assert found.sheet.size == (64 + 2 * (4 * 66 - 2) + 2 * nearest.GAP, 8 * 66 - 2)
-    page = write_report(runs["dcgan"], gallery=pictures.draw_gallery(runs["dcgan"]), nearest=found)
+    page = write_report(runs["dcgan"], gallery=page_pictures.draw_gallery(runs["dcgan"]), nearest=found)
     text = page.read_text(encoding="utf-8")
     assert "From latent to latent and back" in text
     assert "Nearest training pictures" in text
     assert page.stat().st_size < 10_000_000
     with pytest.raises(KitError, match="no such"):
-        pictures.draw_gallery(make_run(tmp_path / "bare", ticks=1))
+        page_pictures.draw_gallery(make_run(tmp_path / "bare", ticks=1))
 
 
 def test_a_picture_memorized_is_its_own_neighbour(runs, tmp_path):

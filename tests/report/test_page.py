@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kit.report import pictures
+from kit.report import page_pictures
 from kit.report.page import write_report
 from kit.report.run_data import grids
 from kit.scoring.score_record import Details, FeaturesRecord, Interval
@@ -142,8 +142,8 @@ def test_a_large_run_stays_under_ten_megabytes(make_run, tmp_path):
 @pytest.mark.parametrize("most", [2_000, 20_000])
 def test_embedded_pictures_keep_to_their_limit(make_run, tmp_path, most):
     run = make_run(tmp_path / "run", ticks=40, size=32)
-    assert len(pictures.picture(grids(run)[-1].path, most=most).uri) <= most * 4 / 3 + 40
-    frames = pictures.frames(grids(run), most=most)
+    assert len(page_pictures.picture(grids(run)[-1].path, most=most).uri) <= most * 4 / 3 + 40
+    frames = page_pictures.frames(grids(run), most=most)
     assert frames[-1].pictures == 4_000
     assert sum(len(frame.uri) for frame in frames) <= most * 4 / 3 + 40 * len(frames) or len(frames) == 1
 
