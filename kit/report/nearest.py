@@ -1,4 +1,4 @@
-"""The generated pictures that come nearest to the training set, for the page: has it memorized its training set?"""
+"""The generated pictures that come nearest to the training set, for the page."""
 
 from __future__ import annotations
 
