@@ -1,4 +1,4 @@
-"""The same as in test_inside.py for a notebook, and for two processes that stand in for T4 ×2."""
+"""The same as in test_kernel_main.py for a notebook, and for two processes that stand in for T4 ×2."""
 
 from __future__ import annotations
 

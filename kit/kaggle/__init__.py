@@ -1,3 +1,6 @@
-"""Kaggle behind one seam: `credentials` finds out who asks, `client` makes the calls; `download` fetches the data,
-`kernel` writes what runs there, `push`, `watch` and `output` see it through, `entries` are its submissions.
+"""Kaggle behind one seam: `client` makes the calls, `credentials` and `failures` say who asks and what went wrong.
+
+`download` brings data. `kernel_spec` is a recipe, `kernel_files` and `kernels` write what runs there, `pushes` sends it
+exactly once (`exactly_once`), `watch` sees it to its end and fetches its output. `versions` and `submissions_api` are
+single calls.
 """

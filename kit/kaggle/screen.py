@@ -15,7 +15,7 @@ from kit.core.console import stderr
 log = logging.getLogger(__name__)
 
 TICK = re.compile(r"\[[^]]+\] [\d,]+ pictures  ")
-"""How a line of `kit.kaggle.log.Log.ticked` begins: there are thousands, and the last tells all."""
+"""How a line of `kit.kaggle.log.Log.on_tick` begins: there are thousands, and the last tells all."""
 
 LINE_S = 60.0
 """Where there is no terminal, a tick at most this often."""
