@@ -255,5 +255,5 @@ def _on_white(image: Image.Image, mode: str) -> Image.Image:
 def reason(error: Exception) -> str:
     """Why a picture cannot be read, for a message: Pillow's own words name a buffer where it knows no file."""
     if isinstance(error, UnidentifiedImageError):
-        return "no picture, or of an unknown format"
+        return "no picture of a known format"
     return f"damaged ({' '.join(str(error).split()) or type(error).__name__})"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kit.core.errors import KitError, unknown
+from kit.data.prepared_set import class_key
 from kit.models.recipe import Recipe, SampleClasses
 from kit.training.checkpoint import Shape
 
@@ -51,7 +52,7 @@ def interleave(weights: Sequence[int], count: int) -> list[int]:
 
 
 def find_class(name: str, recipe: Recipe, shape: Shape) -> int:
-    """The index of a class; capital letters do not matter, and a space stands for an underscore.
+    """The index of a class by its name; case and what stands between its words do not matter.
 
     Raises:
         KitError: an unconditional model, or no such class, with the closest one.
@@ -61,8 +62,7 @@ def find_class(name: str, recipe: Recipe, shape: Shape) -> int:
             f"{recipe.model} is an unconditional model: it cannot draw a single class",
             "train a conditional one: `kit models` lists them",
         )
-    plain = name.strip().replace(" ", "_").lower()
     for index, known in enumerate(shape.classes):
-        if plain == known.lower():
+        if class_key(known) == class_key(name):
             return index
     raise unknown("class", name, shape.classes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import lzma
 import struct
 import zipfile
@@ -16,9 +15,11 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from kit.core.errors import KitError
+from kit.data.archives import BadFile
+from kit.data.decoding import open_image
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -37,6 +38,7 @@ ENTRY_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedEr
 
 # What Pillow's decoders raise on bytes that are no picture, or only half of one.
 PICTURE_ERRORS = (
+    BadFile,
     OSError,
     SyntaxError,
     ValueError,
@@ -186,18 +188,11 @@ def _read(path: Path, names: list[str], mode: Literal["RGB", "L"], *, convert: b
             yield name, _decode(data, mode, convert=convert, where=f"{path}: {name}")
 
 
-def reason(error: Exception) -> str:
-    """Why a picture cannot be read, for a message: Pillow's own words name a buffer where it knows no file."""
-    return "no format that is known" if isinstance(error, UnidentifiedImageError) else str(error)
-
-
 def _decode(data: bytes, mode: Literal["RGB", "L"], *, convert: bool, where: str) -> Pixels:
     try:
         if len(data) > MAX_BYTES:
             raise ValueError(f"over {MAX_BYTES:,} bytes")
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"{picture.width}×{picture.height} pixels are over the limit of {MAX_PIXELS:,}")
+        with open_image(data, max_pixels=MAX_PIXELS) as picture:
             # Pillow would clip 16-bit grey at 255, which turns it white without a word.
             if picture.mode.startswith(("I", "F")):
                 raise ValueError(f"mode {picture.mode}, more than 8 bits a channel")
@@ -205,5 +200,5 @@ def _decode(data: bytes, mode: Literal["RGB", "L"], *, convert: bool, where: str
                 raise ValueError(f"mode {picture.mode}, and {mode} is wanted")
             pixels = np.asarray(picture.convert(mode))
     except PICTURE_ERRORS as error:
-        raise KitError(f"{where} is no picture that can be read ({reason(error)})", "remove or replace it") from error
+        raise KitError(f"{where} is no picture that can be read ({error})", "remove or replace it") from error
     return pixels if pixels.ndim == 3 else pixels[:, :, None]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from kit.competition import Competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.machine import cores
 from kit.core.progress import Progress, no_progress
+from kit.data.decoding import open_image
 from kit.generation.pictures import (
     ENTRY_ERRORS,
     PICTURE_ERRORS,
@@ -24,7 +23,6 @@ from kit.generation.pictures import (
     picture_digest,
     pixels_digest,
     read_entry,
-    reason,
 )
 
 # The scorer lists *.png and *.jpg in the unpacked folder, in small letters and without looking into folders.
@@ -202,7 +200,7 @@ def _look(data: bytes | str, competition: Competition) -> _Seen:
         return _Seen(digest=None, blank=False, problem=data)
     side = competition.size
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with open_image(data) as picture:
             # Size and format stand in the header: a picture of a billion pixels is refused without decoding it.
             if picture.format != competition.format:
                 return _Seen(None, False, f"is a {picture.format}, and {competition.slug} takes {competition.format}")
@@ -211,5 +209,5 @@ def _look(data: bytes | str, competition: Competition) -> _Seen:
             problem = None if picture.mode == competition.mode else f"has mode {picture.mode}, not {competition.mode}"
             pixels = np.asarray(picture.convert(competition.mode))
     except PICTURE_ERRORS as error:
-        return _Seen(None, False, f"is no picture that can be read ({reason(error)})")
+        return _Seen(None, False, f"is no picture that can be read ({error})")
     return _Seen(picture_digest(pixels), bool((pixels == pixels[0, 0]).all()), problem)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from kit import __version__
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
 from kit.core.files import atomic
+from kit.data.archives import BadFile
+from kit.data.decoding import open_image
 from kit.models.custom import shown
 from kit.models.recipe import settings
 from kit.report import page_pictures
@@ -215,9 +216,9 @@ def _figures(run: RunData) -> list[tuple[str, str, str]]:
 def _tiles(grid: Grid, size: int) -> tuple[int, int] | None:
     """Columns and rows of a grid of pictures with a side of `size` pixels."""
     try:
-        with Image.open(grid.path) as opened:
-            width, height = opened.size
-    except OSError:
+        with grid.path.open("rb") as file:
+            width, height = open_image(file).size
+    except (OSError, BadFile):
         return None
     columns, rows = (width + GAP) / (size + GAP), (height + GAP) / (size + GAP)
     return (int(columns), int(rows)) if columns.is_integer() and rows.is_integer() else None

@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 
 from kit.core.progress import Progress, no_progress
+from kit.data.archives import BadFile
+from kit.data.decoding import open_image
 from kit.data.grid import make_grid
 from kit.generation import interpolate
 from kit.generation.export import RunGenerator
@@ -39,9 +41,9 @@ def evenly(count: int, most: int) -> list[int]:
 def open_picture(path: Path) -> Image.Image | None:
     """A picture in RGB, decoded; None where it cannot be."""
     try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with path.open("rb") as file:
+            return open_image(file).convert("RGB")
+    except (BadFile, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 
 

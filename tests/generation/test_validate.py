@@ -87,7 +87,7 @@ FINDINGS: dict[str, tuple[list[tuple[str, bytes]], int, str, str]] = {
     "format jpg": ([("x.jpg", encoded("JPEG"))], 1, "error", "is a JPEG, and generative-dog-images takes PNG"),
     "grey": ([("x.png", encoded(mode="L"))], 1, "error", "has mode L, not RGB"),
     "alpha": ([("x.png", encoded(mode="RGBA"))], 1, "error", "has mode RGBA, not RGB"),
-    "no picture": ([("x.png", b"hello")], 1, "error", "no format that is known"),
+    "no picture": ([("x.png", b"hello")], 1, "error", "no picture of a known format"),
     "empty": ([("x.png", b"")], 1, "error", "no picture that can be read"),
     "cut": ([("x.png", encoded()[:-5000])], 1, "error", "no picture that can be read"),
     "damaged": ([("x.png", encoded()[:300] + b"?" + encoded()[301:])], 1, "error", "no picture that can be read"),
