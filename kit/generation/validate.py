@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -200,7 +201,7 @@ def _look(data: bytes | str, competition: Competition) -> _Seen:
         return _Seen(digest=None, blank=False, problem=data)
     side = competition.size
     try:
-        with open_image(data) as picture:
+        with open_image(data, max_pixels=sys.maxsize) as picture:
             # Size and format stand in the header: a picture of a billion pixels is refused without decoding it.
             if picture.format != competition.format:
                 return _Seen(None, False, f"is a {picture.format}, and {competition.slug} takes {competition.format}")

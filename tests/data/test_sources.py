@@ -1,5 +1,6 @@
 import gzip
 import io
+import os
 import struct
 import sys
 import zipfile
@@ -13,6 +14,7 @@ from PIL import Image
 
 from kit.competition import COMPETITIONS, DEFAULT, get
 from kit.core.errors import KitError
+from kit.data import collection
 from kit.data.collection import Collection
 from kit.data.idx import fetch_mnist
 from kit.data.sources import collect, kaggle_mount
@@ -139,17 +141,6 @@ def test_no_pictures_at_all_are_refused(kind: str, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir(exist_ok=True)
     with pytest.raises(KitError, match="no pictures"):
         look(tmp_path / "set")
-
-
-def test_a_competition_without_annotations_takes_its_own_folder_only(tmp_path: Path) -> None:
-    files = {"monet_jpg/a.jpg": photo(seed=1), "monet_jpg/b.jpg": photo(seed=2), "photo_jpg/c.jpg": photo(seed=3)}
-    for source in (make_folder(tmp_path / "set", files), make_zip(tmp_path / "set.zip", files)):
-        found = look(source, MONET)
-        assert [(item.file, item.label, item.annotation) for item in found.items] == [
-            ("a.jpg", None, None),
-            ("b.jpg", None, None),
-        ]
-        assert not found.boxes
 
 
 PLAIN = {
@@ -322,6 +313,185 @@ def test_pictures_with_odd_names_are_found(tmp_path: Path) -> None:
     make_folder(tmp_path / "set", {name: photo(seed=i) for i, name in enumerate(names)})
     found = [item.file for item in look(tmp_path / "set").items]
     assert sorted(found) == sorted(name.replace("\t", "\\t") for name in names)
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "b.JPG", "c.Pgm", "no suffix", "misleading.txt", "data.bin"])
+def test_what_begins_like_a_picture_is_one_whatever_its_name(name: str, tmp_path: Path) -> None:
+    kind = "PPM" if name == "c.Pgm" else "JPEG"
+    files = {"first.png": photo(seed=1, kind="PNG"), name: photo(seed=2, kind=kind)}
+    for source in (make_folder(tmp_path / "set", files), make_zip(tmp_path / "set.zip", files)):
+        assert {item.file for item in look(source).items} == {"first.png", name}
+
+
+def test_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "set", {"a/1.jpg": photo(seed=1), "a/labels.csv": b"1,2", "a/x.tfrec": b"record"})
+    (root / "gone.jpg").symlink_to(root / "nowhere.jpg")
+    (root / "itself").symlink_to(root / "itself")
+    (root / "a" / "up").symlink_to(root)
+    os.mkfifo(root / "pipe.jpg")
+    make_zip(root / "a" / "odd.zip", {".": b"x", "2.jpg": photo(seed=2)})
+    found = look(root)
+    assert {row.file: row.reason.partition(" (")[0] for row in found.others} == {
+        "a/labels.csv": "no picture",
+        "a/x.tfrec": "a TFRecord, which holds copies of the pictures",
+        "gone.jpg": "a link that leads nowhere",
+        "itself": "cannot be read",
+        "a/up/": "a link back to a folder that it lies in",
+        "pipe.jpg": "neither a file nor a folder",
+        "a/odd.zip/.": "no name of a file",
+    }
+    assert {item.file for item in found.items} == {"1.jpg", "odd.zip/2.jpg"}
+
+
+def test_a_folder_that_cannot_be_entered_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_folder(tmp_path / "set", {"open/1.jpg": photo(seed=1), "shut/2.jpg": photo(seed=2)})
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may enter everything
+    found = look(root)
+    assert [(row.file, row.reason) for row in found.others] == [
+        ("shut/", "a folder that cannot be read (Permission denied)")
+    ]
+
+
+def test_a_folder_of_any_depth_is_read(tmp_path: Path) -> None:
+    deep = tmp_path / "set"
+    deep.mkdir()
+    here = Path.cwd()
+    try:
+        os.chdir(deep)
+        for _ in range(1200):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("deep.jpg").write_bytes(photo(seed=1))
+    finally:
+        os.chdir(here)
+    (deep / "flat.jpg").write_bytes(photo(seed=2))
+    assert [item.file for item in look(deep).items] == ["d/" * 1200 + "deep.jpg", "flat.jpg"]
+
+
+OWN = {
+    "a prepared set": {"dataset.json": b"{}", "samples.jsonl": b"", "contact.png": photo(kind="PNG")},
+    "a run": {"run.json": b"{}", "progress.jsonl": b"", "samples/1.png": photo(kind="PNG")},
+    "a submission": {"submission.json": b"{}", "source.zip": b"", "preview.png": photo(kind="PNG")},
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("below", ["", "x/y/"])
+def test_what_the_kit_made_is_no_source(kind: str, below: str, tmp_path: Path) -> None:
+    files = {f"{below}{name}": data for name, data in OWN[kind].items()}
+    with pytest.raises(KitError, match="made by the kit"):
+        look(make_folder(tmp_path / "set", {"a.jpg": photo(), **files}))
+
+
+def test_pictures_without_a_class_are_left_out_where_the_others_have_one(tmp_path: Path) -> None:
+    files = {"cat/1.jpg": 1, "cat/2.jpg": 2, "dog/1.jpg": 3, "loose.jpg": 4}
+    found = look(make_folder(tmp_path / "set", {name: photo(seed=seed) for name, seed in files.items()}))
+    assert {item.label for item in found.items} == {"cat", "dog"}
+    assert [(row.file, row.reason) for row in found.rejected] == [("loose.jpg", "it has no class, and the others have")]
+
+
+def test_more_classes_than_labels_can_hold_are_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert np.iinfo(np.int16).max == collection.MAX_CLASSES
+    monkeypatch.setattr(collection, "MAX_CLASSES", 2)
+    with pytest.raises(KitError, match="3 folders that would be classes, and there can be 2"):
+        look(make_folder(tmp_path / "set", {f"{k}/1.jpg": photo(seed=k) for k in range(3)}))
+
+
+def test_class_folders_that_differ_only_between_their_words_are_refused(tmp_path: Path) -> None:
+    names = ("golden retriever", "golden_retriever")
+    with pytest.raises(KitError, match="golden retriever and golden_retriever"):
+        look(make_folder(tmp_path / "set", {f"{name}/1.jpg": photo(seed=k) for k, name in enumerate(names)}))
+
+
+FOREIGN_LABELS = {
+    "COCO": {"annotation/instances.json": b'{"images": []}'},
+    "YOLO": {"Annotation/1.txt": b"0 0.5 0.5 1 1", "Annotation/2.txt": b"0 0.1 0.1 1 1"},
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN_LABELS)
+def test_labels_of_another_format_are_named_as_the_cause_and_do_not_hinder_whole_pictures(
+    kind: str, tmp_path: Path
+) -> None:
+    pictures = {f"images/{k}.jpg": photo(seed=k) for k in (1, 2)}
+    source = make_folder(tmp_path / "set", FOREIGN_LABELS[kind] | pictures)
+    with pytest.raises(KitError, match=r"(?i)annotation holds no Pascal VOC annotations .*--crop whole"):
+        look(source)
+    found = collect(open_tree(source, spool=tmp_path), DOGS, boxes=False)
+    assert [item.file for item in found.items] == ["1.jpg", "2.jpg"]
+    assert len(found.others) == len(FOREIGN_LABELS[kind])
+
+
+IDX_PARTS = {
+    "test beside training": (["train", "t10k"], "train"),
+    "names of EMNIST": (["emnist-letters-test", "emnist-letters-train"], "emnist-letters-train"),
+    "parts of EMNIST": (["emnist-letters-train", "emnist-digits-train"], None),
+    "test parts alone": (["emnist-letters-test", "emnist-digits-test"], None),
+    "one of each name": (["qmnist", "qmnist-test"], "qmnist"),
+    "two sets": (["a/train", "b/train"], None),
+}
+
+
+@pytest.mark.parametrize("case", IDX_PARTS)
+def test_the_test_part_is_never_trained_on_and_several_are_asked_about(case: str, tmp_path: Path) -> None:
+    parts, chosen = IDX_PARTS[case]
+    files = {
+        template.format(part): idx_file(array)
+        for part in parts
+        for template, array in zip(MNIST_NAMES["unpacked"], mnist(), strict=True)
+    }
+    source = make_folder(tmp_path / "set", files)
+    if chosen:
+        assert {item.file.rpartition("/")[0] for item in look(source).items} == {chosen}
+        return
+    with pytest.raises(KitError) as error:
+        look(source)
+    assert all(name in error.value.problem for name in files)
+
+
+def test_a_training_part_without_its_labels_is_not_replaced_by_the_test_part(tmp_path: Path) -> None:
+    files = mnist_files("unpacked")
+    del files["train-labels-idx1-ubyte"]
+    with pytest.raises(KitError, match="train-images-idx3-ubyte without its labels"):
+        look(make_folder(tmp_path / "m", files))
+
+
+def test_an_empty_idx_file_is_refused(tmp_path: Path) -> None:
+    files = {
+        "train-images-idx3-ubyte": np.empty((0, 28, 28), np.uint8),
+        "train-labels-idx1-ubyte": np.empty(0, np.uint8),
+    }
+    with pytest.raises(KitError, match="there is nothing in it"):
+        look(make_folder(tmp_path / "m", {name: idx_file(array) for name, array in files.items()}))
+
+
+MONET_FILES = {"monet_jpg/a.jpg": 1, "photo_jpg/b.jpg": 2, "photo_jpg/c.jpg": 3, "photo_tfrec/x.tfrec": 0}
+
+
+def test_the_two_halves_of_a_translation(tmp_path: Path) -> None:
+    files = {name: photo(seed=seed) if seed else b"record" for name, seed in MONET_FILES.items()}
+    for source in (make_folder(tmp_path / "set", files), make_zip(tmp_path / "set.zip", files)):
+        found = look(source, MONET)
+        assert found.inputs is not None
+        assert [item.file for item in found.items] == ["a.jpg"]
+        assert [item.file for item in found.inputs.items] == ["b.jpg", "c.jpg"]
+        assert [row.reason for row in found.others] == ["a TFRecord, which holds copies of the pictures"]
+
+
+@pytest.mark.parametrize("missing", ["monet_jpg", "photo_jpg"])
+def test_a_translation_with_one_half_missing_is_refused(missing: str, tmp_path: Path) -> None:
+    files = {name: photo(seed=seed) for name, seed in MONET_FILES.items() if seed and missing not in name}
+    with pytest.raises(KitError, match=f"no pictures in {missing}.*--inputs"):
+        look(make_folder(tmp_path / "set", files), MONET)
 
 
 def test_real_dogs_have_all_their_breeds(shared: Path, tmp_path: Path) -> None:
