@@ -62,6 +62,8 @@ for command in (
 ):
     app.command()(command)
 app.command(hidden=True)(stored.check_model)
+app.command(hidden=True)(stored.replay)
+app.command(hidden=True)(stored.rebuild_kernel)
 app.add_typer(kernel.app, name="kernel")
 
 

@@ -32,7 +32,7 @@ from kit.scoring import compute_score
 from kit.scoring.extract import FeatureSet
 from kit.scoring.reference import References
 from kit.scoring.score_record import Score
-from kit.submission.make import make_submission
+from kit.submission.make_submission import make_submission
 from kit.training import checkpoint
 from kit.training.run_folder import Run, read_run
 from kit.training.run_record import DataRecord, PlanRecord, TickRecord

@@ -127,7 +127,7 @@ def status(kernel: KernelArgument = None, as_json: JsonOption = False) -> None:
 
     Example: kit kernel status my-biggan
     """
-    from kit.commands.round import connection
+    from kit.commands.workflow import connection
     from kit.kaggle import pushes, versions
 
     client = connection()
@@ -148,10 +148,10 @@ def pull(kernel: KernelArgument = None) -> None:
 
     Example: kit kernel pull my-biggan
     """
-    from kit.commands.round import connection, pulled
+    from kit.commands import workflow
 
-    client = connection()
-    typer.echo(pulled(client, _folder(kernel, client)).folder)
+    client = workflow.connection()
+    typer.echo(workflow.pull(client, _folder(kernel, client)).folder)
 
 
 @app.command()
@@ -163,10 +163,11 @@ def submit(
 
     Example: kit kernel submit my-biggan
     """
-    from kit.commands.round import connection, pulled, send_version
+    from kit.commands import workflow
 
-    client = connection()
-    send_version(client, pulled(client, _folder(kernel, client)), message=message)
+    client = workflow.connection()
+    submission = workflow.pull(client, _folder(kernel, client))
+    workflow.send_version(client, submission, message=message)
 
 
 @app.command()
@@ -181,7 +182,7 @@ def run(
 
     Example: kit kernel run my-biggan
     """
-    from kit.commands.round import send_version, train_on_kaggle
+    from kit.commands.workflow import send_version, train_on_kaggle
 
     client, built = _built(kernel, trust=trust)
     submission = train_on_kaggle(client, built, again=again)
@@ -193,7 +194,7 @@ def run(
 
 def _built(words: str | None, *, trust: bool) -> tuple[Client, Built]:
     """A connection, and the kernel that is meant, built anew; with a name it is built before anybody is asked."""
-    from kit.commands.round import connection
+    from kit.commands.workflow import connection
     from kit.kaggle.kernel_spec import find_spec
     from kit.kaggle.kernels import build
 

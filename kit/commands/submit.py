@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kit.commands.common import DataOption, JsonOption, RunArgument, TrustOption, print_json, say
+from kit.commands.common import DataOption, JsonOption, RunArgument, TrustOption, print_json
 from kit.core.errors import KitError
+
+log = logging.getLogger(__name__)
 
 
 def pack(
@@ -24,7 +27,7 @@ def pack(
     Example: kit pack runs/dcgan-demo-1
     """
     from kit.core.console import bar
-    from kit.submission.make import make_submission
+    from kit.submission.make_submission import make_submission
 
     with bar("checking", unit="pictures") as progress:
         submission = make_submission(run, out=out, progress=progress)
@@ -41,21 +44,23 @@ def submit(
         bool, typer.Option("--yes", help="Train it again in a Kaggle kernel, where only kernels are taken.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and say what would be sent.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Send it once more, where an earlier sending may have got lost.")
+    ] = False,
 ) -> None:
-    """Send a submission the way its competition takes it, and wait for its score. Nothing is sent twice.
+    """Send a submission the way its competition takes it, and wait for its score. Nothing is sent twice unasked.
 
     Example: kit submit --dry-run
     """
-    from kit.commands.round import send, send_kernel_of
+    from kit.commands.workflow import send, send_kernel_of
     from kit.core.console import bar
-    from kit.submission import ledger
-    from kit.submission.make import make_submission
-    from kit.submission.submit import LOCAL
-    from kit.submission.submit import dry_run as plan_submission
+    from kit.submission.make_submission import make_submission
+    from kit.submission.send import LOCAL, make_plan
+    from kit.submission.submission_record import find_or_pack
 
     with bar("checking", unit="pictures") as progress:
-        submission = ledger.chosen(target, pack=lambda run: make_submission(run, progress=progress), say=say)
-        plan = plan_submission(submission, message=message, progress=progress)
+        submission = find_or_pack(target, pack=lambda run: make_submission(run, progress=progress))
+        plan = make_plan(submission, message=message, progress=progress)
     if dry_run:
         for line in plan.lines():
             typer.echo(line)
@@ -63,9 +68,9 @@ def submit(
     if submission.sent is None and plan.competition.kernels_only and submission.kernel is None:
         if not yes:
             raise KitError(f"{submission.name}: {LOCAL}", plan.remedy)
-        send_kernel_of(submission, message=message)
+        send_kernel_of(submission, message=message, again=again)
     else:
-        send(plan)
+        send(plan, again=again)
 
 
 def submissions(
@@ -76,22 +81,22 @@ def submissions(
 
     Example: kit submissions
     """
-    from kit.commands.round import refreshed
+    from kit.commands.workflow import refreshed
     from kit.core.console import print_table
-    from kit.submission import ledger, table
-    from kit.submission.agreement import agreements
+    from kit.submission.submission_record import read_all
+    from kit.submission.submissions_table import COLUMNS, damaged_row, leaderboard_correlations, row
 
-    found = ledger.all_submissions()
-    listed = refreshed(found.submissions) if refresh else found.submissions
-    rows = [table.row(submission) for submission in listed]
+    found, damaged = read_all()
+    listed = refreshed(found) if refresh else found
+    rows = [*map(row, listed), *(damaged_row(folder, error) for folder, error in damaged.items())]
     if as_json:
         print_json([dataclasses.asdict(row) for row in rows])
     else:
-        print_table(table.COLUMNS, [row.cells() for row in rows])
-        for agreement in agreements(listed):
-            typer.echo(agreement.line())
-    for error in found.damaged:
-        say(f"warning: {error}")
+        print_table(COLUMNS, [row.cells() for row in rows])
+        for correlation in leaderboard_correlations(listed):
+            typer.echo(correlation.line())
+    for error in damaged.values():
+        log.warning("%s", error)
 
 
 def reproduce(
@@ -111,16 +116,16 @@ def reproduce(
 
     Example: kit reproduce submissions/dcgan-demo-1
     """
-    from kit.submission import ledger
     from kit.submission.reproduce import reproduce as make_again
+    from kit.submission.submission_record import find
 
-    submission = ledger.find(target)
+    submission = find(target)
     if submission.kernel is None:
-        verdict = make_again(submission, data=data, keep=keep, trust=trust, say=say)
+        verdict = make_again(submission, data=data, keep=keep, trust=trust)
     else:
-        from kit.commands.round import rebuilt
+        from kit.commands.workflow import rebuild_kernel
 
-        verdict = rebuilt(submission, run_again=yes, trust=trust)
+        verdict = rebuild_kernel(submission, run_again=yes, trust=trust)
     for line in verdict.lines:
         typer.echo(line)
     raise typer.Exit(0 if verdict.identical else 1)

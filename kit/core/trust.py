@@ -44,7 +44,7 @@ def is_installed_kit(tree: str) -> bool:
 
 
 def require_trust(what: str, digest: str, *, trust: bool, where: Path | str) -> None:
-    """Makes sure that code which came with a file is only run for a user who trusts it, then lets it run here.
+    """Makes sure that code which came with a file is only run for a user who trusts it.
 
     Args:
         what: the code, for the message ("the model file of mine").
@@ -55,24 +55,27 @@ def require_trust(what: str, digest: str, *, trust: bool, where: Path | str) -> 
     Raises:
         KitError: the user did not, and has not allowed this code in another way.
     """
-    if digest in _allowed:
-        return
-    if not trust:
+    if not trust and digest not in _allowed:
         raise KitError(
             f"{where}: {what} is code that is not this kit's (digest {digest[:12]})",
             "add --trust to run it, if you know where it comes from",
         )
-    drop_credentials()
-    allow(digest)
 
 
 def allow(digest: str) -> None:
-    """Lets code run in this process: the user named its file, or trusts it."""
+    """Lets code run in this process: the user named its file."""
     _allowed.add(digest)
 
 
+def admit(digest: str) -> None:
+    """Lets code run in this process that the user trusts; the process loses its credentials, once and for all."""
+    if digest not in _allowed:
+        drop_credentials()
+        _allowed.add(digest)
+
+
 def is_allowed(digest: str) -> bool:
-    """Whether `allow` was called for this code."""
+    """Whether code may run in this process."""
     return digest in _allowed
 
 

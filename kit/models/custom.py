@@ -55,7 +55,7 @@ def trusted(record: dict[str, Any], *, trust: bool, where: Path) -> Recipe:
 
 
 def require_trust(model: str, source: str, *, trust: bool, where: Path | str) -> None:
-    """Makes sure that a model file which was read from a disk is only run for a user who trusts it.
+    """Makes sure that a model file which was read from a disk is only run for a user who trusts it, then lets it run.
 
     Args:
         model: what the file's row is called.
@@ -65,6 +65,17 @@ def require_trust(model: str, source: str, *, trust: bool, where: Path | str) ->
 
     Raises:
         KitError: there is code, and it is not trusted.
+    """
+    check_trust(model, source, trust=trust, where=where)
+    if source:
+        trusting.admit(digest(source))
+
+
+def check_trust(model: str, source: str, *, trust: bool, where: Path | str) -> None:
+    """The same for a model file that another process is to run: this one keeps its credentials, and cannot run it.
+
+    Raises:
+        KitError: as `require_trust`.
     """
     if source:
         trusting.require_trust(f"the model file of {model}", digest(source), trust=trust, where=where)
@@ -88,8 +99,7 @@ def check(model: str, source: str, settings: Sequence[str], *, trust: bool, wher
     Raises:
         KitError: it is not trusted, or does not work; what is wrong was written to stderr.
     """
-    if not trust:
-        require_trust(model, source, trust=False, where=where)
+    check_trust(model, source, trust=trust, where=where)
     with tempfile.TemporaryDirectory(prefix="kit-model-") as folder:
         file = Path(folder) / f"{model}.py"
         file.write_text(source, encoding="utf-8")

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import json
+import logging
+import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from kit.core import provenance
+from kit.core import trust as trusting
 from kit.core.errors import KitError
+from kit.core.provenance import Source
+from kit.core.records import to_json
 from kit.core.source_zip import read_source
-from kit.data.prepared_set import load
+from kit.data.prepared_set import load as load_set
+from kit.kaggle.kernel_spec import RECIPE, parse_spec
+from kit.kaggle.kernels import METADATA, Built
 from kit.models import custom
-from kit.submission import ledger
-from kit.submission.ledger import Submission
-from kit.training.run_folder import read_run
-from kit.training.run_record import RunRecord
+from kit.submission.submission_record import SOURCE, Submission
+from kit.training import run_folder
+from kit.training.run_record import ResultRecord, RunRecord
 
-REPLAY = """
-import sys
-from pathlib import Path
-from kit.core.clock import Stopwatch
-from kit.report.panel import TrainingScreen
-from kit.core.errors import KitError
-from kit.models import custom
-from kit.run import replay
-from kit.training.run_record import RunRecord
-record, data, out = (Path(argument) for argument in sys.argv[1:])
-clock = Stopwatch()
-try:
-    with TrainingScreen(clock) as screen:
-        run = RunRecord.load(record)
-        custom.require_trust(run.recipe.model, run.recipe.source, trust=True, where=record)
-        replay(run, data=data, out=out, clock=clock, callback=screen)
-except KitError as error:
-    sys.exit(f"error: {error}")
-"""
-"""Run by the stored kit, not by this one. It relies on nothing else of the stored kit than `replay`."""
-
-CHAIN = (("weights", "weights_sha256"), ("pixels", "pixels_sha256"), ("zip", "sha256"))
-"""The links from the prepared set to the zip, in the order in which one decides the next."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +34,7 @@ class Verdict:
 
 
 def reproduce(
-    submission: Submission,
-    *,
-    data: Path | None = None,
-    keep: Path | None = None,
-    trust: bool = False,
-    say: Callable[[str], None],
+    submission: Submission, *, data: Path | None = None, keep: Path | None = None, trust: bool = False
 ) -> Verdict:
     """Trains and generates again with the code in `source.zip`, and compares link by link.
 
@@ -67,65 +42,83 @@ def reproduce(
         submission: what to make again.
         data: the prepared set; None: where the run found it.
         keep: a new folder for the run that is made; None: a temporary one.
-        trust: whether the code of a model file that made the run may be run.
-        say: is told, in a line, what happens.
+        trust: whether stored code that is not the installed kit's, and a model file, may be run.
 
     Raises:
-        KitError: the set is missing or another one, the stored code is damaged, or it does not run.
+        KitError: the set is missing, the stored code is damaged or not trusted, or it does not run to its end.
     """
     record = submission.run
-    custom.require_trust(record.recipe.model, record.recipe.source, trust=trust, where=submission.folder)
-    prepared = load(data or Path(record.data.path))
+    prepared = load_set(data or Path(record.data.path))
     if prepared.digest != record.data.digest:
-        links = [("data", record.data.sources or None, prepared.sources_digest)]
+        links = [("data", record.data.sources, prepared.sources_digest)]
         links += [("set", record.data.digest, prepared.digest)]
         lines = (*(_line(*link) for link in links), "prepare the same set with `kit data`, and name it with --data")
         return Verdict(identical=False, lines=lines)
-    files = read_source(submission.folder / ledger.SOURCE)
-    if provenance.tree_digest(files) != submission.source.tree:
-        raise KitError(f"{submission.folder / ledger.SOURCE}: damaged (not the code that ran)", "restore it from git")
+    files = _stored_kit(submission, trust=trust)
+    custom.check_trust(record.recipe.model, record.recipe.source, trust=trust, where=submission.folder)
     if keep and keep.exists():
         raise KitError(f"{keep} exists already", "choose another folder")
-    processes = _processes(record)
-    seen = record.result.pictures if record.result else 0
-    say(f"training on {seen:,} pictures again, with the code that ran")
+    count = _processes(record, submission.result)
+    pictures = submission.result.pictures
+    log.info("training on %s pictures again, with the code that ran", f"{pictures:,}")
     with tempfile.TemporaryDirectory(prefix="kit-reproduce-") as name:
-        folder = Path(name)
-        for path, content in files.items():
-            target = folder / "source" / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        record.save(folder / "run.json")
-        out = (keep or folder / "run").absolute()
-        (folder / "replay.py").write_text(REPLAY, encoding="utf-8")
-        script = [str(folder / name) for name in ("replay.py", "run.json")]
-        environment = {**os.environ, "PYTHONPATH": str(folder / "source")}
-        launcher: list[str] = []
-        if processes > 1:
-            from kit.training.distributed import torchrun_options  # with torch, which takes seconds
-
-            options, variables = torchrun_options(processes, folder)
-            launcher, environment = ["-m", "torch.distributed.run", *options], environment | variables
-        command = [sys.executable, *launcher, *script, str(prepared.path.absolute()), str(out)]
-        code = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL).returncode
-        if code:
-            raise KitError(f"{submission.folder}: the stored code did not come to its end (exit code {code})")
-        again = read_run(out)
+        out = (keep or Path(name) / "run").absolute()
+        record.save(Path(name) / run_folder.RECORD)
+        arguments = ["replay", str(Path(name) / run_folder.RECORD), "--data", str(prepared.path.absolute())]
+        arguments += ["--out", str(out), "--processes", str(count), *(["--trust"] if trust else [])]
+        try:
+            _run_stored(submission, files, arguments)
+            again = run_folder.read_run(out)
+        except BaseException:
+            if keep:
+                shutil.rmtree(keep, ignore_errors=True)
+            raise
     return compare(record, again)
 
 
-def _processes(record: RunRecord) -> int:
-    """How many processes shared each batch.
+def rebuild_kernel(submission: Submission, root: Path, *, trust: bool = False) -> tuple[Verdict, Built]:
+    """Writes a kernel submission's code again from its stored kit and recipe, and compares it with what was pushed.
+
+    Args:
+        submission: one with a `kernel`.
+        root: the folder of kernels to write into.
+        trust: whether stored code that is not the installed kit's, and a model file in the recipe, may be run.
 
     Raises:
-        KitError: it was not the same number all the time; sums in another order have other last bits.
+        KitError: the stored code is damaged or not trusted, or does not write the kernel.
     """
-    seen = record.result.pictures if record.result else 0
-    counts = {part.processes for part in record.parts if part.start < min(part.stop, seen)}
-    if len(counts) > 1:
-        numbers = " and ".join(map(str, sorted(counts)))
-        raise KitError(f"parts of this run were trained by {numbers} processes", "such a run cannot be made again")
-    return max(counts, default=1)
+    kernel = submission.kernel
+    if kernel is None:
+        raise KitError(f"{submission.name} was not made by a kernel", f"run `kit reproduce {submission.name}`")
+    slug = kernel.parsed().slug
+    spec = parse_spec(kernel.recipe, slug=slug)
+    files = _stored_kit(submission, trust=trust)
+    custom.check_trust(spec.model, spec.source, trust=trust, where=submission.folder)
+    stored = submission.source
+    with tempfile.TemporaryDirectory(prefix="kit-reproduce-") as name:
+        recipe = Path(name) / RECIPE
+        recipe.write_text(kernel.recipe, encoding="utf-8")
+        arguments = ["rebuild-kernel", str(recipe), "--slug", slug, "--out", str(root.absolute())]
+        arguments += ["--commit", stored.commit] if stored.commit else []
+        arguments += [*(["--dirty"] if stored.dirty else []), *(["--trust"] if trust else [])]
+        printed = _run_stored(submission, files, arguments)
+    try:
+        made = json.loads(printed.splitlines()[-1])
+        code, size, digest = root / slug / Path(str(made["code"])).name, int(made["bytes"]), str(made["digest"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise KitError(f"{submission.folder}: the stored kit is of another version ({error})") from error
+    identical = digest == kernel.code_sha256
+    built = Built(
+        folder=code.parent,
+        spec=spec,
+        code=code,
+        metadata=code.parent / METADATA,
+        bytes=size,
+        source=Source(commit=stored.commit, dirty=stored.dirty, digest=stored.tree),
+        digest=digest,
+    )
+    lines = (f"{'kit':8} {stored.tree[:16]}", _line("kernel", kernel.code_sha256, digest))
+    return Verdict(identical=identical, lines=lines), built
 
 
 def compare(record: RunRecord, again: RunRecord) -> Verdict:
@@ -134,26 +127,73 @@ def compare(record: RunRecord, again: RunRecord) -> Verdict:
     The files that a set was made from may be packed in another way; what counts is the set.
 
     Args:
-        record: the first run's `run.json`.
+        record: the first run's.
         again: the second's.
+
+    Raises:
+        KitError: one of them made no pictures.
     """
-    links = [("set", record.data.digest, again.data.digest)]
-    links += [(link, getattr(record.result, key, ""), getattr(again.result, key, "")) for link, key in CHAIN]
-    identical = all(then == now for _, then, now in links)
-    sources = record.data.sources or None, again.data.sources or None
-    lines = [_line(*link) for link in [("data", *sources), *links]]
+    then, now = record.result, again.result
+    if then is None or now is None:
+        raise KitError("a run without images.zip cannot be compared")
+    links = [
+        ("set", record.data.digest, again.data.digest),
+        ("weights", then.weights_sha256, now.weights_sha256),
+        ("pixels", then.pixels_sha256, now.pixels_sha256),
+        ("zip", then.sha256, now.sha256),
+    ]
+    identical = all(before == after for _, before, after in links)
+    lines = [_line(*link) for link in [("data", record.data.sources, again.data.sources), *links]]
     if not identical:
-        before, now = ({"device": asdict(one.device), "versions": one.versions} for one in (record, again))
-        for part in before:
-            for key, then in before[part].items():
-                if now[part].get(key) != then:
-                    lines.append(f"{part}: {key} is {now[part].get(key)} here and was {then}")
+        machines = (
+            ("device", to_json(record.device), to_json(again.device)),
+            ("versions", record.versions, again.versions),
+        )
+        for part, before, after in machines:
+            for key, value in before.items():
+                if after.get(key) != value:
+                    lines.append(f"{part}: {key} is {after.get(key)} here and was {value}")
     lines.append("identical" if identical else "not identical")
     return Verdict(identical=identical, lines=tuple(lines))
 
 
-def _line(link: str, then: str | None, now: str | None) -> str:
-    """What there is to say of a link; None where a digest was not recorded."""
-    if then is None or now is None:
+def _stored_kit(submission: Submission, *, trust: bool) -> dict[str, bytes]:
+    """The files of `source.zip`, checked, and trusted where they are not the installed kit's."""
+    path = submission.folder / SOURCE
+    files = read_source(path, expected=submission.source)
+    tree = submission.source.tree
+    if not trusting.is_installed_kit(tree):
+        trusting.require_trust("the stored kit", tree, trust=trust, where=path)
+    return files
+
+
+def _run_stored(submission: Submission, files: dict[str, bytes], arguments: list[str]) -> str:
+    """What a command of the stored kit prints.
+
+    Raises:
+        KitError: it fails; why it wrote to stderr.
+    """
+    done = trusting.run_kit(files, arguments, where=submission.folder / SOURCE)
+    if done.returncode:
+        raise KitError(f"{submission.folder}: the stored kit did not come to its end (exit code {done.returncode})")
+    return done.stdout
+
+
+def _processes(record: RunRecord, result: ResultRecord) -> int:
+    """How many processes shared each batch.
+
+    Raises:
+        KitError: it was not the same number all the time; sums in another order have other last bits.
+    """
+    counts = {part.processes for part in record.parts if part.start < min(part.stop, result.pictures)}
+    if len(counts) > 1:
+        numbers = " and ".join(map(str, sorted(counts)))
+        raise KitError(f"parts of this run were trained by {numbers} processes", "such a run cannot be made again")
+    return max(counts, default=1)
+
+
+def _line(link: str, then: str, now: str) -> str:
+    """What there is to say of a link; an empty digest was not recorded."""
+    if not then or not now:
         return f"{link:8} not recorded"
     return f"{link:8} identical  {now[:16]}" if then == now else f"{link:8} differs: {now[:16]} now, {then[:16]} then"

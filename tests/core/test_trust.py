@@ -115,5 +115,7 @@ def test_other_code_is_named_with_its_digest(tmp_path: Path, monkeypatch: pytest
     assert not trust.is_allowed(code)
     assert os.environ["KAGGLE_KEY"] == "k3y"
     trust.require_trust("the model file of x", code, trust=True, where=tmp_path / "run.json")
+    assert not trust.is_allowed(code)  # to run it here, it has to be admitted
+    trust.admit(code)
     assert "KAGGLE_KEY" not in os.environ
     trust.require_trust("the model file of x", code, trust=False, where=tmp_path / "other.json")  # it is known by now

@@ -13,7 +13,7 @@ from kit.core import trust
 from kit.core.errors import KitError
 from kit.generation.export import sample_run
 from kit.models import custom, describe, registry
-from kit.submission.make import make_submission
+from kit.submission.make_submission import make_submission
 from kit.submission.reproduce import reproduce
 from kit.training import checkpoint
 
@@ -84,12 +84,13 @@ def test_a_submission_of_it_is_made_again_once_it_is_trusted(run, file, later, t
     file.unlink()
     assert submission.run.recipe.source == run.record.recipe.source
     with pytest.raises(KitError, match="--trust"):
-        reproduce(submission, say=lambda _: None)
-    assert reproduce(submission, trust=True, say=lambda _: None).identical
+        reproduce(submission)
+    assert reproduce(submission, trust=True).identical
 
 
 def test_a_changed_file_is_another_run(run, file, tmp_path):
-    run.update(state="stopped")
+    run.record.state = "stopped"
+    run.save()
     file.write_text(file.read_text() + "\n# changed\n")
     recipe = registry.get(str(file)).override(["width=4", "latent=8", "batch=8"])
     job = kit.run.RunConfig(recipe=recipe, data=tmp_path / "set", out=run.path, images=16, count=12, resume=True)

@@ -1,70 +1,100 @@
-"""A submission made again by its own code: identical, or the link at which it differs."""
+"""A submission made again by its own code: identical, or the link at which it differs; never by a stranger's code."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
-import zipfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from submission_tools import Silent
 
 import kit.run
+from kit import __version__
+from kit.core import provenance
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
+from kit.core.files import sha256
+from kit.core.source_zip import SourceRecord, read_source, write_files
+from kit.kaggle import kernels
+from kit.kaggle.kernel_spec import KernelSpec, spec_text
 from kit.models.registry import MODELS
-from kit.submission import ledger
-from kit.submission.make import make_submission
-from kit.submission.reproduce import reproduce
+from kit.submission import reproduce as reproducing
+from kit.submission.make_submission import make_submission
+from kit.submission.reproduce import rebuild_kernel, reproduce
+from kit.submission.submission_record import ImagesRecord, KernelVersion, Submission, load
 
+SLUG = "my-gan"
 
-class Silent:
-    on_plan = on_tick = lambda self, _: None
-
-    def on_progress(self, stage, done, total):
-        pass
-
-
-def quiet(_):
-    pass
+MODEL_FILE = """\
+from kit.models.recipe import Recipe
+from kit.models.registry import ModelEntry
+ENTRY = ModelEntry(recipe=Recipe(model="mine", architecture="dcgan", loss="hinge"), about="dcgan, hinge", paper="none")
+"""
 
 
 @pytest.fixture
-def made(make_set, tmp_path):
-    data = make_set(tmp_path / "set", n=32, size=16).path
+def made(make_set: Callable[..., object], tmp_path: Path) -> Submission:
+    data = make_set(tmp_path / "set", n=32, size=16).path  # type: ignore[attr-defined]
     recipe = MODELS["dcgan"].recipe.override(["width=4", "latent=8", "batch=8"])
-    clock = Stopwatch()
-    clock._origin = time.monotonic()
     job = kit.run.RunConfig(recipe=recipe, data=data, out=tmp_path / "run", images=40, count=12, seed=7)
-    run = kit.run.train(job, clock=clock, callback=Silent())
+    run = kit.run.train(job, clock=Stopwatch(), callback=Silent())
     return make_submission(run.path, out=tmp_path / "submissions" / "one")
 
 
-def test_a_submission_is_made_again_to_the_byte(made, tmp_path):
-    verdict = reproduce(made, keep=tmp_path / "again", say=quiet)
+def with_code(submission: Submission, changes: dict[str, Callable[[bytes], bytes]]) -> Submission:
+    """The submission with a changed `source.zip`, and a record that agrees with it: as a stranger would write both."""
+    path = submission.folder / "source.zip"
+    files = read_source(path)
+    for name, change in changes.items():
+        files[name] = change(files[name])
+    write_files(files, path)
+    source = dataclasses.replace(submission.source, sha256=sha256(path), tree=provenance.tree_digest(files))
+    return submission.update(source=source)
+
+
+def test_a_submission_is_made_again_to_the_byte(made: Submission, tmp_path: Path) -> None:
+    verdict = reproduce(made, keep=tmp_path / "again")
     assert verdict.identical
     assert verdict.lines[-1] == "identical"
     assert (tmp_path / "again" / "images.zip").read_bytes() == (made.folder / "images.zip").read_bytes()
 
 
-def test_the_stored_code_runs_not_the_one_at_hand(made, tmp_path):
-    """A stored kit with another loss gives other weights, and the chain says so from there on."""
-    path = made.folder / "source.zip"
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    files["kit/training/train_state.py"] = files["kit/training/train_state.py"].replace(
-        b'"weights"', b'"other weights"'
+@pytest.mark.abuse("A1")
+def test_a_strangers_code_runs_only_for_someone_who_trusts_it(made: Submission, tmp_path: Path) -> None:
+    mark = tmp_path / "it-ran"
+    trap = f"\nopen({str(mark)!r}, 'w').write(str(dict(__import__('os').environ)))\n".encode()
+    evil = with_code(made, {"kit/__init__.py": lambda text: text + trap})
+    with pytest.raises(KitError, match=rf"source\.zip: the stored kit is code .*{evil.source.tree[:12]}.*add --trust"):
+        reproduce(evil)
+    assert not mark.exists()
+    assert reproduce(evil, trust=True).identical
+    assert mark.exists()
+
+
+@pytest.mark.abuse("A1")
+def test_a_source_that_the_record_does_not_describe_is_refused(made: Submission, tmp_path: Path) -> None:
+    record = (made.folder / "submission.json").read_bytes()
+    with_code(made, {"kit/cli.py": lambda text: text + b"\nopen('it-ran', 'w')\n"})
+    (made.folder / "submission.json").write_bytes(record)
+    for trust in (False, True):
+        with pytest.raises(KitError, match=r"source\.zip: not the file that the record describes"):
+            reproduce(load(made.folder), trust=trust)
+
+
+@pytest.mark.abuse("A1")
+def test_the_stored_code_runs_not_the_one_at_hand(made: Submission) -> None:
+    """A stored kit that starts from other weights gives other pictures, and the links say so from there on."""
+    changed = with_code(
+        made, {"kit/training/train_state.py": lambda text: text.replace(b'"weights"', b'"other weights"')}
     )
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    with pytest.raises(KitError, match=r"source\.zip: damaged"):
-        reproduce(made, say=quiet)
-
-    from kit.core.provenance import tree_digest
-
-    trusted = dataclasses.replace(made, source=dataclasses.replace(made.source, tree=tree_digest(files)))
-    verdict = reproduce(trusted, say=quiet)
+    verdict = reproduce(changed, trust=True)
     assert not verdict.identical
     assert [line.split()[:2] for line in verdict.lines[:5]] == [
         ["data", "identical"],
@@ -75,29 +105,166 @@ def test_the_stored_code_runs_not_the_one_at_hand(made, tmp_path):
     ]
 
 
-def test_another_set_is_the_first_link_that_differs(made, make_set, tmp_path):
+def test_another_set_is_the_first_link_that_differs(
+    made: Submission, make_set: Callable[..., object], tmp_path: Path
+) -> None:
     other = make_set(tmp_path / "other", n=24, size=16)
-    verdict = reproduce(made, data=other.path, say=quiet)
+    verdict = reproduce(made, data=other.path)  # type: ignore[attr-defined]
     assert not verdict.identical
-    assert [line.split()[:2] for line in verdict.lines[:2]] == [["data", "identical"], ["set", "differs:"]]
-    info = json.loads((other.path / "dataset.json").read_text())
-    info["sources"] = [{"file": "other.zip", "bytes": 1, "sha256": "ab" * 32}]
-    (other.path / "dataset.json").write_text(json.dumps(info))
-    verdict = reproduce(made, data=other.path, say=quiet)
-    assert [line.split()[:2] for line in verdict.lines[:2]] == [["data", "differs:"], ["set", "differs:"]]
+    assert verdict.lines[1].split()[:2] == ["set", "differs:"]
 
 
-def test_a_missing_set_is_named(made, tmp_path):
+def test_what_cannot_begin_is_said(made: Submission, tmp_path: Path) -> None:
     with pytest.raises(KitError, match="nowhere"):
-        reproduce(made, data=tmp_path / "nowhere", say=quiet)
-
-
-def test_an_existing_folder_is_kept(made, tmp_path):
+        reproduce(made, data=tmp_path / "nowhere")
     with pytest.raises(KitError, match="exists already"):
-        reproduce(made, keep=tmp_path, say=quiet)
+        reproduce(made, keep=tmp_path)
+    parts = [*made.run.parts, dataclasses.replace(made.run.parts[0], processes=2)]
+    by_both = dataclasses.replace(made, run=dataclasses.replace(made.run, parts=parts))
+    with pytest.raises(KitError, match="trained by 1 and 2 processes"):
+        reproduce(by_both)
 
 
-def test_what_is_read_from_disk_is_enough(made):
-    record = json.loads((made.folder / "submission.json").read_text())
-    assert record["run"]["result"]["pictures"] == 40
-    assert reproduce(ledger.load(made.folder), say=quiet).identical
+def test_a_stored_kit_that_fails_leaves_nothing(made: Submission, tmp_path: Path) -> None:
+    broken = with_code(made, {"kit/run/replay.py": lambda text: text + b"\nraise SystemExit(7)\n"})
+    with pytest.raises(KitError, match=r"did not come to its end .exit code 7."):
+        reproduce(broken, keep=tmp_path / "again", trust=True)
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.abuse("B9")
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_the_training_too(made: Submission, tmp_path: Path, number: signal.Signals) -> None:
+    mark, scratch = tmp_path / "pid", tmp_path / "scratch"
+    scratch.mkdir()
+    sleep = f"\nimport os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)\n".encode()
+    slow = with_code(made, {"kit/run/replay.py": lambda text: text + sleep})
+    command = [sys.executable, "-m", "kit", "reproduce", str(slow.folder), "--trust", "--keep", str(tmp_path / "again")]
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        while not (mark.exists() and mark.read_text()):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        assert process.wait() != 0
+    finally:
+        process.kill()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+    assert list(scratch.iterdir()) == []
+    assert not (tmp_path / "again").exists()
+
+
+# ---- of a kernel
+
+
+@pytest.fixture
+def of_kernel(make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submission:
+    """What is kept of a kernel that an older kit wrote, with another head."""
+    run = make_run()
+    monkeypatch.undo()  # the real kit is what has to run
+    submission = make_submission_with(run, tmp_path)
+    spec = KernelSpec(slug=SLUG, model="dcgan", settings=("width=8",), seed=2)
+    return dataclasses.replace(
+        submission,
+        kernel=KernelVersion(
+            version=f"jane/{SLUG}/1",
+            receipt="r-1",
+            pushed="2026-01-01T00:00:00+00:00",
+            code=f"{SLUG}.py",
+            code_sha256="0" * 64,
+            recipe=spec_text(spec),
+            status="COMPLETE",
+        ),
+    )
+
+
+def make_submission_with(run: Path, tmp_path: Path) -> Submission:
+    """A submission with the kit of old as its code."""
+    from kit.training.run_folder import read_run
+
+    files = dict(provenance.package_files())
+    words = b"Written by `kit kernel build`"
+    assert files["kit/kaggle/kernel_files.py"].count(words) == 1
+    files["kit/kaggle/kernel_files.py"] = files["kit/kaggle/kernel_files.py"].replace(
+        words, b"Written by the kit of old"
+    )
+    folder = tmp_path / "submissions" / f"{SLUG}-v1"
+    write_files(files, folder / "source.zip")
+    tree = provenance.tree_digest(files)
+    return Submission(
+        folder=folder,
+        name=folder.name,
+        kit=__version__,
+        packed="2026-01-01T00:00:00+00:00",
+        competition="generative-dog-images",
+        run=read_run(run),
+        source=SourceRecord(sha256=sha256(folder / "source.zip"), tree=tree, commit="c" * 40, dirty=True),
+        images=ImagesRecord(count=12, bytes=1, sha256="0" * 64, pixels_sha256="0" * 64),
+        warnings=[],
+        scores=[],
+        receipts=[],
+        answer=None,
+    )
+
+
+def changed(submission: Submission, **changes: str) -> Submission:
+    """The same with other words about its kernel."""
+    assert submission.kernel
+    return dataclasses.replace(submission, kernel=dataclasses.replace(submission.kernel, **changes))
+
+
+def test_the_stored_kit_writes_the_kernel_again(of_kernel: Submission, tmp_path: Path) -> None:
+    with pytest.raises(KitError, match=r"source\.zip: the stored kit is code .*add --trust"):
+        rebuild_kernel(of_kernel, tmp_path / "one")
+    verdict, built = rebuild_kernel(of_kernel, tmp_path / "one", trust=True)
+    assert not verdict.identical  # the digest that was kept is none
+    assert "Written by the kit of old" in built.code.read_text()[:500]
+    # As it was pushed then, with a receipt.
+    pushed = kernels.fill(built.folder, tmp_path / "pushed", owner="jane", receipt="r-1")
+    then = kernels.read_kernel(pushed)
+    assert (then.source.digest, then.source.commit, then.source.dirty) == (of_kernel.source.tree, "c" * 40, True)
+    verdict, again = rebuild_kernel(changed(of_kernel, code_sha256=then.digest), tmp_path / "two", trust=True)
+    assert verdict.identical
+    assert again.code.read_bytes() == built.code.read_bytes()
+
+
+def test_what_cannot_be_made_again_is_said(
+    of_kernel: Submission, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KitError, match="not made by a kernel"):
+        rebuild_kernel(dataclasses.replace(of_kernel, kernel=None), tmp_path / "out")
+    with pytest.raises(KitError, match=r"the stored kit did not come to its end"):
+        rebuild_kernel(changed(of_kernel, recipe='model = "dcgna"'), tmp_path / "out", trust=True)
+    assert "unknown model 'dcgna'; did you mean 'dcgan'" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.abuse("A2")
+def test_a_kernels_model_file_is_run_only_for_someone_who_trusts_it(
+    of_kernel: Submission, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproducing.trusting, "is_installed_kit", lambda tree: True)
+    trap = MODEL_FILE + f"open({str(tmp_path / 'it-ran')!r}, 'w').close()\n"
+    mine = changed(of_kernel, recipe=spec_text(KernelSpec(slug=SLUG, model="mine", source=trap)))
+    with pytest.raises(KitError, match=r"my-gan-v1: the model file of mine is code .*; add --trust"):
+        rebuild_kernel(mine, tmp_path / "out")
+    assert not (tmp_path / "it-ran").exists()
+    _, built = rebuild_kernel(mine, tmp_path / "out", trust=True)
+    assert (tmp_path / "it-ran").exists()
+    assert kernels.read_kernel(built.code).spec.source == trap
+
+
+@pytest.mark.abuse("A1")
+def test_a_code_files_name_leads_nowhere_else(of_kernel: Submission, tmp_path: Path) -> None:
+    """What a stored kit prints is a stranger's word, too."""
+    answer = json.dumps({"code": "/etc/../x/evil.py", "bytes": 1, "digest": "0" * 64})
+    main = f"print({answer!r})\n".encode()
+    path = of_kernel.folder / "source.zip"
+    write_files({"kit/__init__.py": b"", "kit/__main__.py": main}, path)
+    tree = provenance.tree_digest(read_source(path))
+    evil = dataclasses.replace(of_kernel, source=SourceRecord(sha256=sha256(path), tree=tree, commit=None, dirty=False))
+    _, built = rebuild_kernel(evil, tmp_path / "out", trust=True)
+    assert built.code == tmp_path / "out" / SLUG / "evil.py"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,15 @@ from kaggle_answers import Answer
 from kaggle_desk import Run, Version
 from kaggle_server import KEY, USER, Cut, Fault, Hang, KaggleServer, Lost
 
-from kit.competition import COMPETITIONS, DEFAULT
+from kit.competition import COMPETITIONS, DEFAULT, Competition
 from kit.core.errors import KitError
-from kit.kaggle.client import RetryPolicy, connect
-from kit.submission import ledger
-from kit.submission.ledger import Kernel, Submission
-from kit.submission.make import make_submission
-from kit.submission.send import SCORE_WAIT_S, follow, refresh, send, settle
-from kit.submission.submit import dry_run
+from kit.kaggle import submissions_api
+from kit.kaggle.client import Client, RetryPolicy, connect
+from kit.submission.make_submission import make_submission
+from kit.submission.send import SCORE_WAIT_S, make_plan, refresh, send, wait_for_score
+from kit.submission.submission_record import KernelVersion, Submission, load
 
-KERNEL = Kernel(
+KERNEL = KernelVersion(
     version=f"{USER}/little-dogs/1",
     receipt="0123456789ab",
     pushed="2026-01-01T00:00:00+00:00",
@@ -63,14 +63,17 @@ def the_call(submission: Submission) -> str:
     return "CreateCodeSubmission" if submission.kernel else "CreateSubmission"
 
 
-def send_it(submission: Submission, policy: RetryPolicy, said: list[str] | None = None) -> Submission:
-    say = [].append if said is None else said.append
-    return send(connect(policy=policy), dry_run(submission), say=say, progress=lambda done, total: None)
+def send_it(submission: Submission, policy: RetryPolicy, *, again: bool = False) -> Submission:
+    return send(connect(policy=policy), make_plan(submission), again=again)
 
 
-def score_it(submission: Submission, policy: RetryPolicy, said: list[str] | None = None) -> Submission:
-    say = [].append if said is None else said.append
-    return follow(connect(policy=policy), submission, COMPETITIONS[submission.competition], say=say)
+def score_it(submission: Submission, policy: RetryPolicy) -> Submission:
+    return wait_for_score(connect(policy=policy), submission)
+
+
+def look_again(policy: RetryPolicy, submission: Submission) -> Submission:
+    [found] = refresh(connect(policy=policy), [submission])
+    return found
 
 
 def test_from_the_receipt_to_the_score(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
@@ -79,7 +82,7 @@ def test_from_the_receipt_to_the_score(submission: Submission, server: KaggleSer
     [taken] = server.submissions.taken
     [receipt] = sent.receipts
     assert taken.request["submissionDescription"] == receipt.message
-    assert receipt.message == f"{dry_run(submission).message} [{receipt.id}]"
+    assert receipt.message == f"[{receipt.id}] {make_plan(submission).message}"
     assert receipt.kernel == (KERNEL.version if submission.kernel else None)
     if submission.kernel:
         assert taken.request["kernelOwner"] == USER
@@ -92,7 +95,7 @@ def test_from_the_receipt_to_the_score(submission: Submission, server: KaggleSer
     scored = score_it(sent, clock)
     assert scored.answer
     assert (scored.answer.public, scored.answer.private) == (61.25, 98.5)
-    assert ledger.load(submission.folder) == scored
+    assert load(submission.folder) == scored
     assert scored.state == "scored"
     assert KEY not in (submission.folder / "submission.json").read_text()
 
@@ -103,7 +106,7 @@ def test_the_receipt_is_on_the_disk_before_anything_is_sent(
     seen: list[int] = []
 
     def note(request):
-        seen.append(len(ledger.load(submission.folder).receipts))
+        seen.append(len(load(submission.folder).receipts))
         return Answer(400, "No")
 
     for name in ("start_upload", "create_code"):
@@ -113,14 +116,16 @@ def test_the_receipt_is_on_the_disk_before_anything_is_sent(
     assert seen == [1]
 
 
-def test_nothing_is_sent_twice(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
+@pytest.mark.abuse("C12")
+def test_nothing_is_sent_twice(
+    submission: Submission, server: KaggleServer, clock: RetryPolicy, said: list[str]
+) -> None:
     send_it(submission, clock)
-    said: list[str] = []
-    again = send_it(submission, clock, said)  # with the record of before the first time
+    again = send_it(submission, clock)  # with the record of before the first time
     assert "not again" in said[-1]
     assert creates(server) == 1
     assert score_it(again, clock).state == "scored"
-    assert send_it(ledger.load(submission.folder), clock).state == "scored"
+    assert send_it(load(submission.folder), clock).state == "scored"
     assert creates(server) == 1
 
 
@@ -137,27 +142,115 @@ def test_the_receipt_is_found_among_many(submission: Submission, server: KaggleS
 
 @pytest.mark.parametrize("instead", [Hang(), Answer(500, "Oops"), Answer(502, "Bad gateway", shape="html")])
 def test_an_answer_that_gets_lost_is_read_back(
-    instead: Answer | Hang, submission: Submission, server: KaggleServer, clock: RetryPolicy
+    instead: Answer | Hang, submission: Submission, server: KaggleServer, clock: RetryPolicy, said: list[str]
 ) -> None:
     server.fail(the_call(submission), Lost(instead))
-    said: list[str] = []
-    sent = send_it(submission, dataclasses.replace(clock, read=0.4), said)
+    sent = send_it(submission, dataclasses.replace(clock, read=0.4))
     assert sent.answer
     assert sent.answer.ref == server.submissions.taken[0].ref
     assert creates(server) == 1
-    assert any("looking whether the submission arrived" in line for line in said)
+    assert any("looking whether the submission dcgan-demo-1 arrived" in line for line in said)
 
 
-def test_one_that_did_not_arrive_is_not_repeated_in_the_same_command(
-    submission: Submission, server: KaggleServer, clock: RetryPolicy
+@pytest.mark.abuse("C12")
+def test_one_that_cannot_be_found_is_sent_once_more_only_when_asked(
+    submission: Submission, server: KaggleServer, clock: RetryPolicy, waits: list[float]
 ) -> None:
     server.fail(the_call(submission), Answer(503, "Backend is sleeping"))
-    with pytest.raises(KitError, match=r"503.*Backend is sleeping.*nothing was submitted"):
+    with pytest.raises(
+        KitError, match=r"not known whether the submission dcgan-demo-1 .* arrived.*dcgan-demo-1 --again"
+    ):
+        send_it(submission, clock)
+    assert sum(waits) >= clock.arrival
+    kept = load(submission.folder)
+    assert (kept.state, creates(server)) == ("sent", 1)
+    with pytest.raises(KitError, match="--again"):
         send_it(submission, clock)
     assert creates(server) == 1
-    assert ledger.load(submission.folder).state == "packed"
-    assert send_it(submission, clock).state == "sent"
+    assert send_it(submission, clock, again=True).state == "sent"
     assert len(server.submissions.taken) == 1
+    assert [bool(receipt.refused) for receipt in load(submission.folder).receipts] == [True, False]
+
+
+@pytest.mark.abuse("C12")
+def test_one_that_shows_late_is_found_and_not_sent_again(
+    submission: Submission, server: KaggleServer, clock: RetryPolicy
+) -> None:
+    """Kaggle's list shows it only minutes later: after the first command has given up."""
+    server.fail(the_call(submission), Lost(Answer(500, "Oops")))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(server.submissions, "taken", Hidden(server.submissions.taken))
+        with pytest.raises(KitError, match="not known whether"):
+            send_it(submission, clock)
+        taken = list.copy(server.submissions.taken)
+    server.submissions.taken.extend(taken)
+    found = send_it(submission, clock, again=True)
+    assert found.answer
+    assert found.answer.ref == taken[0].ref
+    assert creates(server) == 1
+
+
+class Hidden(list[object]):
+    """A list that takes things and shows nothing."""
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(())
+
+    def __reversed__(self) -> Iterator[object]:
+        return iter(())
+
+    def __getitem__(self, index: object) -> object:
+        return [] if isinstance(index, slice) else super().__getitem__(index)  # type: ignore[index]
+
+
+@pytest.mark.abuse("C12")
+@pytest.mark.parametrize("when", ["2099-01-01T00:00:00+00:00", "1999-01-01T00:00:00+00:00", "yesterday"])
+def test_no_date_decides_anything(
+    when: str, submission: Submission, server: KaggleServer, clock: RetryPolicy, waits: list[float]
+) -> None:
+    """A receipt from a machine whose clock was wrong: it is looked for as long as any other."""
+    server.fail(the_call(submission), Lost(Answer(500, "Oops")))
+    server.fail("ListSubmissions", *[Answer(500, "Oops")] * clock.tries)
+    with pytest.raises(KitError, match="not known whether"):
+        send_it(submission, clock)
+    kept = load(submission.folder)
+    kept.update(receipts=[dataclasses.replace(kept.receipts[0], when=when)])
+    assert send_it(submission, clock).answer
+    assert creates(server) == 1
+    assert sum(waits) < 2 * clock.arrival
+
+
+@pytest.mark.abuse("C12")
+def test_a_message_that_kaggle_cuts_still_tells_the_receipt(
+    submission: Submission, server: KaggleServer, clock: RetryPolicy
+) -> None:
+    server.fail(the_call(submission), Lost(Answer(500, "Oops")))
+    with pytest.MonkeyPatch.context() as patched:
+        long = make_plan(submission, message="very long " * 500)
+        looked = submissions_api.entries
+
+        def cut(client: Client, rules: Competition) -> Iterator[submissions_api.Entry]:
+            return (dataclasses.replace(entry, message=entry.message[:100]) for entry in looked(client, rules))
+
+        patched.setattr(submissions_api, "entries", cut)
+        sent = send(connect(policy=clock), long)
+    assert sent.answer
+    assert creates(server) == 1
+
+
+@pytest.mark.abuse("C12")
+def test_what_another_account_sent_is_not_sent_again_by_this_one(
+    submission: Submission, server: KaggleServer, clock: RetryPolicy
+) -> None:
+    server.fail(the_call(submission), Lost(Answer(500, "Oops")))
+    server.fail("ListSubmissions", *[Answer(500, "Oops")] * clock.tries)
+    with pytest.raises(KitError, match="not known whether"):
+        send_it(submission, clock)
+    kept = load(submission.folder)
+    kept.update(receipts=[dataclasses.replace(kept.receipts[0], account="somebody", id="f" * 12)])
+    with pytest.raises(KitError, match=r"the account somebody sent it, and you are signed in as"):
+        send_it(submission, clock)
+    assert creates(server) == 1
 
 
 def test_when_nothing_can_be_found_out_the_next_command_does(
@@ -165,7 +258,9 @@ def test_when_nothing_can_be_found_out_the_next_command_does(
 ) -> None:
     server.fail(the_call(submission), Lost(Answer(500, "Oops")))
     server.fail("ListSubmissions", *[Answer(500, "Oops")] * clock.tries)
-    with pytest.raises(KitError, match=r"not known whether dcgan-demo-1 arrived.*kit submit dcgan-demo-1. again"):
+    with pytest.raises(
+        KitError, match=r"not known whether the submission dcgan-demo-1.*kit submit dcgan-demo-1. again"
+    ):
         send_it(submission, clock)
     assert send_it(submission, clock).answer
     assert creates(server) == 1
@@ -194,7 +289,7 @@ def test_a_refusal_is_told_and_is_no_submission(
     server.fail(the_call(submission), fault)
     with pytest.raises(KitError, match=words):
         send_it(submission, clock)
-    kept = ledger.load(submission.folder)
+    kept = load(submission.folder)
     assert kept.state == "packed"
     assert kept.receipts[0].refused
     assert send_it(kept, clock).state == "sent"
@@ -205,7 +300,7 @@ def test_a_refusal_in_band(submission: Submission, server: KaggleServer, clock: 
     server.submissions.refusal = "Could not submit to competition"
     with pytest.raises(KitError, match=r"did not take the submission .Could not submit to competition."):
         send_it(submission, clock)
-    assert ledger.load(submission.folder).state == "packed"
+    assert load(submission.folder).state == "packed"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +321,7 @@ def test_an_upload_that_is_cut_is_made_again_and_a_refused_one_told(
     else:
         with pytest.raises(KitError, match=r"images\.zip was not uploaded: Kaggle's storage answers 403.*Expired"):
             send_it(submission, clock)
-        assert ledger.load(submission.folder).state == "packed"
+        assert load(submission.folder).state == "packed"
         assert creates(server) == 0
 
 
@@ -238,31 +333,30 @@ def test_a_server_that_hangs_is_left(
     server.fail_always(call, Hang())
     with pytest.raises(KitError, match="does not answer in time"):
         send_it(submission, dataclasses.replace(clock, read=0.3, tries=2))
-    assert ledger.load(submission.folder).state == "packed"
+    assert load(submission.folder).state == "packed"
 
 
 def test_the_rules_come_first(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     server.submissions.entered = False
     with pytest.raises(KitError, match=f"not accepted the rules of {DEFAULT}; accept them at https://www.kaggle.com"):
         send_it(submission, clock)
-    assert ledger.load(submission.folder).receipts == []
+    assert load(submission.folder).receipts == []
 
 
 def test_the_daily_limit(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     server.submissions.left = 0
     with pytest.raises(KitError, match=r"5 submissions were sent today, and Kaggle allows none now.*midnight UTC"):
         send_it(submission, clock)
-    assert ledger.load(submission.folder).receipts == []
+    assert load(submission.folder).receipts == []
     assert creates(server) == 0
 
 
 @pytest.mark.parametrize(("deadline", "warned"), [("2019-08-12T23:59:00Z", True), ("2099-01-01T00:00:00Z", False)])
 def test_a_passed_deadline_is_a_warning(
-    deadline: str, warned: bool, submission: Submission, server: KaggleServer, clock: RetryPolicy
+    deadline: str, warned: bool, submission: Submission, server: KaggleServer, clock: RetryPolicy, said: list[str]
 ) -> None:
     server.submissions.deadline = deadline
-    said: list[str] = []
-    assert score_it(send_it(submission, clock, said), clock).state == "scored"
+    assert score_it(send_it(submission, clock), clock).state == "scored"
     assert any("the deadline" in line and "2019-08-12" in line for line in said) == warned
 
 
@@ -289,7 +383,7 @@ def test_a_score_that_is_an_error(submission: Submission, server: KaggleServer, 
     sent = send_it(submission, clock)
     with pytest.raises(KitError, match=r"could not score dcgan-demo-1.*Only PNG images should be submitted\."):
         score_it(sent, clock)
-    kept = ledger.load(submission.folder)
+    kept = load(submission.folder)
     assert kept.state == "rejected"
     assert kept.answer
     assert kept.answer.error == "Only PNG images should be submitted."
@@ -304,7 +398,7 @@ def test_a_score_that_does_not_come(
         score_it(sent, dataclasses.replace(clock, first_poll=600.0, longest_poll=600.0))
     assert SCORE_WAIT_S <= sum(waits) < SCORE_WAIT_S + 1300
     server.submissions.pending = 0
-    assert refresh(connect(policy=clock), sent, COMPETITIONS[DEFAULT]).state == "scored"
+    assert look_again(clock, sent).state == "scored"
 
 
 def test_an_outage_while_the_score_is_awaited(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
@@ -319,9 +413,7 @@ def test_what_the_server_says_twice_is_written_once(
     sent = send_it(submission, clock)
     before = (submission.folder / "submission.json").stat().st_mtime_ns
     server.submissions.pending = 10
-    client = connect(policy=clock)
-    assert refresh(client, sent, COMPETITIONS[DEFAULT]) == sent
-    assert settle(client, sent, COMPETITIONS[DEFAULT], say=[].append) == sent
+    assert look_again(clock, sent) == sent
     assert (submission.folder / "submission.json").stat().st_mtime_ns == before
 
 
@@ -329,7 +421,7 @@ def test_two_commands_at_once(submission: Submission, server: KaggleServer, cloc
     tried: list[str] = []
 
     def meanwhile(seconds: float) -> None:
-        with pytest.raises(KitError, match="another command is sending it"):
+        with pytest.raises(KitError, match="in use by process"):
             send_it(submission, clock)
         tried.append("once")
 
@@ -339,8 +431,96 @@ def test_two_commands_at_once(submission: Submission, server: KaggleServer, cloc
     assert len(server.submissions.taken) == 1
 
 
+@pytest.mark.abuse("B8")
+def test_a_score_that_comes_while_it_is_packed_again_loses_nothing(
+    submission: Submission, server: KaggleServer, clock: RetryPolicy
+) -> None:
+    """What the waiting command has in its hand is older than what lies on the disk."""
+    sent = send_it(submission, clock)
+    load(sent.folder).update(warnings=["packed again meanwhile"])
+    scored = score_it(sent, clock)
+    assert load(sent.folder) == scored
+    assert (scored.state, scored.warnings) == ("scored", ["packed again meanwhile"])
+
+
 def test_no_secret_in_what_is_asked_but_in_its_header(
     submission: Submission, server: KaggleServer, clock: RetryPolicy
 ) -> None:
     send_it(submission, clock)
     assert KEY not in json.dumps([request.json for request in server.seen])
+
+
+# ---- the plan: what would be sent, without a network
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a plan opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+PackRun = Callable[..., Submission]
+
+
+@pytest.fixture
+def pack_run(
+    make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None
+) -> PackRun:
+    """Packs a run of 12 pictures for a competition that takes 12, so that nothing has to be large."""
+
+    def make(slug: str, *, takes: int = 12, kernels_only: bool = True) -> Submission:
+        rules = COMPETITIONS[slug]
+        small = dataclasses.replace(rules, count_min=takes, count_max=takes, kernels_only=kernels_only)
+        monkeypatch.setitem(COMPETITIONS, slug, small)
+        return make_submission(make_run(slug=slug), root=tmp_path / "submissions")
+
+    return make
+
+
+@pytest.mark.parametrize("slug", COMPETITIONS)
+def test_the_plan_says_all_that_would_be_sent(pack_run: PackRun, slug: str) -> None:
+    submission = pack_run(slug)
+    plan = make_plan(submission)
+    text = "\n".join(plan.lines())
+    assert plan.ok
+    assert slug in text
+    assert str(submission.images_zip) in text
+    assert f"12 pictures, {submission.images_zip.stat().st_size:,} bytes" in text
+    assert submission.images.sha256 in text
+    tree = submission.run.tree[:12]
+    assert plan.message == f"dcgan-demo-1: dcgan, 12,800 pictures seen, seed 0, source {tree}"
+    assert plan.message in text
+    assert text.endswith("nothing was sent")
+    assert make_plan(submission, message="wider").message == "wider"
+
+
+@pytest.mark.parametrize(
+    ("kernels_only", "words", "others"),
+    [(True, "dcgan-demo-1 --yes", "uploaded as a file"), (False, "uploaded as a file", "kernel")],
+)
+def test_the_way_is_the_competitions(pack_run: PackRun, kernels_only: bool, words: str, others: str) -> None:
+    text = "\n".join(make_plan(pack_run(DEFAULT, kernels_only=kernels_only)).lines())
+    assert words in text
+    assert others not in text
+
+
+@pytest.mark.parametrize("slug", COMPETITIONS)
+def test_a_trial_would_be_rejected(pack_run: PackRun, slug: str) -> None:
+    plan = make_plan(pack_run(slug, takes=10_000))
+    assert not plan.ok
+    assert f"error: images.zip: 12 pictures, and {slug} asks for exactly 10,000" in plan.lines()
+    assert plan.lines()[-1] == "nothing was sent, and this would be rejected"
+
+
+def test_a_changed_zip_is_noticed(pack_run: PackRun) -> None:
+    submission = pack_run(DEFAULT)
+    file = submission.images_zip
+    data = file.read_bytes()
+    file.unlink()
+    with pytest.raises(KitError, match=r"images\.zip: no such file.*kit pack"):
+        make_plan(submission)
+    file.write_bytes(data + b"\0")
+    with pytest.raises(KitError, match=r"images\.zip is not the file that was packed"):
+        make_plan(submission)

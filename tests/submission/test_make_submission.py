@@ -1,4 +1,4 @@
-"""`kit pack`: a folder with everything, or none at all."""
+"""`kit pack`: a folder with everything, or none at all; and nothing of the user's is touched."""
 
 from __future__ import annotations
 
@@ -9,40 +9,28 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from submission_tools import LOCAL, RECEIPT, answer
 
 from kit import __version__
 from kit.competition import COMPETITIONS
 from kit.core import provenance
 from kit.core.errors import KitError
 from kit.core.files import read_json, sha256, write_json
-from kit.core.source_zip import write_source
+from kit.core.source_zip import SourceRecord, write_source
 from kit.data.grid import make_grid
 from kit.generation.pictures import read_pictures
-from kit.scoring.score_record import FeaturesRecord, ReferenceRecord, Score
-from kit.submission import ledger, table
-from kit.submission.ledger import Answer, Receipt
-from kit.submission.make import make_submission
+from kit.generation.validate import Report
+from kit.submission import make_submission as making
+from kit.submission.make_submission import kernel_from_run, make_submission
+from kit.submission.submission_record import load, locked
+from kit.submission.submissions_table import row
 
 MakeRun = Callable[..., Path]
-SCORE = Score(
-    fid=80.5,
-    distance=0.2,
-    mifid=81.25,
-    epsilon=0.1,
-    epsilon_origin="the competition's",
-    features=FeaturesRecord(
-        name="random", weights="0" * 64, input_size=64, resize="none", mean=(0, 0, 0), std=(1, 1, 1), dtype="float32"
-    ),
-    reference=ReferenceRecord(name="demo", digest="d" * 64, kind="whole", split="all", count=1200),
-    count=12,
-    size=64,
-    flags=("uncalibrated",),
-    seconds=1.5,
-)
 
 
 @pytest.fixture
@@ -50,8 +38,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "submissions"
 
 
-def left(root: Path) -> list[str]:
-    return sorted(file.name for file in root.iterdir()) if root.exists() else []
+def left(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir()) if folder.exists() else []
 
 
 @pytest.mark.parametrize("slug", COMPETITIONS)
@@ -60,14 +48,12 @@ def test_the_folder_is_complete(make_run: MakeRun, root: Path, slug: str) -> Non
     submission = make_submission(run, root=root)
     folder = root / run.name
     assert submission.folder == folder
-    assert sorted(file.name for file in folder.iterdir()) == [
-        "images.zip", "preview.png", "source.zip", "submission.json",
-    ]  # fmt: skip
+    assert left(folder) == ["images.zip", "preview.png", "source.zip", "submission.json"]
     record = json.loads((folder / "submission.json").read_text())
     of_run = json.loads((run / "run.json").read_text())
-    assert record["version"] == 1
+    assert (record["format"], record["version"]) == ("kit-submission", 2)
     assert (record["kit"], record["name"], record["competition"]) == (__version__, run.name, slug)
-    assert record["run"] == {k: v for k, v in of_run.items() if k not in ("format", "version")}  # nothing is lost
+    assert of_run.items() >= record["run"].items()  # recipe, seed, data digest, versions, device, plans, parts
     assert record["images"] == {
         "count": 12,
         "bytes": (run / "images.zip").stat().st_size,
@@ -78,7 +64,7 @@ def test_the_folder_is_complete(make_run: MakeRun, root: Path, slug: str) -> Non
     assert record["source"]["tree"] == of_run["tree"] == provenance.source_tree().digest
     assert (record["warnings"], record["scores"], record["receipts"], record["answer"]) == ([], [], [], None)
     assert (folder / "images.zip").read_bytes() == (run / "images.zip").read_bytes()
-    assert ledger.load(folder) == submission
+    assert load(folder) == submission
 
 
 def test_the_preview_shows_the_first_64(make_run: MakeRun, root: Path) -> None:
@@ -97,7 +83,7 @@ def test_a_run_that_ended_early_with_pictures_is_packed(make_run: MakeRun, root:
 def test_out_is_where_it_goes(make_run: MakeRun, tmp_path: Path) -> None:
     submission = make_submission(make_run(), out=tmp_path / "elsewhere" / "mine")
     assert submission.name == "mine"
-    assert ledger.load(tmp_path / "elsewhere" / "mine") == submission
+    assert load(tmp_path / "elsewhere" / "mine") == submission
 
 
 def test_warnings_are_kept(make_run: MakeRun, root: Path) -> None:
@@ -113,20 +99,62 @@ def test_warnings_are_kept(make_run: MakeRun, root: Path) -> None:
 
 def test_packing_again_brings_scores_up_to_date_and_keeps_receipts(make_run: MakeRun, root: Path) -> None:
     run = make_run()
+    done = answer("COMPLETE", public=61.5)
     first = make_submission(run, root=root)
-    receipt = Receipt(id="r1", when="2026-01-01T00:00:00+00:00", message="m", kernel=None)
-    answer = Answer(ref=7, status="COMPLETE", public=61.5, private=None, error=None)
-    dataclasses.replace(first, receipts=[receipt], answer=answer, packed="2026-01-01T00:00:00+00:00").save()
-    SCORE.save(run / "score.json")
+    first.update(receipts=[RECEIPT], answer=done, packed="2026-01-01T00:00:00+00:00")
+    LOCAL.save(run / "score.json")
     again = make_submission(run, root=root)
-    assert again.scores == [SCORE.to_json()]
-    assert table.row(again).cells()[4:7] == ["80.50", "81.25", "random, uncalibrated"]
-    assert (again.receipts, again.answer, again.packed) == ([receipt], answer, "2026-01-01T00:00:00+00:00")
+    assert again.scores == [LOCAL]
+    assert row(again).cells()[4:7] == ["61.23", "75.50", "random, uncalibrated"]
+    assert (again.receipts, again.answer, again.packed) == ([RECEIPT], done, "2026-01-01T00:00:00+00:00")
+
+
+@pytest.mark.abuse("B7")
+def test_packing_again_leaves_the_users_files(make_run: MakeRun, root: Path) -> None:
+    run = make_run()
+    folder = make_submission(run, root=root).folder
+    (folder / "notes.md").write_text("what I tried")
+    (folder / "more").mkdir()
+    (folder / "more" / "thesis.tex").write_text("x")
+    make_submission(run, root=root)
+    assert (folder / "notes.md").read_text() == "what I tried"
+    assert (folder / "more" / "thesis.tex").read_text() == "x"
+
+
+@pytest.mark.abuse("B8")
+def test_packing_beside_a_sending_loses_no_receipt(
+    make_run: MakeRun, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other command sends it while the pictures are checked."""
+    run = make_run()
+    folder = make_submission(run, root=root).folder
+    check = making.check
+
+    def slow_check(path: Path, **options: Any) -> Report:
+        with locked(folder):
+            load(folder).update(receipts=[RECEIPT])
+        return check(path, **options)
+
+    monkeypatch.setattr(making, "check", slow_check)
+    assert make_submission(run, root=root).receipts == [RECEIPT]
+    assert load(folder).receipts == [RECEIPT]
+    with locked(folder), pytest.raises(KitError, match="in use by process"):
+        make_submission(run, root=root)
+
+
+@pytest.mark.abuse("B8")
+def test_what_a_killed_pack_left_is_filled_up(make_run: MakeRun, root: Path) -> None:
+    folder = root / "dcgan-demo-1"
+    folder.mkdir(parents=True)
+    for name in (making.MARKER, "images.zip", "source.zip", ".images.zip.77.part", ".preview.png.abc.part"):
+        (folder / name).write_bytes(b"half a file")
+    assert load(make_submission(make_run(), root=root).folder).images.count == 12
+    assert left(folder) == ["images.zip", "preview.png", "source.zip", "submission.json"]
 
 
 def test_a_score_of_older_pictures_is_left_out_and_said(make_run: MakeRun, root: Path) -> None:
     run = make_run()
-    dataclasses.replace(SCORE, archive="ab" * 32).save(run / "score.json")
+    dataclasses.replace(LOCAL, archive="ab" * 32).save(run / "score.json")
     made = make_submission(run, root=root)
     assert made.scores == []
     assert made.warnings == ["score.json is of another images.zip and was left out"]
@@ -134,18 +162,22 @@ def test_a_score_of_older_pictures_is_left_out_and_said(make_run: MakeRun, root:
 
 def test_another_submission_is_not_overwritten(make_run: MakeRun, root: Path) -> None:
     make_submission(make_run("one"), out=root / "mine")
-    before = (root / "mine" / "submission.json").read_bytes()
+    before = {path.name: path.read_bytes() for path in (root / "mine").iterdir()}
     with pytest.raises(KitError, match=r"mine holds another submission already; choose another --out"):
         make_submission(make_run("two", seed=1), out=root / "mine")
-    assert (root / "mine" / "submission.json").read_bytes() == before
+    assert {path.name: path.read_bytes() for path in (root / "mine").iterdir()} == before
 
 
-def test_a_folder_of_something_else_is_not_overwritten(make_run: MakeRun, root: Path) -> None:
+@pytest.mark.abuse("B7")
+def test_a_folder_of_something_else_is_not_touched(make_run: MakeRun, root: Path) -> None:
     (root / "mine").mkdir(parents=True)
-    (root / "mine" / "thesis.tex").write_text("x")
+    (root / "mine" / "images.zip").write_text("x")
     with pytest.raises(KitError, match="exists already and is no submission"):
         make_submission(make_run(), out=root / "mine")
-    assert left(root / "mine") == ["thesis.tex"]
+    assert (root / "mine" / "images.zip").read_text() == "x"
+    (root / "file").write_text("x")
+    with pytest.raises(KitError, match="exists already and is no submission"):
+        make_submission(make_run(), out=root / "file")
 
 
 def test_where_links_are_not_known_it_copies(make_run: MakeRun, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +210,7 @@ def test_the_runs_own_source_is_what_counts(
         run = make_run(commit="c" * 40, dirty=True)
         kept = write_source(run / "source.zip")
     source = make_submission(run, root=root).source
-    assert source == ledger.Source(sha256=kept.sha256, tree=kept.tree, commit="c" * 40, dirty=True)
+    assert source == SourceRecord(sha256=kept.sha256, tree=kept.tree, commit="c" * 40, dirty=True)
     assert (root / run.name / "source.zip").read_bytes() == (run / "source.zip").read_bytes()
 
 
@@ -236,7 +268,7 @@ def _other_pixels(run: Path) -> None:
         (_other_pixels, r"images\.zip decodes to other pixels"),
         (lambda run: (run / "source.zip").write_bytes(b"PK"), r"source\.zip: damaged"),
         (lambda run: (run / "score.json").write_text("{"), r"score\.json: damaged"),
-        (lambda run: (run / "score.json").write_text("1"), r"score\.json: not a kit-score file"),
+        (lambda run: (run / "score.json").write_text("1"), r"score\.json: "),
     ],
 )
 def test_a_bad_run_leaves_nothing(make_run: MakeRun, root: Path, harm: Callable[[Path], None], problem: str) -> None:
@@ -255,7 +287,7 @@ def test_a_bad_run_leaves_nothing(make_run: MakeRun, root: Path, harm: Callable[
         ({"result": {"count": 12}}, "no field result.file"),
         ({"tree": None}, "tree is None"),
         ({"recipe": {}}, "no field recipe.model"),
-        ({"name": "../outside"}, "damaged.*no folder's name"),
+        ({"name": "../outside"}, "name is '../outside', not that of a folder"),
         ({"count": 13}, "12 pictures, and 13 were asked for"),
         ({"competition": "generative-cat-images"}, "unknown competition.*generative-dog-images"),
     ],
@@ -266,3 +298,16 @@ def test_a_bad_record_leaves_nothing(make_run: MakeRun, root: Path, changes: dic
     with pytest.raises(KitError, match=problem):
         make_submission(run, root=root)
     assert left(root) == []
+
+
+def test_the_kernel_like_a_run(make_run: MakeRun, root: Path) -> None:
+    submission = make_submission(make_run(), out=root / "My GAN (1)")
+    recipe = submission.run.recipe.override(["width=48", "conditional=true"])
+    run = dataclasses.replace(submission.run, recipe=recipe, seed=5)
+    spec = kernel_from_run(dataclasses.replace(submission, run=run))
+    assert (spec.slug, spec.model, spec.seed, spec.size, spec.budget) == ("my-gan-1", "dcgan", 5, 64, "3m")
+    assert set(spec.settings) == {"width=48", "conditional=true"}
+    assert spec.crop is None  # the set is not here any more
+    own = dataclasses.replace(run, recipe=dataclasses.replace(recipe, source="x = 1"))
+    with pytest.raises(KitError, match="was made by a model file of its own"):
+        kernel_from_run(dataclasses.replace(submission, run=own))

@@ -1,0 +1,243 @@
+"""`submission.json`: what is written is read, what is damaged is named, and one bad folder blocks no other."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from submission_tools import LOCAL, RECEIPT, answer
+
+from kit.core.errors import KitError
+from kit.core.files import read_json, write_json
+from kit.submission import submission_record
+from kit.submission.make_submission import make_submission
+from kit.submission.send import default_message
+from kit.submission.submission_record import Answer, Submission, SubmissionReceipt, find, find_or_pack, load, locked
+from kit.submission.submissions_table import row
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def submission(make_run: MakeRun, tmp_path: Path) -> Submission:
+    return make_submission(make_run(), root=tmp_path / "submissions")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"receipts": [RECEIPT, dataclasses.replace(RECEIPT, id="b" * 12, kernel=None, ref=7)]},
+        {"answer": answer("COMPLETE", public=61.25, private=98.0)},
+        {"answer": answer("ERROR", error="Only PNG images should be submitted.")},
+        {"scores": [LOCAL], "warnings": ["00001.png: blank, all of one colour"]},
+    ],
+)
+def test_what_is_saved_is_loaded(submission: Submission, changes: dict[str, Any]) -> None:
+    changed = submission.update(**changes)
+    assert load(submission.folder) == changed
+
+
+def test_a_whole_number_is_a_score_too(submission: Submission) -> None:
+    path = submission.folder / "submission.json"
+    done = {"ref": 7, "status": "COMPLETE", "public": 61, "private": None, "error": None}
+    write_json(path, read_json(path) | {"answer": done})
+    assert load(submission.folder).answer == answer("COMPLETE", public=61.0)
+
+
+@pytest.mark.parametrize(
+    ("receipts", "said", "state"),
+    [
+        ([], None, "packed"),
+        ([RECEIPT], None, "sent"),
+        ([RECEIPT], answer("PENDING"), "sent"),
+        ([dataclasses.replace(RECEIPT, refused="it never arrived")], None, "packed"),
+        ([RECEIPT], answer("COMPLETE", public=60.0), "scored"),
+        ([RECEIPT], answer("ERROR", error="x"), "rejected"),
+    ],
+)
+def test_states(submission: Submission, receipts: list[SubmissionReceipt], said: Answer | None, state: str) -> None:
+    assert dataclasses.replace(submission, receipts=receipts, answer=said).state == state
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"version": 1}, "written by another version of the kit .format 1."),
+        ({"format": "thesis"}, "not a kit-submission file"),
+        ({"images": None}, "images is None, not an object"),
+        ({"images": {"count": 1}}, r"no field images\.bytes"),
+        ({"source": {"sha256": "", "tree": "", "commit": 5, "dirty": False}}, r"source\.commit is 5, not text"),
+        ({"receipts": [{"id": "r"}]}, r"no field receipts\[0\]\.account"),
+        ({"answer": {"ref": 1}}, r"no field answer\.status"),
+        ({"run": []}, "run is a list, not an object"),
+        ({"scores": [{"fid": 1.0}]}, r"no field scores\[0\]\.distance"),
+        ({"name": "../elsewhere"}, "name is '../elsewhere', not that of a folder"),
+        ({"extra": 5}, "unknown field extra"),
+    ],
+)
+def test_what_is_wrong_is_named(submission: Submission, changes: dict[str, Any], problem: str) -> None:
+    path = submission.folder / "submission.json"
+    write_json(path, read_json(path) | changes)
+    with pytest.raises(KitError, match=rf"submission\.json: .*{problem}"):
+        load(submission.folder)
+
+
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 10**400, 1e308, "", "x", "../x", "\x1b]0;x\x07", "\ud800", [], [[]], {}, {"x": 1}, ["x"],
+)  # fmt: skip
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every field of a JSON value."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inside:
+        yield (*at, key)
+        yield from places(item, (*at, key))
+
+
+def try_load(folder: Path) -> tuple[Submission | None, str]:
+    """The submission, or the one error that there may be."""
+    try:
+        return load(folder), ""
+    except KitError as error:
+        return None, str(error)
+
+
+@pytest.mark.abuse("D15")
+def test_every_field_may_hold_anything_and_the_worst_is_one_error(submission: Submission) -> None:
+    full = submission.update(
+        receipts=[RECEIPT], answer=answer("COMPLETE", public=1.0, private=2.0, error="x"), scores=[LOCAL]
+    )
+    path = full.folder / "submission.json"
+    content = read_json(path)
+    tried = refused = 0
+    for at in places(content):
+        for odd in (*ODD, ...):
+            damaged = copy.deepcopy(content)
+            parent = damaged
+            for key in at[:-1]:
+                parent = parent[key]
+            if odd is ...:
+                del parent[at[-1]]
+            else:
+                parent[at[-1]] = odd
+            path.write_bytes(json.dumps(damaged).encode("utf-8", "surrogatepass"))
+            tried += 1
+            found, problem = try_load(full.folder)
+            if found is None:
+                refused += 1
+                assert "submission.json" in problem
+                assert "\n" not in problem
+            else:
+                assert len(row(found).cells()) == 10
+                assert found.state
+                assert default_message(found)
+                assert not found.kernel or found.kernel.parsed()
+    assert tried > 1000
+    assert refused > tried / 2
+
+
+@pytest.mark.abuse("D15")
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "5", "\0", "[" * 200_000, '{"version": ' + "9" * 5000 + "}", "\ufeff{}", "NaN"]
+)
+def test_no_record_at_all(tmp_path: Path, text: str) -> None:
+    (tmp_path / "submission.json").write_text(text)
+    with pytest.raises(KitError, match=r"submission\.json: (damaged|not a kit-submission file)"):
+        load(tmp_path)
+    with pytest.raises(KitError, match=r"no such file; give a folder that this kit's `kit pack` made"):
+        load(tmp_path / "nowhere")
+
+
+def packed_at(make_run: MakeRun, root: Path, name: str, when: str, seed: int) -> Submission:
+    return make_submission(make_run(name, seed=seed), root=root).update(packed=when)
+
+
+@pytest.mark.abuse("F32")
+def test_the_newest_comes_first_and_a_damaged_one_hides_none(
+    make_run: MakeRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "submissions"
+    old = packed_at(make_run, root, "z-old", "2026-01-01T00:00:00+00:00", 1)
+    new = packed_at(make_run, root, "a-new", "2026-02-01T00:00:00+00:00", 2)
+    (root / "broken").mkdir()
+    (root / "broken" / "submission.json").write_text("{")
+    (root / "notes.txt").write_text("not a submission")
+    found, damaged = submission_record.read_all(root)
+    assert found == [new, old]
+    assert list(damaged) == [root / "broken"]
+    assert submission_record.newest(root) == new
+    assert "broken" in caplog.text
+    assert find(Path("z-old"), root) == old
+    assert find(tmp_path / "runs" / "z-old", root) == old
+
+
+@pytest.mark.abuse("B8")
+def test_what_a_killed_pack_left_is_neither_listed_nor_sent(make_run: MakeRun, tmp_path: Path) -> None:
+    root = tmp_path / "submissions"
+    made = make_submission(make_run(), root=root)
+    made.folder.rename(root / ".dcgan-demo-1.abc.part")
+    assert submission_record.read_all(root) == ([], {})
+    assert submission_record.newest(root) is None
+    for target in (Path(".dcgan-demo-1.abc.part"), root / ".dcgan-demo-1.abc.part"):
+        with pytest.raises(KitError, match="neither a submission nor a run"):
+            find(target, root)
+
+
+@pytest.mark.parametrize("make", [lambda root: None, lambda root: root.mkdir()])
+def test_nothing_packed_yet(tmp_path: Path, make: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "submissions")
+    monkeypatch.chdir(tmp_path)
+    assert submission_record.read_all() == ([], {})
+    with pytest.raises(KitError, match="no finished run there; run `kit train` first"):
+        find_or_pack(None, pack=lambda run: pytest.fail("there is nothing to pack"))
+
+
+def test_find(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = Path("submissions")
+    run = make_run("one")
+    made = make_submission(run, out=root / "mine")
+    for target in (root / "mine", Path("mine"), run):
+        assert find(target) == made
+        assert find_or_pack(target, pack=lambda run: pytest.fail("it is packed")) == made
+    assert find_or_pack(None, pack=lambda run: pytest.fail("it is packed")) == made
+    two = make_run("two", seed=1)
+    with pytest.raises(KitError, match=r"has not been packed; run `kit pack .*two` first"):
+        find(two)
+    assert find_or_pack(two, pack=make_submission).name == "two"
+    with pytest.raises(KitError, match="neither a submission nor a run"):
+        find_or_pack(Path("three"), pack=make_submission)
+
+
+def _hold(folder: Path, ready: Any, done: Any) -> None:
+    with locked(folder):
+        ready.set()
+        done.wait()
+
+
+@pytest.mark.abuse("B8")
+def test_another_command_in_the_same_folder_is_told(submission: Submission) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(submission.folder, ready, done))
+    process.start()
+    try:
+        ready.wait()
+        told = f"in use by process {process.pid}; wait until that one is done"
+        with pytest.raises(KitError, match=told), locked(submission.folder):
+            pytest.fail("two at once")
+        done.set()
+        process.join()
+        with locked(submission.folder):
+            assert load(submission.folder) == submission
+    finally:
+        done.set()
+        process.join()
