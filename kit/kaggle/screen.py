@@ -11,6 +11,7 @@ from typing import Self
 from rich.status import Status
 
 from kit.core.console import stderr
+from kit.core.text import safe
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class KernelScreen:
 
     def __call__(self, line: str) -> None:
         """A line of the kernel's."""
+        line = safe(line)
         if not TICK.match(line):
             self._console.print(f"  {line}", markup=False)
         elif self._console.is_terminal:

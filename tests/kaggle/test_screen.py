@@ -37,3 +37,9 @@ def test_the_rest_is_shown_and_of_ticks_one_a_minute(written: list[str], capsys:
     assert captured.out == ""
     shown = captured.err.splitlines()
     assert shown == [f"  {line}" for line in (*written[:3], written[5])]
+
+
+def test_a_kernels_log_cannot_command_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with KernelScreen() as screen:
+        screen("\x1b]0;owned\x07 \x1b[31mred")
+    assert capsys.readouterr().err == "  \\x1b]0;owned\\x07 \\x1b[31mred\n"
