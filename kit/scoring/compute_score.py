@@ -25,7 +25,7 @@ from kit.scoring.memorization import nearest_distances
 from kit.scoring.mifid import mifid
 from kit.scoring.prdc import NEIGHBOURS_DC, prdc
 from kit.scoring.reference import Cache, References, ReferenceSet
-from kit.scoring.score_record import Details, Flag, Interval, Kind, Method, ReferenceRecord, Score
+from kit.scoring.score_record import Details, Flag, InputsScore, Interval, Kind, Method, ReferenceRecord, Score
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,15 @@ def compute_score(
     except ValueError as error:
         raise KitError(f"{features.name}: no memorization distance ({error})") from error
     distance = float(np.nanmean(nearest))
+    untouched = references.inputs(progress=progress)
+    inputs = _score_inputs(
+        None if untouched is None else untouched[: len(generated)],  # as many, since the FID depends on the number
+        real,
+        real_features,
+        method=method,
+        epsilon=epsilon.value,
+        detailed=detailed,
+    )
     flags: list[Flag] = []
     if result.rank_deficient:
         flags.append("rank-deficient")
@@ -159,6 +168,28 @@ def compute_score(
         archive=archive,
         method=method,
         details=details(generated, real_features, real, nearest=nearest, epsilon=epsilon.value) if detailed else None,
+        inputs=inputs,
+    )
+
+
+def _score_inputs(
+    inputs: Features | None,
+    real: Gaussian,
+    real_features: Features,
+    *,
+    method: Method,
+    epsilon: float | None,
+    detailed: bool,
+) -> InputsScore | None:
+    if inputs is None or len(inputs) < 2:
+        return None
+    fid = _frechet(gaussian(inputs), real, method).distance
+    distance = float(np.nanmean(nearest_distances(inputs, real_features)))
+    return InputsScore(
+        count=len(inputs),
+        fid=fid,
+        mifid=None if epsilon is None else mifid(fid, distance, epsilon),
+        kid=kid(inputs, real_features).mean if detailed else None,
     )
 
 

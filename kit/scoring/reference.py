@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kit import competition
 from kit.core.errors import KitError
 from kit.core.files import atomic_folder, read_json, sha256, write_json
 from kit.core.progress import Progress, no_progress
@@ -123,6 +124,8 @@ class ReferenceSet(Protocol):
     def images(self) -> Pixels: ...
     @property
     def whole(self) -> Pixels: ...
+    @property
+    def inputs(self) -> Pixels | None: ...
     def rows(self, split: Split) -> NDArray[np.int64]: ...
     def whole_rows(self, split: Split) -> NDArray[np.int64]: ...
 
@@ -134,6 +137,7 @@ class FolderReference:
     path: Path
     competition: str  # slug
     images: Pixels  # (N, S, S, C)
+    inputs: Pixels | None  # the pictures that a translation starts from
 
     @classmethod
     def read(cls, path: Path, *, like: ReferenceSet) -> FolderReference:
@@ -141,14 +145,14 @@ class FolderReference:
 
         Args:
             path: a folder or a zip of PNG or JPEG pictures of any size.
-            like: the set whose size, channels and competition they get.
+            like: the set whose size, channels, competition and inputs they get.
 
         Raises:
             KitError: no picture there, or one that cannot be read.
         """
         pictures = read_pictures(path, mode="L" if like.channels == 1 else "RGB")
         squashed = [resize(pixels[None], like.size)[0] for _, pixels in pictures]
-        return cls(path, like.competition, np.stack(squashed))
+        return cls(path, like.competition, np.stack(squashed), like.inputs)
 
     @property
     def name(self) -> str:
@@ -211,6 +215,17 @@ class References:
 
         return self.cache.fetch(self._identity("features", kind), build)["features"]
 
+    def inputs(self, *, progress: Progress = no_progress) -> Features | None:
+        """The features of the inputs of a translation, float32 (K, dim); None where the set has none."""
+        pictures = self.prepared.inputs
+        if pictures is None:
+            return None
+
+        def build() -> dict[str, Features]:
+            return {"features": self.features.extract(pictures, total=len(pictures), progress=progress)}
+
+        return self.cache.fetch(self._identity("features", "inputs"), build)["features"]
+
     def gaussian(self, kind: Kind, split: Split, *, progress: Progress = no_progress) -> Gaussian:
         """Mean and covariance of one side's features."""
 
@@ -233,7 +248,9 @@ class References:
         crops to training crops.
         """
         if self.features.epsilon is not None:
-            return Epsilon(self.features.epsilon, "the official scorer's")
+            published = competition.get(self.prepared.competition).epsilon_published
+            origin = "the official scorer's" if published else "an assumption: this competition does not publish it"
+            return Epsilon(self.features.epsilon, origin)
         held, train = self.prepared.rows("holdout"), self.prepared.rows("train")
         if not len(held) or not len(train):
             return Epsilon(None, "none, as the set has no hold-out (`kit data --holdout`) to calibrate it with")
@@ -261,16 +278,23 @@ class References:
 
     def pending_count(self, kind: Kind) -> int:
         """Real pictures whose features a score against `kind` still has to compute."""
-        return sum(len(self._pictures(pending)) for pending in self.pending(kind))
+        inputs = (
+            0
+            if self.prepared.inputs is None or self.cache.get(self._identity("features", "inputs"))
+            else (len(self.prepared.inputs))
+        )
+        return inputs + sum(len(self._pictures(pending)) for pending in self.pending(kind))
 
     def _pictures(self, kind: Kind) -> Pixels:
         return self.prepared.whole if self._array(kind) == "whole" else self.prepared.images
 
-    def _array(self, kind: Kind) -> str:
+    def _array(self, kind: Kind | Literal["inputs"]) -> str:
         """The array with the pictures of a kind; a set without crops has one array for both kinds."""
+        if kind == "inputs":
+            return kind
         return "images" if kind == "crops" or self.prepared.whole is self.prepared.images else "whole"
 
-    def _identity(self, what: str, kind: Kind) -> dict[str, Any]:
+    def _identity(self, what: str, kind: Kind | Literal["inputs"]) -> dict[str, Any]:
         return {
             "what": what,
             "set": self.prepared.digest,

@@ -117,6 +117,21 @@ class Details:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputsScore:
+    """The score of the untouched inputs of a translation: what its outputs have to beat."""
+
+    count: int
+    fid: float
+    mifid: float | None  # None where there is no ε
+    kid: float | None  # None without `Details`
+
+    def __str__(self) -> str:
+        numbers = [("KID", self.kid, 6), ("MiFID", self.mifid, 4), ("FID", self.fid, 4)]
+        told = ", ".join(f"{name} {value:.{digits}f}" for name, value, digits in numbers if value is not None)
+        return f"untouched inputs ({self.count:,}), to be beaten: {told}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score(Record):
     """A score, and everything that can move it. `comparable` says whether two scores may be ranked together."""
 
@@ -138,6 +153,7 @@ class Score(Record):
     archive: str | None = None  # SHA-256 of the zip that was scored; None for a folder of pictures
     method: Method = "symmetric"
     details: Details | None = None
+    inputs: InputsScore | None = None  # None: not a translation
 
     @property
     def margin(self) -> float | None:
@@ -189,6 +205,7 @@ class Score(Record):
             f"{self.count:,} generated pictures against {against.count:,} {_REAL[against.kind]} "
             f"of {against.name} ({against.split})",
             *details,
+            *([str(self.inputs)] if self.inputs else []),
             *([] if self.method == "symmetric" else [METHODS[self.method]]),
             f"features {features}, weights {features.weights[:12]}, {features.input_size}² by {features.resize}, "
             f"{features.dtype}",

@@ -22,6 +22,7 @@ from kit.core.errors import KitError
 from kit.data.prepared_set import PreparedSet, Split
 from kit.scoring.compute_score import score_pictures
 from kit.scoring.extract import FeatureSet
+from kit.scoring.kid import kid
 from kit.scoring.reference import default_cache
 from kit.scoring.score_record import FLAGS, KINDS, Kind, Score
 
@@ -215,6 +216,29 @@ def test_pictures_at_the_competitions_size_are_resized_to_the_sets(make_set: Mak
         assert result.fid == pytest.approx(fid, rel=1e-6)
         assert result.resized == "resized from 64² to 32² by Pillow's LANCZOS"
         assert any("resized from 64²" in line for line in result.lines())
+
+
+def test_the_untouched_inputs_stand_beside_a_translation(prepared: PreparedSet, make_zip: MakeZip) -> None:
+    features, inputs = small_features(epsilon=0.1), draw(50, seed=8)
+    translation = dataclasses.replace(
+        prepared,
+        inputs=inputs,
+        record=dataclasses.replace(prepared.record, competition="gan-getting-started"),
+    )
+    for _ in range(2):
+        result = score_pictures(
+            make_zip(draw(40, seed=3)), translation, features=features, detailed=True, cache=default_cache(prepared)
+        )
+        untouched = result.inputs
+        assert untouched is not None
+        fid, distance = expected(inputs[:40], prepared.whole, features)
+        assert (untouched.count, untouched.fid) == (40, pytest.approx(fid, rel=1e-6))
+        assert untouched.mifid == pytest.approx(fid / (distance if distance < 0.1 else 1), rel=1e-6)
+        assert untouched.kid == pytest.approx(
+            kid(features.extract(inputs[:40]), features.extract(prepared.whole)).mean, rel=1e-6
+        )
+        assert any(line.startswith("untouched inputs (40), to be beaten: KID") for line in result.lines())
+        assert "an assumption" in result.epsilon_origin
 
 
 def test_flags(prepared: PreparedSet, archive: Path, make_zip: MakeZip) -> None:

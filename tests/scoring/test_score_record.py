@@ -13,7 +13,7 @@ from scoring_helpers import small_features
 
 from kit.competition import COMPETITIONS, DEFAULT
 from kit.core.errors import KitError
-from kit.scoring.score_record import Details, Interval, ReferenceRecord, Score, comparable, groups
+from kit.scoring.score_record import Details, InputsScore, Interval, ReferenceRecord, Score, comparable, groups
 
 INTERVAL = Interval(low=25.0, high=28.0, level=0.95, method="delete-group jackknife, 10 groups")
 DETAILS = Details(
@@ -45,7 +45,8 @@ JUNK = ("[]", "{}", "null", '"x"', '"\\u001b]0;x\\u0007"', "-1", "1e999", "NaN",
 
 def test_a_damaged_field_is_one_line_or_harmless(some_score: Score, tmp_path: Path) -> None:
     path = tmp_path / "score.json"
-    score = dataclasses.replace(some_score, details=DETAILS, flags=("rank-deficient",))
+    untouched = InputsScore(count=40, fid=90.5, mifid=None, kid=0.08)
+    score = dataclasses.replace(some_score, details=DETAILS, inputs=untouched, flags=("rank-deficient",))
     score.save(path)
     content = json.loads(path.read_text())
     assert Score.load(path) == score
