@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from dog_files import LAYOUTS, clean_dogs
 from kaggle_user import clock, home, policy, said, server, waits
-from kit.run.launch import Ended
 from run_tools import result_record, run_record
 from typer.testing import CliRunner
 
@@ -28,6 +27,8 @@ from kit.generation.validate import check
 from kit.kaggle import client as client_module
 from kit.kaggle import kernels as kernel
 from kit.kaggle.kernel_spec import KERNELS, KernelSpec, find_spec, spec_text, write_spec
+from kit.run import processes
+from kit.run.processes import Ended
 from kit.scoring import compute_score
 from kit.scoring.extract import FeatureSet
 from kit.scoring.reference import References
@@ -252,7 +253,7 @@ def test_where_several_processes_cannot_begin_one_trains(session, monkeypatch, c
     """No loopback, say, or an NCCL that fails: the hours are not lost."""
     training(monkeypatch)
     monkeypatch.setattr(session, "_processes", lambda: 2)
-    monkeypatch.setattr(kit.run.launch, "launch", lambda *arguments, **options: Ended(rank=0, code=1))
+    monkeypatch.setattr(processes, "launch", lambda *arguments, **options: Ended(rank=0, code=1))
     assert session.main() == 0
     assert "going on with one process on one GPU" in capsys.readouterr().out
     assert check(session.working / "images.zip", competition=DOGS, count=COUNT).ok
