@@ -45,8 +45,7 @@ def save(path: Path, state: TrainState, recipe: Recipe, shape: Shape) -> None:
         "scalers": {player: scaler.state_dict() for player, scaler in state.scalers.items()},
         "extra": state.extra,
     }
-    with atomic(path) as file:
-        torch.save(record, file)
+    write(path, record)
 
 
 def save_ema(path: Path, state: TrainState, recipe: Recipe, shape: Shape) -> None:
@@ -55,8 +54,7 @@ def save_ema(path: Path, state: TrainState, recipe: Recipe, shape: Shape) -> Non
     Raises:
         KitError: the disk is full.
     """
-    with atomic(path) as file:
-        torch.save(_generators(state, recipe, shape), file)
+    write(path, _generators(state, recipe, shape))
 
 
 def extract_ema(checkpoint: Path, out: Path) -> None:
@@ -70,8 +68,7 @@ def extract_ema(checkpoint: Path, out: Path) -> None:
         KitError: no such checkpoint, a damaged one, or a full disk.
     """
     record = _read(checkpoint)
-    with atomic(out) as file:
-        torch.save({key: record.get(key) for key in ("version", "recipe", "shape", "pictures", "ema")}, file)
+    write(out, {key: record.get(key) for key in ("version", "recipe", "shape", "pictures", "ema")})
 
 
 def load_ema(path: Path, like: nn.Module) -> nn.Module:
@@ -150,6 +147,17 @@ def load(path: Path, state: TrainState, recipe: Recipe, shape: Shape) -> None:
         raise KitError(f"{path}: damaged checkpoint ({error})", "start a new run") from error
 
 
+def write(path: Path, record: dict[str, Any]) -> None:
+    """Writes a checkpoint's content with its digest, which every reader compares.
+
+    Raises:
+        KitError: the disk is full.
+    """
+    content = {key: value for key, value in record.items() if key != "digest"}
+    with atomic(path) as file:
+        torch.save({**content, "digest": _digest(content)}, file)
+
+
 def weights_digest(network: nn.Module) -> str:
     """SHA-256 over a network's parameters and buffers, by name; equal weights give it on every device."""
     digest = hashlib.sha256()
@@ -179,4 +187,30 @@ def _read(path: Path) -> dict[str, Any]:
     version = record.get("version") if isinstance(record, dict) else None
     if version != VERSION:
         raise KitError(f"{path}: a checkpoint of version {version}", f"this kit reads version {VERSION}")
+    if record.pop("digest", None) != _digest(record):
+        raise KitError(f"{path}: damaged checkpoint (its digest differs)", "train again, or take another run")
     return dict(record)
+
+
+def _digest(record: dict[str, Any]) -> str:
+    """SHA-256 over all that a checkpoint holds: torch checks nothing of a tensor's bytes when it loads them."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, dict):
+            digest.update(f"{{{len(value)}".encode())
+            for key, item in value.items():
+                digest.update(f"{key!r}:".encode())
+                add(item)
+        elif isinstance(value, list | tuple):
+            digest.update(f"[{len(value)}".encode())
+            for item in value:
+                add(item)
+        elif isinstance(value, torch.Tensor):
+            digest.update(f"{tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        else:
+            digest.update(f"{value!r};".encode("utf-8", "surrogatepass"))
+
+    add(record)
+    return digest.hexdigest()

@@ -188,7 +188,7 @@ def test_pictures_come_from_the_candidate_that_the_zip_came_from(runs, tmp_path)
     candidate = run / "candidates" / "0000000800.pt"
     candidate.parent.mkdir()
     weights = {name: -value if value.ndim == 4 else value for name, value in content["ema"]["G"].items()}
-    torch.save({**content, "ema": {"G": weights}}, candidate)
+    checkpoint.write(candidate, {**content, "ema": {"G": weights}})
     entry = CandidateRecord(pictures=800, seconds=9.0, file="candidates/0000000800.pt", score=None)
     run_record(pictures=900, seed=5, result=result_record(800), candidates=[entry]).save(run / "run.json")
     last, best = (
@@ -196,7 +196,7 @@ def test_pictures_come_from_the_candidate_that_the_zip_came_from(runs, tmp_path)
         for folder, name in ((runs["dcgan"], "last.png"), (run, "best.png"))
     )
     assert np.abs(last - best).mean() > 1
-    torch.save({**content, "ema": {"G": weights}}, run / "checkpoint.pt")
+    checkpoint.write(run / "checkpoint.pt", {**content, "ema": {"G": weights}})
     run_record(pictures=0, seed=5).save(run / "run.json")
     again = np.asarray(Image.open(sample_run(run, out=tmp_path / "again.png", count=4)), float)
     assert np.array_equal(best, again)

@@ -13,6 +13,7 @@ from run_tools import run_record
 
 from kit.core.errors import KitError
 from kit.core.lock import folder_lock
+from kit.training import checkpoint
 from kit.training.run_folder import claim_run, newest_finished, newest_unfinished, read_progress, read_run
 from kit.training.run_record import CandidateRecord
 
@@ -89,7 +90,7 @@ def test_a_hidden_model_file_is_not_run_for_film_and_page(run_tiny, tmp_path, mo
     path.parent.mkdir()
     content = torch.load(run.path / "checkpoint.pt", weights_only=True)
     content["recipe"]["source"] = f"open({str(tmp_path / 'ran')!r}, 'w')"
-    torch.save(content, path)
+    checkpoint.write(path, content)
     monkeypatch.setattr(artifacts, "GALLERY", 1)
     artifacts.make_artifacts(run.path, left_s=None, told_to_stop=lambda: False)
     assert not (tmp_path / "ran").exists()
