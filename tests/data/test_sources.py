@@ -329,7 +329,7 @@ def test_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
     (root / "itself").symlink_to(root / "itself")
     (root / "a" / "up").symlink_to(root)
     os.mkfifo(root / "pipe.jpg")
-    make_zip(root / "a" / "odd.zip", {".": b"x", "2.jpg": photo(seed=2)})
+    make_zip(root / "b.zip", {".": b"x", "2.jpg": photo(seed=2)})
     found = look(root)
     assert {row.file: row.reason.partition(" (")[0] for row in found.others} == {
         "a/labels.csv": "no picture",
@@ -338,9 +338,9 @@ def test_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
         "itself": "cannot be read",
         "a/up/": "a link back to a folder that it lies in",
         "pipe.jpg": "neither a file nor a folder",
-        "a/odd.zip/.": "no name of a file",
+        "b.zip/.": "no name of a file",
     }
-    assert {item.file for item in found.items} == {"1.jpg", "odd.zip/2.jpg"}
+    assert {item.file for item in found.items} == {"a/1.jpg", "b.zip/2.jpg"}
 
 
 def test_a_folder_that_cannot_be_entered_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,8 +371,8 @@ def test_a_folder_of_any_depth_is_read(tmp_path: Path) -> None:
         Path("deep.jpg").write_bytes(photo(seed=1))
     finally:
         os.chdir(here)
-    (deep / "flat.jpg").write_bytes(photo(seed=2))
-    assert [item.file for item in look(deep).items] == ["d/" * 1200 + "deep.jpg", "flat.jpg"]
+    make_folder(deep, {"e/flat.jpg": photo(seed=2)})
+    assert [item.file for item in look(deep).items] == ["d/" * 1200 + "deep.jpg", "e/flat.jpg"]
 
 
 OWN = {
