@@ -15,11 +15,10 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from kit.core.errors import KitError
 from kit.data.archives import BadFile
-from kit.data.decoding import open_image
+from kit.data.decoding import open_image, reason
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -35,19 +34,6 @@ MAX_PIXELS = 4096**2
 
 # What zipfile raises on an entry that is damaged, encrypted or packed in an unknown way.
 ENTRY_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, OSError)
-
-# What Pillow's decoders raise on bytes that are no picture, or only half of one.
-PICTURE_ERRORS = (
-    BadFile,
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 def picture_names(path: Path) -> list[str]:
@@ -188,17 +174,29 @@ def _read(path: Path, names: list[str], mode: Literal["RGB", "L"], *, convert: b
             yield name, _decode(data, mode, convert=convert, where=f"{path}: {name}")
 
 
+def load_pixels(data: bytes, mode: Literal["RGB", "L"], *, convert: bool = True) -> Pixels:
+    """The pixels in the bytes of a file, (H, W, C).
+
+    Raises:
+        BadFile: it is no picture, too large, damaged, or of a mode that is not converted.
+    """
+    if len(data) > MAX_BYTES:
+        raise BadFile(f"over {MAX_BYTES:,} bytes")
+    with open_image(data, max_pixels=MAX_PIXELS) as picture:
+        # Pillow would clip 16-bit grey at 255, and the picture would be white.
+        if picture.mode.startswith(("I", "F")):
+            raise BadFile(f"mode {picture.mode}, more than 8 bits a channel")
+        if not convert and picture.mode != mode:
+            raise BadFile(f"mode {picture.mode}, and {mode} is wanted")
+        try:
+            pixels = np.asarray(picture.convert(mode))
+        except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
+            raise BadFile(reason(error)) from error
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
 def _decode(data: bytes, mode: Literal["RGB", "L"], *, convert: bool, where: str) -> Pixels:
     try:
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"over {MAX_BYTES:,} bytes")
-        with open_image(data, max_pixels=MAX_PIXELS) as picture:
-            # Pillow would clip 16-bit grey at 255, which turns it white without a word.
-            if picture.mode.startswith(("I", "F")):
-                raise ValueError(f"mode {picture.mode}, more than 8 bits a channel")
-            if not convert and picture.mode != mode:
-                raise ValueError(f"mode {picture.mode}, and {mode} is wanted")
-            pixels = np.asarray(picture.convert(mode))
-    except PICTURE_ERRORS as error:
+        return load_pixels(data, mode, convert=convert)
+    except BadFile as error:
         raise KitError(f"{where} is no picture that can be read ({error})", "remove or replace it") from error
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]

@@ -1,4 +1,4 @@
-"""What a competition's scorer would reject in an `images.zip`, said before it is sent."""
+"""Checks an `images.zip` as a competition's scorer reads it, before it is sent."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from kit.competition import Competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.machine import cores
 from kit.core.progress import Progress, no_progress
+from kit.data.archives import BadFile
 from kit.data.decoding import open_image
 from kit.generation.pictures import (
     ENTRY_ERRORS,
-    PICTURE_ERRORS,
+    load_pixels,
     open_zip,
     parallel_map,
     picture_digest,
@@ -26,16 +25,16 @@ from kit.generation.pictures import (
     read_entry,
 )
 
-# The scorer lists *.png and *.jpg in the unpacked folder, in small letters and without looking into folders.
-SEEN = (".png", ".jpg")
+# The scorer lists *.png and *.jpg, in lower case, in the unpacked folder and not in its subfolders.
+SCORED_SUFFIXES = (".png", ".jpg")
 
-# A zip with this many times the entries a competition takes is not read at all.
+# A zip with this many times the entries that a competition takes is not read.
 ENTRIES_FACTOR = 10
 
 
 @dataclass(frozen=True)
 class Issue:
-    """Something about one entry of the archive, or about the archive (then `entry` is its file name)."""
+    """A problem of one entry, or of the archive (then `entry` is its file name)."""
 
     entry: str
     problem: str
@@ -46,33 +45,33 @@ class Issue:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What `check` found. Errors would be rejected or miscounted by the scorer, warnings would not."""
+    """What `check` found. The scorer would reject or miscount errors, not warnings."""
 
     path: Path
     errors: list[Issue]
     warnings: list[Issue]
-    count: int  # entries that the scorer would look at
+    count: int  # entries that the scorer would read
     sha256: str  # of the file
-    pixels_sha256: str | None  # see `pixels_digest`; None where not one picture could be read
+    pixels_sha256: str | None  # see `pixels_digest`; None: no picture could be read
 
     @property
     def ok(self) -> bool:
-        """Whether the scorer would take it."""
+        """Whether the scorer would accept it."""
         return not self.errors
 
     def lines(self, *, limit: int = 10) -> list[str]:
-        """The findings for a person to read: the first few of each kind, and how many more there are."""
+        """The issues as text: the first few of each kind, and how many more there are."""
         lines = []
-        for kind, findings in (("error", self.errors), ("warning", self.warnings)):
-            lines += [f"{kind}: {finding}" for finding in findings[:limit]]
-            if len(findings) > limit:
-                lines.append(f"{kind}: … and {len(findings) - limit:,} more like these")
+        for kind, issues in (("error", self.errors), ("warning", self.warnings)):
+            lines += [f"{kind}: {issue}" for issue in issues[:limit]]
+            if len(issues) > limit:
+                lines.append(f"{kind}: … and {len(issues) - limit:,} more like these")
         return lines
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What decoding one entry showed."""
+class _Decoded:
+    """What decoding one entry found."""
 
     digest: bytes | None
     blank: bool
@@ -86,18 +85,19 @@ def check(
     count: int | None = None,
     progress: Progress = no_progress,
 ) -> Report:
-    """Looks at an archive as the competition's scorer will.
+    """Checks an archive as the competition's scorer reads it.
 
     Errors: not a zip or a truncated one; an entry that is damaged, encrypted, no picture, of another size, format
-    or mode; a picture in a folder, which the scorer does not see; a name twice or out of the archive; the number of
-    pictures. Warnings: the same pixels twice, a picture of a single colour, entries that are no pictures.
-    Whatever the archive states, no more is unpacked of an entry than a picture of that size can need.
+    or mode; a picture in a folder, which the scorer does not read; a name that occurs twice or leads out of the
+    archive; the number of pictures. Warnings: the same pixels twice, a picture of a single colour, entries that are
+    no pictures.
+    No more of an entry is unpacked than a picture of that size can need, whatever the archive states.
 
     Args:
         path: the zip.
         competition: what is asked for.
-        count: how many pictures there have to be; default: what the competition takes.
-        progress: called with (pictures looked at, pictures in all).
+        count: number of pictures; None: what the competition takes.
+        progress: called with (pictures checked, pictures in all).
 
     Raises:
         KitError: there is no such file.
@@ -123,7 +123,7 @@ def check(
             errors.append(Issue(path.name, "too many to look at each"))
             entries = []
 
-        def look(item: tuple[str, bytes | str]) -> tuple[str, _Seen]:
+        def look(item: tuple[str, bytes | str]) -> tuple[str, _Decoded]:
             return item[0], _look(item[1], competition)
 
         first: dict[bytes, str] = {}
@@ -162,8 +162,8 @@ def _by_name(infos: list[zipfile.ZipInfo]) -> tuple[list[zipfile.ZipInfo], list[
             warnings.append(Issue(name, "a folder, which the scorer does not look into"))
         elif parts[0] == "__MACOSX":
             warnings.append(Issue(name, "what a Mac adds to a zip, which the scorer does not look at"))
-        elif not name.endswith(SEEN):
-            warnings.append(Issue(name, f"does not end in {' or '.join(SEEN)}: the scorer passes over it"))
+        elif not name.endswith(SCORED_SUFFIXES):
+            warnings.append(Issue(name, f"does not end in {' or '.join(SCORED_SUFFIXES)}: the scorer passes over it"))
         elif len(parts) > 1:
             errors.append(Issue(name, "lies in a folder, where the scorer does not look"))
         elif name in entries:
@@ -196,19 +196,22 @@ def _read(
             yield info.filename, f"cannot be unpacked ({error})"
 
 
-def _look(data: bytes | str, competition: Competition) -> _Seen:
+def _look(data: bytes | str, competition: Competition) -> _Decoded:
     if isinstance(data, str):
-        return _Seen(digest=None, blank=False, problem=data)
+        return _Decoded(digest=None, blank=False, problem=data)
     side = competition.size
     try:
         with open_image(data, max_pixels=sys.maxsize) as picture:
-            # Size and format stand in the header: a picture of a billion pixels is refused without decoding it.
+            # Size and format are in the header: a huge picture is refused without decoding it.
             if picture.format != competition.format:
-                return _Seen(None, False, f"is a {picture.format}, and {competition.slug} takes {competition.format}")
+                return _Decoded(
+                    None, False, f"is a {picture.format}, and {competition.slug} takes {competition.format}"
+                )
             if picture.size != (side, side):
-                return _Seen(None, False, f"is {picture.width}×{picture.height}, not {side}×{side}")
-            problem = None if picture.mode == competition.mode else f"has mode {picture.mode}, not {competition.mode}"
-            pixels = np.asarray(picture.convert(competition.mode))
-    except PICTURE_ERRORS as error:
-        return _Seen(None, False, f"is no picture that can be read ({error})")
-    return _Seen(picture_digest(pixels), bool((pixels == pixels[0, 0]).all()), problem)
+                return _Decoded(None, False, f"is {picture.width}×{picture.height}, not {side}×{side}")
+            mode = picture.mode
+        pixels = load_pixels(data, competition.mode)
+    except BadFile as error:
+        return _Decoded(None, False, f"is no picture that can be read ({error})")
+    problem = None if mode == competition.mode else f"has mode {mode}, not {competition.mode}"
+    return _Decoded(picture_digest(pixels), bool((pixels == pixels[0, 0]).all()), problem)

@@ -69,7 +69,9 @@ class Adversarial:
                 gradient_penalty = penalty.compute(DOutputs(D, real_input, fake_input, y, *logits), random)
             real_logits, fake_logits = (self.distributed.gather(rows, batch_slice) for rows in logits)
 
-            penalty_weight = recipe.penalty_weight * scale(recipe.schedule, progress, end=recipe.penalty_end)
+            penalty_weight = recipe.penalty_weight * scale(
+                recipe.schedule, progress, end=recipe.penalty_end, start=recipe.schedule_start
+            )
             loss_D = batch_slice.weight * loss.d_loss(real_logits, fake_logits, recipe.real_label)
             loss_D = loss_D + penalty_weight * local.weight * gradient_penalty
             state.scalers["D"].scale(loss_D).backward(inputs=list(D.parameters()))

@@ -126,7 +126,7 @@ def train(
     while not distributed.broadcast(done(state.pictures)):
         # Schedule
         progress = schedule.progress(state.pictures, total_images)
-        lr_factor = lr_scale * schedule.scale(recipe.schedule, progress, end=recipe.lr_end)
+        lr_factor = lr_scale * schedule.scale(recipe.schedule, progress, end=recipe.lr_end, start=recipe.schedule_start)
         lr: dict[Player, float] = {"D": recipe.lr_d * lr_factor, "G": recipe.lr_g * lr_factor}
         for player, optimizer in state.optimizers.items():
             for group in optimizer.param_groups:

@@ -25,6 +25,7 @@ def progress(pictures: int, total_images: int | None) -> float:
     return min(pictures / total_images, 1.0) if total_images else 0.0
 
 
-def scale(schedule: ScheduleName, progress: float, *, end: float) -> float:
-    """The factor on a scheduled value: 1 at the start of training, `end` at its end."""
+def scale(schedule: ScheduleName, progress: float, *, end: float, start: float = 0.0) -> float:
+    """The factor on a scheduled value: 1 until progress reaches `start`, `end` at the end of training."""
+    progress = max(0.0, progress - start) / (1 - start)
     return 1 + (end - 1) * SCHEDULES[schedule](progress)

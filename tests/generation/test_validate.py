@@ -140,9 +140,9 @@ def test_a_picture_of_a_billion_pixels_is_not_decoded(tmp_path: Path) -> None:
     header[16:24] = (12_000).to_bytes(4, "big") * 2  # width and height in a PNG's first chunk
     crc = zipfile.crc32(header[12:29])
     header[29:33] = crc.to_bytes(4, "big")
-    with pytest.warns(Image.DecompressionBombWarning):
-        report = check(write(tmp_path / "images.zip", [("x.png", bytes(header))]), competition=DOGS, count=1)
-    assert [str(error) for error in report.errors] == ["x.png: is 12000×12000, not 64×64"]
+    report = check(write(tmp_path / "images.zip", [("x.png", bytes(header))]), competition=DOGS, count=1)
+    (error,) = report.errors
+    assert str(error) == "x.png: is 12000×12000, not 64×64"
 
 
 def _encrypt(data: bytearray) -> None:

@@ -28,3 +28,9 @@ def test_a_cosine_begins_and_ends_slowly():
 def test_progress_counts_pictures_and_stays_at_the_end():
     assert [progress(pictures, 400) for pictures in (0, 100, 400, 500)] == [0, 0.25, 1, 1]
     assert progress(10**9, None) == 0
+
+
+def test_a_schedule_can_begin_in_the_middle():
+    # CycleGAN: constant for the first half, then linear to 0.
+    factors = [scale("linear", tenths / 10, end=0, start=0.5) for tenths in (0, 4, 5, 6, 10)]
+    assert factors == pytest.approx([1, 1, 1, 0.8, 0])
