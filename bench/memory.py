@@ -31,6 +31,7 @@ import timm
 import torch
 from torch import nn
 
+from kit.competition import COMPETITIONS
 from kit.data.prepared_set import CropRecord, DatasetRecord, PreparedSet
 from kit.generation.pack import encode
 from kit.scoring.compute_score import score_pictures
@@ -90,7 +91,7 @@ def write_zip(path: Path, count: int) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(count):
             picture = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-            archive.writestr(f"{number:05}.png", encode(picture, "PNG")[0])
+            archive.writestr(f"{number:05}.png", encode(picture, COMPETITIONS["generative-dog-images"])[0])
 
 
 def status(name: str) -> float:

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from torch import nn
 from versus import Line, compare, show
 
+from kit.competition import COMPETITIONS
 from kit.generation.pack import encode
 from kit.scoring.extract import FeatureSet, pillow_bicubic
 from kit.scoring.features import build
@@ -164,7 +165,9 @@ def whole_lines(*, count: int, repeats: int) -> Iterator[Line]:
         features, plain = network(folder, "float32"), Plain(folder)
         (folder / "pictures").mkdir()
         for index, picture in enumerate(pictures(count)):
-            (folder / "pictures" / f"{index:05}.png").write_bytes(encode(picture, "PNG")[0])
+            (folder / "pictures" / f"{index:05}.png").write_bytes(
+                encode(picture, COMPETITIONS["generative-dog-images"])[0]
+            )
         real = pictures(count, seed=1)
         known = features.extract(real)
         cached = gaussian(known)

@@ -1,4 +1,4 @@
-"""Generating pictures: from latents through a generator to pixels, in the way that the recipe asks for."""
+"""Generating pictures: from latents, or from pictures to be translated, through a generator to pixels."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ order, so the same seed would give other latents."""
 PARALLEL_PASSES = 4
 """Passes of the generator that run at the same time on a CPU, at most: each has its activations in memory."""
 
-Pass = tuple[int, Tensor, Tensor]
-"""One pass of the network: the number of its first picture, a full batch of latents, the labels of the pictures."""
+Pass = tuple[int, int, tuple[Tensor, ...]]
+"""One pass of the network: the number of its first picture, the number of pictures, full batches of inputs."""
 
 
 def generate(
@@ -204,7 +204,10 @@ def sample(
     every_y = torch.from_numpy(_checked_labels(labels, count=count, classes=classes))
     stream = latents(latent, count=count, seed=seed, truncation=truncation, batch=batch)
     starts = range(0, count, batch)
-    passes = ((start, z, every_y[start : start + batch]) for start, z in zip(starts, stream, strict=True))
+    passes = (
+        (start, min(batch, count - start), (z, _filled(every_y[start : start + batch], batch)))
+        for start, z in zip(starts, stream, strict=True)
+    )
     yield from _run(generator, passes, size=size, device=device, precision=precision)
 
 
@@ -235,22 +238,62 @@ def render(
     Raises:
         KitError: the generator returns NaN or infinity.
     """
-    starts = range(0, len(z), batch)
-    passes = ((start, _filled(z[start : start + batch], batch), y[start : start + batch]) for start in starts)
+    passes = (
+        (start, min(batch, len(z) - start), tuple(_filled(rows[start : start + batch], batch) for rows in (z, y)))
+        for start in range(0, len(z), batch)
+    )
     yield from _run(generator, passes, size=size, device=device, precision=precision)
+
+
+def translate(
+    generator: nn.Module,
+    pictures: Iterable[Pixels],
+    *,
+    size: int,
+    device: torch.device,
+    batch: int = 16,
+    precision: torch.dtype = torch.float32,
+) -> Iterator[Pixels]:
+    """Translates pictures; otherwise as `sample`.
+
+    Args:
+        generator: on `device`. Called with x (B, C, H, W) in [-1, 1], it returns the same shape and range.
+        pictures: batches, uint8 (N, H, W, C) each, of one size.
+        size: side of the pictures that are returned, pixels.
+        device: where the network lives.
+        batch: pictures in a pass.
+        precision: of the passes.
+
+    Yields:
+        uint8 (b, size, size, C).
+
+    Raises:
+        KitError: the generator returns NaN or infinity.
+    """
+
+    def passes() -> Iterator[Pass]:
+        start = 0
+        for some in pictures:
+            for first in range(0, len(some), batch):
+                x = torch.from_numpy(np.ascontiguousarray(some[first : first + batch]))
+                x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
+                yield start, len(x), (_filled(x, batch),)
+                start += len(x)
+
+    yield from _run(generator, passes(), size=size, device=device, precision=precision)
 
 
 def _run(
     generator: nn.Module, passes: Iterable[Pass], *, size: int, device: torch.device, precision: torch.dtype
 ) -> Iterator[Pixels]:
     def run(one: Pass) -> Pixels:
-        start, z, y = one
+        start, count, inputs = one
         with _eval_mode(generator), torch.inference_mode(), autocast(device, precision):
             # A full batch in every pass, so that a picture does not depend on how many follow.
-            x = generator(z.to(device), _filled(y, len(z)).to(device))[: len(y)].float()
+            x = generator(*(rows.to(device) for rows in inputs))[:count].float()
             if not torch.isfinite(torch.stack(torch.aminmax(x))).all():
                 raise KitError(
-                    f"the generator gives NaN or infinity (in pictures {start} to {start + len(y) - 1})",
+                    f"the generator gives NaN or infinity (in pictures {start} to {start + count - 1})",
                     "its training has diverged: use an earlier checkpoint or a lower learning rate",
                 )
             pixels = to_uint8(x).cpu().numpy()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kit.competition import COMPETITIONS, Competition
 from kit.core.errors import KitError
-from kit.generation.generate import latents, resize, sample, to_uint8
+from kit.generation.generate import latents, resize, sample, to_uint8, translate
 from kit.generation.pack import pack
 from kit.generation.validate import check
 
@@ -255,3 +255,26 @@ def test_passes_at_the_same_time_give_the_same_pictures(row, monkeypatch):
         torch.set_num_threads(threads)
     monkeypatch.setattr("kit.generation.generate.parallel_map", lambda function, items, **_: map(function, items))
     assert np.array_equal(parallel, draw(generator, count=90, size=32, batch=16))
+
+
+@pytest.mark.parametrize("sizes", [[5], [1, 4], [3, 2]])
+def test_a_translation_that_changes_nothing_gives_the_pictures_back(sizes):
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    batches = np.split(pictures, np.cumsum(sizes)[:-1])
+    made = list(translate(nn.Identity().eval(), batches, size=8, device=CPU, batch=2))
+    assert np.array_equal(np.concatenate(made), pictures)
+    assert max(map(len, made)) <= 2
+
+
+def test_a_translation_does_not_depend_on_its_neighbours():
+    from kit.models.registry import TRANSLATION_MODELS, build
+
+    torch.manual_seed(0)
+    recipe = TRANSLATION_MODELS["cut"].override(["width=4", "blocks=2"])
+    generator, _ = build(recipe, size=32, channels=3, classes=0)
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    every, one = (
+        np.concatenate(list(translate(generator.eval(), [some], size=32, device=CPU, batch=4)))
+        for some in (pictures, pictures[4:])
+    )
+    assert np.array_equal(every[4:], one)

@@ -19,7 +19,7 @@ from kit.competition import COMPETITIONS, Competition
 from kit.core.errors import KitError
 from kit.generation.pack import Packed, encode, most_bytes, pack
 
-DOGS = COMPETITIONS["generative-dog-images"]
+DOGS, MONETS = (COMPETITIONS[name] for name in ("generative-dog-images", "gan-getting-started"))
 every_competition = pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
 
 
@@ -119,7 +119,7 @@ def test_noise_takes_the_most_room(tmp_path: Path, competition: Competition) -> 
 
 
 def test_jpeg_keeps_the_colours_resolution() -> None:
-    data, _ = encode(pictures(1, COMPETITIONS["gan-getting-started"])[0], "JPEG")
+    data, _ = encode(pictures(1, MONETS)[0], MONETS)
     with Image.open(io.BytesIO(data)) as image:
         assert {sampling[1:3] for sampling in image.layer} == {(1, 1)}  # 4:4:4, each component at full resolution
 
@@ -128,7 +128,7 @@ def test_the_png_strategy_costs_little_space_on_pictures() -> None:
     source = pictures(20, DOGS)
     ours, default = 0, 0
     for picture in source:
-        ours += len(encode(picture, "PNG")[0])
+        ours += len(encode(picture, DOGS)[0])
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "PNG")
         default += buffer.tell()
@@ -209,3 +209,12 @@ def test_progress_counts_every_picture(tmp_path: Path) -> None:
         progress=lambda done, total: told.append((done, total)),
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_translations_are_named_as_their_inputs(tmp_path: Path) -> None:
+    packed = pack([pictures(2, MONETS)], tmp_path / "images.zip", competition=MONETS, names=["00068b", "000910"])
+    assert [name for name, _ in unpacked(packed.path)] == ["00068b.jpg", "000910.jpg"]
+    with pytest.raises(KitError, match="more than the 1 pictures"):
+        pack([pictures(2, MONETS)], tmp_path / "images.zip", competition=MONETS, names=["00068b"])
+    with pytest.raises(KitError, match="two pictures would have one name"):
+        pack([pictures(2, MONETS)], tmp_path / "images.zip", competition=MONETS, names=["a", "a"])
