@@ -75,7 +75,17 @@ def test_a_damaged_field_is_one_line_or_harmless(some_score: Score, tmp_path: Pa
     assert all("score.json" in message and len(message) < 300 + len(str(path)) for message in messages)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"fid": 3}', '{"fid": ', "[" * 200_000, '{"format": "kit-run"}'])
+NO_SCORES = {
+    "empty": "",
+    "list": "[]",
+    "no head": '{"fid": 3}',
+    "cut": '{"fid": ',
+    "deep": "[" * 200_000,
+    "a run": '{"format": "kit-run"}',
+}
+
+
+@pytest.mark.parametrize("content", NO_SCORES.values(), ids=NO_SCORES)
 def test_a_file_that_is_no_score(tmp_path: Path, content: str) -> None:
     (tmp_path / "score.json").write_text(content)
     with pytest.raises(KitError, match=r"score\.json"):
