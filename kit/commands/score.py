@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kit.commands.common import DataOption, JsonOption, SlugOption, TrustOption, print_json, say
+from kit.commands.common import JsonOption, SlugOption, TrustOption, print_json
 from kit.competition import DEFAULT
 from kit.competition import get as get_competition
 from kit.core.errors import KitError
@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 def score(
     target: Annotated[Path, typer.Argument(metavar="RUN|images.zip|DIR")],
-    data: DataOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Prepared set; default: the run's own, else the one that `kit data` last wrote."),
+    ] = None,
     features: Annotated[
         str,
         typer.Option(help="The feature network: timm, timm:NAME, kaggle, nasnet, own or random."),
@@ -151,7 +154,7 @@ def _compare(
     else:
         print_table(*candidates.rows(comparison))
         for line in candidates.verdict(run, comparison):
-            say(line)
+            log.info(line)
     _keep(comparison, run / "candidates.json")
 
 
