@@ -1,20 +1,27 @@
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from dog_files import photo
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps
 
+import kit
+from kit.core.errors import KitError
 from kit.data import decoding
 from kit.data.archives import BadFile
 from kit.data.crops import FILTER, resize_to_square
-from kit.data.decoding import KEEP, MAX_PIXELS, open_picture
+from kit.data.decoding import KEEP, MAX_DECODED, MAX_PIXELS, open_image, open_picture
 from kit.data.tree import open_tree
+from kit.generation.pictures import read_pictures
 
 BLUE, SEE_THROUGH_RED = (0, 0, 255), (255, 0, 0, 0)
 
@@ -115,12 +122,171 @@ def test_boxes_stay_where_the_annotation_speaks_of_the_upright_picture() -> None
     assert picture.exif_transpose((3, 4, 1, 2), stated=None) == (30, 3, 28, 1)  # inverted stays inverted
 
 
-def huge_png(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+def png(width: int, height: int, *, bits: int, colour: int, rows: bytes, before: bytes = b"") -> bytes:
+    """A PNG of any depth and colour type; `before` are chunks that stand before its pixels."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + (chunk(b"IHDR", header) + before)
+        + (chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    )
+
+
+def huge_png(width: int, height: int) -> bytes:
+    return png(width, height, bits=8, colour=0, rows=b"\0")
+
+
+GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6  # PNG's colour types
+
+
+def deep_png(bits: int, colour: int, *, keyed: bool = False) -> bytes:
+    """Noise; `keyed` calls the first pixel's value transparent."""
+    channels = {GREY: 1, RGB: 3, GREY_ALPHA: 2, RGBA: 4}[colour]
+    width, height = 16, 8
+    values = np.random.default_rng(bits).integers(0, 2**bits, (height, width * channels), dtype=np.int64)
+    if bits == 16:
+        packed = values.astype(">u2").tobytes()
+    else:
+        flags = (values[:, :, None] >> np.arange(bits)[::-1]) & 1
+        packed = np.packbits(flags.reshape(height, -1), axis=1).tobytes()
+    stride = len(packed) // height
+    rows = b"".join(b"\0" + packed[k * stride : (k + 1) * stride] for k in range(height))
+    key = chunk(b"tRNS", values[0, :channels].astype(">u2").tobytes()) if keyed else b""
+    return png(width, height, bits=bits, colour=colour, rows=rows, before=key)
+
+
+def by_opencv(data: bytes) -> np.ndarray:
+    """The picture on white, RGB in 0 to 1, as another library decodes it."""
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded is not None
+    pixels = decoded / np.iinfo(decoded.dtype).max
+    if pixels.ndim == 2:
+        return np.repeat(pixels[:, :, None], 3, axis=2)
+    if pixels.shape[2] == 4:
+        pixels = pixels[:, :, :3] * pixels[:, :, 3:] + 1 - pixels[:, :, 3:]
+    return pixels[:, :, ::-1]
+
+
+def tiff(dtype: type[np.generic], channels: int) -> bytes:
+    shape = (6, 7) if channels == 1 else (6, 7, channels)
+    values = np.random.default_rng(channels).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+    return bytes(cv2.imencode(".tif", values)[1])
+
+
+def netpbm(kind: str, most: int) -> bytes:
+    channels = 3 if kind == "P6" else 1
+    values = np.random.default_rng(most).integers(0, most + 1, 5 * 4 * channels)
+    return f"{kind} 5 4 {most}\n".encode() + values.astype(np.uint8 if most < 256 else ">u2").tobytes()
+
+
+DEPTHS = {
+    **{f"PNG grey {bits} bits": deep_png(bits, GREY) for bits in (1, 2, 4, 8, 16)},
+    **{
+        f"PNG {name} {bits} bits": deep_png(bits, kind)
+        for name, kind in (("RGB", RGB), ("RGBA", RGBA))
+        for bits in (8, 16)
+    },
+    **{f"PNG grey and alpha {bits} bits": deep_png(bits, GREY_ALPHA) for bits in (8, 16)},
+    **{f"PNG RGB {bits} bits, a transparent colour": deep_png(bits, RGB, keyed=True) for bits in (8, 16)},
+    **{f"TIFF {dtype.__name__} {n}": tiff(dtype, n) for dtype in (np.uint8, np.uint16) for n in (1, 3, 4)},
+    **{f"{kind} up to {most}": netpbm(kind, most) for kind in ("P5", "P6") for most in (255, 65535)},
+}
+
+
+@pytest.mark.parametrize("kind", DEPTHS)
+def test_every_depth_is_what_another_library_makes_of_it(kind: str) -> None:
+    pixels, _ = decode(DEPTHS[kind])
+    np.testing.assert_allclose(pixels / 255, by_opencv(DEPTHS[kind]), atol=2 / 255)  # one for the colour, one for alpha
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_a_transparent_grey_is_white_at_every_depth(bits: int) -> None:
+    """OpenCV ignores it: compared with the same picture without."""
+    plain, _ = decode(deep_png(bits, GREY))
+    keyed, repairs = decode(deep_png(bits, GREY, keyed=True))
+    transparent = (plain == plain[0, 0]).all(axis=2)
+    assert "laid on white" in repairs
+    assert (keyed[0, 0] == 255).all()
+    np.testing.assert_array_equal(keyed[~transparent], plain[~transparent])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_in_which_white_is_zero_is_inverted(dtype: type[np.generic]) -> None:
+    values = np.array([[0, np.iinfo(dtype).max]], dtype)
+    data = bytearray(cv2.imencode(".tif", values, [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes())
+    data[data.index(struct.pack("<HHI", 262, 3, 1)) + 8] = 0  # PhotometricInterpretation
+    assert decode(bytes(data))[0][0, :, 0].tolist() == [255, 0]
+
+
+JUNK = (
+    b"junk",
+    b"Exif\0\0junk",
+    b"Exif\0\0II*\0\xff\xff\xff\xff",
+    b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04abcd",
+)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+@pytest.mark.parametrize("exif", JUNK)
+def test_junk_in_exif_does_not_cost_the_picture(kind: str, exif: bytes) -> None:
+    data = save(Image.new("RGB", (8, 8), BLUE), kind, exif=exif)
+    assert decode(data)[0].shape == (8, 8, 3)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+READERS: tuple[Callable[[Path], object], ...] = (
+    lambda path: open_image(path.read_bytes()),
+    lambda path: list(read_pictures(path.parent)),
+)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("read", READERS)
+def test_no_path_lets_a_picture_start_ghostscript(
+    suffix: str, read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*arguments: object, **options: object) -> None:
+        pytest.fail("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    path = tmp_path / f"eps{suffix}"
+    path.write_bytes(EPS)
+    with pytest.raises((BadFile, KitError), match="no picture of a known format"):
+        read(path)
+
+
+def test_only_one_place_opens_pictures_that_the_kit_did_not_make() -> None:
+    package = Path(kit.__file__).parent
+    calling = {
+        path.relative_to(package).as_posix() for path in package.rglob("*.py") if "Image.open(" in path.read_text()
+    }
+    assert calling == {"data/decoding.py", "demo/archive.py", "generation/pack.py"}  # the others open what they wrote
+
+
+@pytest.mark.parametrize("shape", [(5793, 5792, "RGBA"), (8192, 8192, "L")])
+def test_a_process_that_reads_pictures_keeps_its_bound(shape: tuple[int, int, str], tmp_path: Path) -> None:
+    width, height, mode = shape
+    kind = "PNG" if mode == "RGBA" else "JPEG"
+    Image.new(mode, (width, height), 200 if mode == "L" else (1, 2, 3, 100)).save(tmp_path / "big", kind)
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "from kit.data.decoding import open_picture\n"
+        "picture = open_picture(Path(sys.argv[1]).read_bytes())\n"
+        "image, _ = picture.decode(3, least=10, size=64)\n"
+        "np.asarray(image).sum()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "big"], capture_output=True, text=True, check=True)
+    assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < decoding.MAX_WORKER_BYTES
 
 
 BAD = {
@@ -131,6 +297,7 @@ BAD = {
     "100 megapixels": (huge_png(10_000, 10_000), "67 megapixels"),
     "a gigapixel": (huge_png(40_000, 40_000), "67 megapixels"),
     "just over": (huge_png(MAX_PIXELS // 1024 + 1, 1024), "65537×1024 pixels"),
+    "a PNG over what is decoded": (huge_png(MAX_DECODED // 1024 + 1, 1024), "34 megapixels for a PNG"),
     "floating point": (save(Image.new("F", (2, 2), 0.5), "TIFF"), "floating-point"),
     "32 bits": (save(Image.fromarray(np.full((2, 2), 70_000, np.int32)), "TIFF"), "16 bits"),
     "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "no picture"),
