@@ -161,7 +161,7 @@ def _distance(ours: NDArray[np.float64], real: NDArray[np.float64]) -> float:
 
 def _test_digits() -> tuple[Pixels, NDArray[np.int64]]:
     """MNIST's 10,000 test pictures at 32×32, resized like the training ones, and their digits."""
-    from kit.generation.generate import resize
+    from kit.generation.pictures import resize
 
     folder = SHARED / "mnist"
     x = np.frombuffer(gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16)

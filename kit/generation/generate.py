@@ -11,13 +11,12 @@ from typing import cast
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kit.core.errors import KitError
 from kit.core.seeds import derive
-from kit.generation.pictures import Pixels, parallel_map
+from kit.generation.pictures import Pixels, parallel_map, resize
 from kit.models.recipe import Recipe
 from kit.training.device import autocast
 
@@ -367,14 +366,6 @@ def to_uint8(x: Tensor) -> Tensor:
         uint8 (B, H, W, C), rounded to the nearest, halves to the even one.
     """
     return (x + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def resize(pixels: Pixels, size: int) -> Pixels:
-    """(B, H, W, C) to (B, size, size, C) by Pillow's LANCZOS, which antialiases and is the same on every machine."""
-    grey = pixels.shape[-1] == 1
-    pictures = (Image.fromarray(picture[:, :, 0] if grey else picture) for picture in pixels)
-    resized = np.stack([np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS)) for picture in pictures])
-    return resized[:, :, :, None] if grey else resized
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from kit.core.errors import KitError
 from kit.data.archives import BadFile
@@ -114,6 +115,14 @@ def pixels_digest(digests: Iterable[bytes]) -> str:
     for digest in digests:
         total.update(digest)
     return total.hexdigest()
+
+
+def resize(pixels: Pixels, size: int) -> Pixels:
+    """(B, H, W, C) to (B, size, size, C) by Pillow's LANCZOS, which antialiases and is the same on every machine."""
+    grey = pixels.shape[-1] == 1
+    pictures = (Image.fromarray(picture[:, :, 0] if grey else picture) for picture in pixels)
+    resized = np.stack([np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS)) for picture in pictures])
+    return resized[:, :, :, None] if grey else resized
 
 
 def parallel_map(

@@ -59,278 +59,269 @@ class ModelEntry:
         return self.recipe.override(texts, among=self.settings())
 
 
-MODELS: dict[str, ModelEntry] = {
-    row.name: row
-    for row in (
-        ModelEntry(
-            recipe=Recipe(model="gan", architecture="mlp", loss="non-saturating", width=256, norm_d="none"),
-            about="dense layers only: the first GAN",
-            paper="Goodfellow et al. 2014, arXiv:1406.2661",
-            note="leaky ReLU, batch norm in G and Adam in place of maxout, dropout and SGD with momentum: they make "
-            "dense GANs train without tuning",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="cgan", architecture="mlp", loss="non-saturating", width=256, norm_d="none", conditional=True
-            ),
-            about="gan with classes: a class embedding is an input of both networks",
-            paper="Mirza & Osindero 2014, arXiv:1411.1784",
-            note="as gan; a class embedding in place of one-hot labels and a layer of their own",
-            unconditional="gan",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="dcgan",
-                architecture="dcgan",
-                loss="non-saturating",
-                batch=32,
-                lr_g=5e-4,
-                lr_d=5e-4,
-                schedule="linear",
-            ),
-            about="strided convolutions and batch norm: the plain GAN that works",
-            paper="Radford et al. 2016, arXiv:1511.06434",
-            note="width 64 (PyTorch's tutorial) in place of 128; batch size 32 in place of 128, and learning rates of "
-            "5e-4 in place of 2e-4, falling to a tenth: best in trials of minutes (docs/benchmarks.md); z is "
-            "normal, not uniform",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="cdcgan",
-                architecture="dcgan",
-                loss="non-saturating",
-                norm_d="spectral",
-                conditional=True,
-                embedding=20,
-                batch=32,
-                lr_g=5e-4,
-                lr_d=2e-4,
-            ),
-            about="dcgan with classes: their embedding is concatenated to z in G and to the smallest map in D",
-            paper="Mirza & Osindero 2014, arXiv:1411.1784; Reed et al. 2016, arXiv:1605.05396",
-            note="as dcgan, a class embedding in place of Reed's sentence; it has 20 dimensions, since with 64 G "
-            "ignored z and drew hardly more than one picture of each digit; spectral norm and a lower learning "
-            "rate in D: with batch norm D won on MNIST, and three digits in ten were of another class",
-            unconditional="dcgan",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="lsgan",
-                architecture="dcgan",
-                loss="least-squares",
-                batch=32,
-                lr_g=5e-4,
-                lr_d=5e-4,
-                schedule="linear",
-            ),
-            about="dcgan with the least-squares loss: gradients do not vanish far from the decision boundary",
-            paper="Mao et al. 2017, arXiv:1611.04076",
-            note="dcgan's networks, batch size and learning rates, so that only the loss differs",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="wgan",
-                architecture="dcgan",
-                loss="wasserstein",
-                weight_clip=0.01,
-                d_steps=5,
-                optimizer="rmsprop",
-                batch=32,
-                lr_g=2e-4,
-                lr_d=2e-4,
-                beta1=0.0,
-                beta2=0.99,
-                schedule="linear",
-            ),
-            about="D estimates the Wasserstein distance; its weights are clipped to keep it Lipschitz",
-            paper="Arjovsky et al. 2017, arXiv:1701.07875",
-            note="batch size 32 in place of 64, and learning rates of 2e-4 in place of 5e-5, falling to a tenth: with "
-            "five D steps per G step, a run of minutes has few of them; the authors take 100 D steps for each of "
-            "the first 25 G steps and for every 500th, the kit always 5",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="wgan-gp",
-                architecture="dcgan",
-                loss="wasserstein",
-                penalty="gradient",
-                penalty_weight=10.0,
-                d_steps=5,
-                batch=32,
-                lr_g=1e-3,
-                lr_d=1e-3,
-                beta1=0.0,
-                beta2=0.9,
-                schedule="linear",
-                norm_d="layer",
-            ),
-            about="wgan with a gradient penalty in place of weight clipping",
-            paper="Gulrajani et al. 2017, arXiv:1704.00028",
-            note="dcgan's networks; layer norm in D as section 4 advises, since batch norm would mix the samples; "
-            "batch size 32 in place of 64, and learning rates of 1e-3 in place of 1e-4, falling to a tenth: after "
-            "150 CPU seconds on MNIST the paper's had hardly begun",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="sn-dcgan",
-                architecture="sndcgan",
-                loss="hinge",
-                latent=128,
-                norm_d="spectral",
-                batch=32,
-                lr_g=4e-4,
-                lr_d=8e-4,
-                beta1=0.0,
-                beta2=0.9,
-                schedule="linear",
-            ),
-            about="spectral norm in D: stable training at little cost",
-            paper="Miyato et al. 2018, arXiv:1802.05957",
-            note="hinge loss and β of 0 and 0.9, which the paper has for larger pictures: with gan's loss and β1 0.5 D "
-            "collapsed or won on dogs; one D step in place of five, batch size 32 in place of 64, and higher "
-            "learning rates that fall to a tenth, for runs of minutes",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="ralsgan",
-                architecture="dcgan",
-                loss="relativistic-least-squares",
-                norm_d="spectral",
-                latent=128,
-                batch=32,
-                lr_g=1e-3,
-                lr_d=1e-4,
-            ),
-            about="relativistic average least squares: real pictures should look more real than the average generated "
-            "one",
-            paper="Jolicoeur-Martineau 2019, arXiv:1807.00734",
-            note="spectral norm in D: with a loss over the batch's means, batch norm would mix the samples twice; a "
-            "higher learning rate for G than for D, and batch size 32: with 2e-4 for both it collapsed on MNIST; "
-            "the loss is twice the author's, who halves it, which Adam does not notice",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="sagan",
-                architecture="sagan",
-                loss="hinge",
-                conditional=True,
-                latent=128,
-                lr_g=2e-4,
-                lr_d=4e-4,
-                beta1=0.0,
-                beta2=0.9,
-                augment="translation,cutout",
-                ema_half_life=500_000,
-                standing_batches=16,
-            ),
-            about="residual networks with self-attention, conditional batch norm in G and projection in D",
-            paper="Zhang et al. 2019, arXiv:1805.08318",
-            note="batch size 64 in place of 256, for the memory and the hours of one kernel; learning rates of 2e-4 "
-            "and 4e-4 in place of 1e-4 and 4e-4: what the competition's winners had for hours with batch sizes of "
-            "32 to 128; an EMA and DiffAugment, since pictures are few, without color, which its authors take for "
-            "the smallest sets only",
-            unconditional="r3gan",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="biggan",
-                architecture="biggan",
-                loss="hinge",
-                conditional=True,
-                latent=100,
-                embedding=128,
-                lr_g=2e-4,
-                lr_d=4e-4,
-                beta1=0.0,
-                beta2=0.999,
-                augment="translation,cutout",
-                ema_half_life=500_000,
-                truncation=2.0,
-                standing_batches=16,
-            ),
-            about="sagan with a shared class embedding and a chunk of z for each block: what won the competition",
-            paper="Brock et al. 2019, arXiv:1809.11096",
-            note="batch size 64 and one D step in place of 2048 and two, for the memory and the hours of one kernel; "
-            "learning rates of 2e-4 and 4e-4: the winners had 1e-4 to 3e-4 for G and 3e-4 to 6e-4 for D, with "
-            "batch sizes of 32 to 128 (1st 3e-4 and 3e-4, 2nd and 3rd 2e-4 and 4e-4, 4th 1e-4 and 6e-4, 5th 1e-4 "
-            "and 4e-4); chunks of 20 dimensions of z, as in the paper, make 100 at 64×64; DiffAugment as for "
-            "sagan",
-            unconditional="r3gan",
-        ),
-        ModelEntry(
-            recipe=Recipe(
-                model="r3gan",
-                architecture="r3gan",
-                loss="relativistic",
-                penalty="r1+r2",
-                penalty_weight=2.0,
-                penalty_end=0.1,
-                latent=64,
-                width=32,
-                beta1=0.0,
-                beta2=0.99,
-                schedule="cosine",
-                lr_end=0.25,
-                augment="color,translation,cutout",
-                ema_half_life=500_000,
-            ),
-            about="no tricks: a relativistic loss, two gradient penalties, residual networks without normalization",
-            paper="Huang et al. 2024, arXiv:2501.05441",
-            note="the settings for 64×64 faces, with the schedules of learning rate and penalty over the plan in place "
-            "of 20 million pictures; β2 has its last value from the start; 32, 64, 128, 256, 256 channels in "
-            "place of 384 and 768, batch size 64 and DiffAugment, for the hours of one kernel; upsampling repeats "
-            "the edge where the authors pad with zeros; the penalties are taken on augmented pictures, the "
-            "authors' on plain ones",
-        ),
-    )
-}
+def _table(*rows: ModelEntry) -> dict[str, ModelEntry]:
+    return {row.name: row for row in rows}
 
 
-TRANSLATION_MODELS: dict[str, ModelEntry] = {
-    row.name: row
-    for row in (
-        ModelEntry(
-            recipe=Recipe(
-                model="cyclegan",
-                architecture="cyclegan",
-                task="translation",
-                loss="least-squares",
-                batch=4,
-                schedule="linear",
-                schedule_start=0.5,
-                lr_end=0.0,
-                augment="color,translation,cutout",
-                ema_half_life=20_000,
-                standing_batches=0,
-            ),
-            about="two generators that undo each other, trained without pairs",
-            paper="Zhu et al. 2017, arXiv:1703.10593",
-            note="filtered down- and upsampling (Zhang 2019), against checkerboards; batch size 4 in place of 1, "
-            "DiffAugment of D's input and an EMA of G, which all do better on 300 targets",
+MODELS = _table(
+    ModelEntry(
+        recipe=Recipe(model="gan", architecture="mlp", loss="non-saturating", width=256, norm_d="none"),
+        about="dense layers only: the first GAN",
+        paper="Goodfellow et al. 2014, arXiv:1406.2661",
+        note="leaky ReLU, batch norm in G and Adam in place of maxout, dropout and SGD with momentum: they make dense "
+        "GANs train without tuning",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="cgan", architecture="mlp", loss="non-saturating", width=256, norm_d="none", conditional=True
         ),
-        ModelEntry(
-            recipe=Recipe(
-                model="cut",
-                architecture="cut",
-                task="translation",
-                loss="least-squares",
-                init="xavier",
-                lambda_identity=1.0,
-                batch=4,
-                schedule="linear",
-                schedule_start=0.5,
-                lr_end=0.0,
-                augment="color,translation,cutout",
-                ema_half_life=20_000,
-                standing_batches=0,
-            ),
-            about="one generator whose outputs keep the content of each patch: half of cyclegan's cost",
-            paper="Park et al. 2020, arXiv:2007.15651",
-            note="batch size 4 in place of 1, DiffAugment of D's input and an EMA of G, which do better on 300 "
-            "targets; FastCUT: lambda_nce=10, lambda_identity=0, flip_equivariance=yes",
+        about="gan with classes: a class embedding is an input of both networks",
+        paper="Mirza & Osindero 2014, arXiv:1411.1784",
+        note="as gan; a class embedding in place of one-hot labels and a layer of their own",
+        unconditional="gan",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="dcgan",
+            architecture="dcgan",
+            batch=32,
+            lr_g=5e-4,
+            lr_d=5e-4,
+            schedule="linear",
         ),
-    )
-}
+        about="strided convolutions and batch norm: the plain GAN that works",
+        paper="Radford et al. 2016, arXiv:1511.06434",
+        note="width 64 (PyTorch's tutorial) in place of 128; batch size 32 in place of 128, and learning rates of 5e-4 "
+        "in place of 2e-4, falling to a tenth: best in trials of minutes (docs/benchmarks.md); z is normal, not "
+        "uniform",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="cdcgan",
+            architecture="dcgan",
+            norm_d="spectral",
+            conditional=True,
+            embedding=20,
+            batch=32,
+            lr_g=5e-4,
+            lr_d=2e-4,
+        ),
+        about="dcgan with classes: their embedding is concatenated to z in G and to the smallest map in D",
+        paper="Mirza & Osindero 2014, arXiv:1411.1784; Reed et al. 2016, arXiv:1605.05396",
+        note="as dcgan, a class embedding in place of Reed's sentence; it has 20 dimensions, since with 64 G ignored z "
+        "and drew hardly more than one picture of each digit; spectral norm and a lower learning rate in D: with "
+        "batch norm D won on MNIST, and three digits in ten were of another class",
+        unconditional="dcgan",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="lsgan",
+            architecture="dcgan",
+            loss="least-squares",
+            batch=32,
+            lr_g=5e-4,
+            lr_d=5e-4,
+            schedule="linear",
+        ),
+        about="dcgan with the least-squares loss: gradients do not vanish far from the decision boundary",
+        paper="Mao et al. 2017, arXiv:1611.04076",
+        note="dcgan's networks, batch size and learning rates, so that only the loss differs",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="wgan",
+            architecture="dcgan",
+            loss="wasserstein",
+            weight_clip=0.01,
+            d_steps=5,
+            optimizer="rmsprop",
+            batch=32,
+            lr_g=2e-4,
+            lr_d=2e-4,
+            beta1=0.0,
+            beta2=0.99,
+            schedule="linear",
+        ),
+        about="D estimates the Wasserstein distance; its weights are clipped to keep it Lipschitz",
+        paper="Arjovsky et al. 2017, arXiv:1701.07875",
+        note="batch size 32 in place of 64, and learning rates of 2e-4 in place of 5e-5, falling to a tenth: with five "
+        "D steps per G step, a run of minutes has few of them; the authors take 100 D steps for each of the first "
+        "25 G steps and for every 500th, the kit always 5",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="wgan-gp",
+            architecture="dcgan",
+            loss="wasserstein",
+            penalty="gradient",
+            d_steps=5,
+            batch=32,
+            lr_g=1e-3,
+            lr_d=1e-3,
+            beta1=0.0,
+            beta2=0.9,
+            schedule="linear",
+            norm_d="layer",
+        ),
+        about="wgan with a gradient penalty in place of weight clipping",
+        paper="Gulrajani et al. 2017, arXiv:1704.00028",
+        note="dcgan's networks; layer norm in D as section 4 advises, since batch norm would mix the samples; batch "
+        "size 32 in place of 64, and learning rates of 1e-3 in place of 1e-4, falling to a tenth: after 150 CPU "
+        "seconds on MNIST the paper's had hardly begun",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="sn-dcgan",
+            architecture="sndcgan",
+            loss="hinge",
+            latent=128,
+            norm_d="spectral",
+            batch=32,
+            lr_g=4e-4,
+            lr_d=8e-4,
+            beta1=0.0,
+            beta2=0.9,
+            schedule="linear",
+        ),
+        about="spectral norm in D: stable training at little cost",
+        paper="Miyato et al. 2018, arXiv:1802.05957",
+        note="hinge loss and β of 0 and 0.9, which the paper has for larger pictures: with gan's loss and β1 0.5 D "
+        "collapsed or won on dogs; one D step in place of five, batch size 32 in place of 64, and higher learning "
+        "rates that fall to a tenth, for runs of minutes",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="ralsgan",
+            architecture="dcgan",
+            loss="relativistic-least-squares",
+            norm_d="spectral",
+            latent=128,
+            batch=32,
+            lr_g=1e-3,
+            lr_d=1e-4,
+        ),
+        about="relativistic average least squares: real pictures should look more real than the average generated one",
+        paper="Jolicoeur-Martineau 2019, arXiv:1807.00734",
+        note="spectral norm in D: with a loss over the batch's means, batch norm would mix the samples twice; a higher "
+        "learning rate for G than for D, and batch size 32: with 2e-4 for both it collapsed on MNIST; the loss is "
+        "twice the author's, who halves it, which Adam does not notice",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="sagan",
+            architecture="sagan",
+            loss="hinge",
+            conditional=True,
+            latent=128,
+            lr_g=2e-4,
+            lr_d=4e-4,
+            beta1=0.0,
+            beta2=0.9,
+            augment="translation,cutout",
+            ema_half_life=500_000,
+            standing_batches=16,
+        ),
+        about="residual networks with self-attention, conditional batch norm in G and projection in D",
+        paper="Zhang et al. 2019, arXiv:1805.08318",
+        note="batch size 64 in place of 256, for the memory and the hours of one kernel; learning rates of 2e-4 and "
+        "4e-4 in place of 1e-4 and 4e-4: what the competition's winners had for hours with batch sizes of 32 to "
+        "128; an EMA and DiffAugment, since pictures are few, without color, which its authors take for the "
+        "smallest sets only",
+        unconditional="r3gan",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="biggan",
+            architecture="biggan",
+            loss="hinge",
+            conditional=True,
+            embedding=128,
+            lr_g=2e-4,
+            lr_d=4e-4,
+            beta1=0.0,
+            augment="translation,cutout",
+            ema_half_life=500_000,
+            truncation=2.0,
+            standing_batches=16,
+        ),
+        about="sagan with a shared class embedding and a chunk of z for each block: what won the competition",
+        paper="Brock et al. 2019, arXiv:1809.11096",
+        note="batch size 64 and one D step in place of 2048 and two, for the memory and the hours of one kernel; "
+        "learning rates of 2e-4 and 4e-4: the winners had 1e-4 to 3e-4 for G and 3e-4 to 6e-4 for D, with batch "
+        "sizes of 32 to 128 (1st 3e-4 and 3e-4, 2nd and 3rd 2e-4 and 4e-4, 4th 1e-4 and 6e-4, 5th 1e-4 and 4e-4); "
+        "chunks of 20 dimensions of z, as in the paper, make 100 at 64×64; DiffAugment as for sagan",
+        unconditional="r3gan",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="r3gan",
+            architecture="r3gan",
+            loss="relativistic",
+            penalty="r1+r2",
+            penalty_weight=2.0,
+            penalty_end=0.1,
+            latent=64,
+            width=32,
+            beta1=0.0,
+            beta2=0.99,
+            schedule="cosine",
+            lr_end=0.25,
+            augment="color,translation,cutout",
+            ema_half_life=500_000,
+        ),
+        about="no tricks: a relativistic loss, two gradient penalties, residual networks without normalization",
+        paper="Huang et al. 2024, arXiv:2501.05441",
+        note="the settings for 64×64 faces, with the schedules of learning rate and penalty over the plan in place of "
+        "20 million pictures; β2 has its last value from the start; 32, 64, 128, 256, 256 channels in place of "
+        "384 and 768, batch size 64 and DiffAugment, for the hours of one kernel; upsampling repeats the edge "
+        "where the authors pad with zeros; the penalties are taken on augmented pictures, the authors' on plain "
+        "ones",
+    ),
+)
+
+
+TRANSLATION_MODELS = _table(
+    ModelEntry(
+        recipe=Recipe(
+            model="cyclegan",
+            architecture="cyclegan",
+            task="translation",
+            loss="least-squares",
+            batch=4,
+            schedule="linear",
+            schedule_start=0.5,
+            lr_end=0.0,
+            augment="color,translation,cutout",
+            ema_half_life=20_000,
+            standing_batches=0,
+        ),
+        about="two generators that undo each other, trained without pairs",
+        paper="Zhu et al. 2017, arXiv:1703.10593",
+        note="filtered down- and upsampling (Zhang 2019), against checkerboards; batch size 4 in place of 1, "
+        "DiffAugment of D's input and an EMA of G, which all do better on 300 targets",
+    ),
+    ModelEntry(
+        recipe=Recipe(
+            model="cut",
+            architecture="cut",
+            task="translation",
+            loss="least-squares",
+            init="xavier",
+            lambda_identity=1.0,
+            batch=4,
+            schedule="linear",
+            schedule_start=0.5,
+            lr_end=0.0,
+            augment="color,translation,cutout",
+            ema_half_life=20_000,
+            standing_batches=0,
+        ),
+        about="one generator whose outputs keep the content of each patch: half of cyclegan's cost",
+        paper="Park et al. 2020, arXiv:2007.15651",
+        note="batch size 4 in place of 1, DiffAugment of D's input and an EMA of G, which do better on 300 targets; "
+        "FastCUT: lambda_nce=10, lambda_identity=0, flip_equivariance=yes",
+    ),
+)
 """Rows that have no training step yet: they are not in `MODELS`."""
 
 

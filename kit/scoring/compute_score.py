@@ -15,8 +15,7 @@ from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.progress import Progress, no_progress
 from kit.data.prepared_set import Split
-from kit.generation.generate import resize
-from kit.generation.pictures import picture_names, read_pictures
+from kit.generation.pictures import picture_names, read_pictures, resize
 from kit.scoring.extract import Features, FeatureSet, Pixels
 from kit.scoring.frechet import Frechet, Gaussian, frechet, gaussian, sqrtm_reference
 from kit.scoring.interval import Jackknife, fid_infinity, fids, jackknife

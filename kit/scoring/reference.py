@@ -20,8 +20,7 @@ from kit.core.files import atomic_folder, read_json, sha256, write_json
 from kit.core.progress import Progress, no_progress
 from kit.core.records import to_json
 from kit.data.prepared_set import PreparedSet, Split, load
-from kit.generation.generate import resize
-from kit.generation.pictures import picture_digest, pixels_digest, read_pictures
+from kit.generation.pictures import picture_digest, pixels_digest, read_pictures, resize
 from kit.scoring.extract import Features, FeatureSet, Pixels
 from kit.scoring.frechet import Gaussian, gaussian
 from kit.scoring.memorization import memorization_distance

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from kit.competition import COMPETITIONS, Competition
 from kit.core.errors import KitError
-from kit.generation.generate import latents, resize, sample, to_uint8, translate
+from kit.generation.generate import latents, sample, to_uint8, translate
 from kit.generation.pack import pack
+from kit.generation.pictures import resize
 from kit.generation.validate import check
 
 CPU = torch.device("cpu")
