@@ -2,8 +2,8 @@
 
     python bench/generation.py [--count 10000] [--repeats 3] [--width 64]
 
-Both begin with the same DCGAN generator. The kit draws in the precision that it would choose on this machine and
-encodes on all cores while the next pictures are drawn; the other way draws in float32, saves each picture with
+Both begin with the same DCGAN generator. The kit generates in the precision that it chooses on this machine and
+encodes on all cores; the other way generates in float32, saves each picture with
 `save_image`, and packs the folder with `shutil.make_archive`. They take turns, after a warm-up. A second line has the
 kit open the zip again and look at every picture in it, as a run does at its end; the other way trusts its own.
 """

@@ -1,1 +1,1 @@
-"""From a generator to `images.zip`: sampled, packed, checked, and read back."""
+"""From a generator to `images.zip`: generating, packing, checking, and reading back."""

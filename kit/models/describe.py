@@ -11,7 +11,7 @@ from torch import nn
 from kit.models import registry
 
 SIZE, CHANNELS, CLASSES = 64, 3, 120
-"""What parameters are counted for: the dog competition's pictures and breeds."""
+"""Parameters are counted for the pictures and classes of the dog competition."""
 
 
 def model_rows() -> list[dict[str, Any]]:

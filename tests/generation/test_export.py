@@ -31,7 +31,7 @@ def save(folder: Path, model: str) -> Path:
     state = train_state.build(recipe, size=16, channels=3, classes=3, seed=0, device=CPU)
     random = torch.Generator().manual_seed(0)
     for weight in state.ema.module.parameters():
-        if weight.ndim > 1:  # as drawn for training they give but shades of grey
+        if weight.ndim > 1:  # with the initial weights of training all pictures are nearly grey
             torch.nn.init.kaiming_normal_(weight, generator=random)
     folder.mkdir()
     checkpoint.save(folder / "checkpoint.pt", state, recipe, checkpoint.Shape(16, 3, CLASSES, (6, 3, 1)))
@@ -70,7 +70,7 @@ def tiles(path, columns, side=16, top=0):
     [{"move_latents": True}, {"move_latents": False, "class_name": "pug", "to_class": "beagle"},
      {"move_latents": True, "class_name": "pug", "to_class": "beagle"}],
 )  # fmt: skip
-def test_a_film_of_a_walk_moves_all_the_time_and_has_no_seam(runs, tmp_path, arguments):
+def test_a_video_of_an_interpolation_moves_all_the_time_and_has_no_seam(runs, tmp_path, arguments):
     made = sample_interpolation(runs["cdcgan"], out=tmp_path / "film.gif", count=4, **arguments)
     frames = gif(made)
     assert len(frames) == 20
@@ -105,19 +105,19 @@ def test_without_an_encoder_an_mp4_is_refused_before_anything_is_drawn(runs, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_strip_from_breed_to_breed_ends_at_the_breeds_own_pictures(runs, tmp_path):
+def test_a_grid_from_class_to_class_ends_at_pictures_of_that_class(runs, tmp_path):
     made = sample_interpolation(
         runs["cdcgan"], out=tmp_path / "way.png", count=3, move_latents=False, class_name="pug", to_class="beagle"
     )
     rows = tiles(made, export.STEPS)
     assert len(rows) == 3
-    for station, breed in ((0, "pug"), (-1, "beagle")):
-        folder = sample_run(runs["cdcgan"], out=tmp_path / breed, count=3, class_name=breed)
+    for step, name_of_class in ((0, "pug"), (-1, "beagle")):
+        folder = sample_run(runs["cdcgan"], out=tmp_path / name_of_class, count=3, class_name=name_of_class)
         for row, name in zip(rows, sorted(folder.iterdir()), strict=True):
-            assert np.abs(row[station] - np.asarray(Image.open(name), float)).max() <= 1
+            assert np.abs(row[step] - np.asarray(Image.open(name), float)).max() <= 1
 
 
-def test_a_breed_is_one_class_and_another_breed_looks_different(runs, tmp_path):
+def test_pictures_of_two_classes_look_different(runs, tmp_path):
     sheets = [
         np.asarray(Image.open(sample_run(runs["cdcgan"], out=tmp_path / f"{b}.png", count=8, class_name=b)), float)
         for b in CLASSES[:2]
@@ -140,7 +140,7 @@ def test_a_zip_has_the_classes_in_the_sets_proportions_or_balanced(runs, tmp_pat
 
 def test_a_truncation_grid_shows_the_same_latents_with_more_and_more_variety(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "TRUNCATIONS", (0.01, 0.5, 1.0, 2.0, float("inf")))
-    made = sample_truncations(runs["dcgan"], out=tmp_path / "strip.png", count=3)
+    made = sample_truncations(runs["dcgan"], out=tmp_path / "grid.png", count=3)
     scale = 4  # 16 px would be too narrow for the numbers
     rows = tiles(made, 5, side=16 * scale, top=20)
     free = sample_run(runs["dcgan"], out=tmp_path / "free", count=3)
@@ -151,7 +151,7 @@ def test_a_truncation_grid_shows_the_same_latents_with_more_and_more_variety(run
         assert distances[0] > distances[3] > distances[-1]
     # Where next to nothing is left of the latents, all pictures are nearly one.
     assert np.abs(rows[0][0] - rows[1][0]).mean() < np.abs(rows[0][4] - rows[1][4]).mean() / 4
-    assert (tmp_path / "strip.png").stat().st_size < 100_000
+    assert (tmp_path / "grid.png").stat().st_size < 100_000
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_only_files_that_the_kit_made_are_replaced(runs, tmp_path):
         ("photo.zip", sample_run),
         ("photo.gif", functools.partial(sample_interpolation, move_latents=True)),
         ("photo.mp4", functools.partial(sample_interpolation, move_latents=True)),
-        ("strip.png", sample_truncations),
+        ("grid.png", sample_truncations),
     ):
         out = tmp_path / name
         out.write_bytes(b"a user's own")

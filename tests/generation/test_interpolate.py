@@ -1,4 +1,4 @@
-"""Walks through latents and classes."""
+"""Interpolation between latents and between classes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_loop_has_no_seam_and_begins_where_samples_do():
 
 
 @pytest.mark.parametrize("frames", [7, 50, 201])
-def test_a_walk_does_not_depend_on_its_neighbours(frames):
+def test_an_interpolation_does_not_depend_on_its_neighbours(frames):
     many, few = (interpolate.loop_latents(8, count=count, frames=frames, seed=0) for count in (70, 3))
     assert len(many) == frames
     assert torch.equal(many[:, :3], few)
