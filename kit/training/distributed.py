@@ -87,7 +87,7 @@ class Distributed:
         return batch_slice.split(self.size)[self.rank]
 
     def gather(self, rows: Tensor, batch_slice: BatchSlice) -> Tensor:
-        """One number for each row of a slice, (len(batch_slice),), from each process's own rows.
+        """The rows of a slice, (len(batch_slice), …), from each process's own rows.
 
         The gradient reaches the process's own rows only: all processes take the same loss of the result, and their
         gradients are summed afterwards.
@@ -99,10 +99,23 @@ class Distributed:
             return rows
         local = self.local(batch_slice)
         before, after = local.first - batch_slice.first, batch_slice.last - local.last
-        whole = torch.cat([rows.new_zeros(before), rows.detach(), rows.new_zeros(after)])
+        zeros = (rows.new_zeros(count, *rows.shape[1:]) for count in (before, after))
+        whole = torch.cat([next(zeros), rows.detach(), next(zeros)])
         with _worker_lost():
             dist.all_reduce(whole)
         return torch.cat([whole[:before], rows, whole[len(whole) - after :]])
+
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum of a tensor over the processes, without a gradient.
+
+        Raises:
+            WorkerLostError: another process is gone.
+        """
+        if self.size > 1:
+            x = x.detach().clone()
+            with _worker_lost():
+                dist.all_reduce(x)
+        return x
 
     def sum_gradients(self, weights: Sequence[Tensor]) -> None:
         """Replaces each gradient by its sum over the processes, in one message.
