@@ -24,7 +24,7 @@ from kit.training.random import BatchSlice, step_generator
 from kit.training.train_state import TrainState
 
 G_SCALE: dict[LossName, float] = {"least-squares": 2.0}
-"""`LOSSES` has half the squares in G's loss, as Mao et al. 2017; the weights λ of both papers count against the whole."""
+"""`LOSSES` halves the squares in G's loss, as Mao et al. 2017; the weights λ of both papers count against the whole."""
 
 
 class TranslationOutputs(NamedTuple):
@@ -171,8 +171,8 @@ class ImagePool:
     """Earlier translations for D, so that it does not forget them (Shrivastava et al. 2017; Zhu et al. 2017).
 
     The first pictures fill the pool and go to D themselves. After that, D sees with probability ½ a stored picture in
-    place of a new one, which takes the stored one's place. What happens to a picture is a function of the seed and of the
-    pictures seen, and the pool is alike in all processes.
+    place of a new one, which takes the stored one's place. What happens to a picture is a function of the seed and of
+    the pictures seen, and the pool is alike in all processes.
 
     Args:
         objective: that asks; its recipe names the size of the pool.
@@ -193,7 +193,9 @@ class ImagePool:
         if name not in state.extra:
             state.extra[name] = images.new_zeros(size, *images.shape[1:])
         pool, shown = state.extra[name], images.clone()
-        random = step_generator(self._objective.seed, f"pool of {name}", self._position, torch.device("cpu"), batch_slice)
+        random = step_generator(
+            self._objective.seed, f"pool of {name}", self._position, torch.device("cpu"), batch_slice
+        )
         swap, place = random.uniform(len(batch_slice)) < 0.5, random.integers(0, size, len(batch_slice))
         for row in range(len(batch_slice)):
             seen = self._position + batch_slice.first + row
