@@ -76,8 +76,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         settings=("attention", "embedding"),
     ),
     "cyclegan": Architecture(
-        _network("translation:cyclegan_generator", **_TRANSLATION),
-        _network("translation:cyclegan_discriminator", **_PATCH),
+        _network("translators:cyclegan_generator", **_TRANSLATION),
+        _network("translators:cyclegan_discriminator", **_PATCH),
         settings=(
             "generator",
             "blocks",
@@ -90,8 +90,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
     ),
     "cut": Architecture(
-        _network("translation:cut_generator", **_TRANSLATION),
-        _network("translation:cut_discriminator", **_PATCH),
+        _network("translators:cut_generator", **_TRANSLATION),
+        _network("translators:cut_discriminator", **_PATCH),
         settings=(
             *("generator", "blocks", "antialias", "init", "lambda_gan", "lambda_identity"),
             *("lambda_nce", "nce_temperature", "nce_patches", "flip_equivariance"),

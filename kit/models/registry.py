@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from kit.core.errors import KitError, unknown
 from kit.models import custom
 from kit.models.architectures import ARCHITECTURES, Architecture
-from kit.models.recipe import Recipe, settings
+from kit.models.recipe import Recipe, TaskName, settings
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ARCHITECTURES", "MODELS", "Architecture", "ModelEntry", "architecture", "build", "get"]
+__all__ = ["ARCHITECTURES", "MODELS", "Architecture", "ModelEntry", "architecture", "build", "get", "of_task"]
 
 
 NOISE_ONLY = ("conditional", "latent", "d_steps", "penalty", "truncation", "standing_batches", "sample_classes")
@@ -277,10 +277,6 @@ MODELS = _table(
         "where the authors pad with zeros; the penalties are taken on augmented pictures, the authors' on plain "
         "ones",
     ),
-)
-
-
-TRANSLATION_MODELS = _table(
     ModelEntry(
         recipe=Recipe(
             model="cyclegan",
@@ -322,7 +318,11 @@ TRANSLATION_MODELS = _table(
         "FastCUT: lambda_nce=10, lambda_identity=0, flip_equivariance=yes",
     ),
 )
-"""Rows that have no training step yet: they are not in `MODELS`."""
+
+
+def of_task(task: TaskName) -> dict[str, ModelEntry]:
+    """The rows that generate pictures from noise, or those that translate pictures."""
+    return {name: row for name, row in MODELS.items() if row.recipe.task == task}
 
 
 def get(name: str, source: str = "") -> ModelEntry:

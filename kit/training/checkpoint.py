@@ -141,7 +141,8 @@ def load(path: Path, state: TrainState, recipe: Recipe, shape: Shape) -> None:
         for player, scaler in state.scalers.items():
             if saved := record["scalers"][player]:  # empty where the run comes from a device that needs none
                 scaler.load_state_dict(saved)
-        state.extra = {name: tensor.to(state.extra[name].device) for name, tensor in record["extra"].items()}
+        device = next(state.G.parameters()).device
+        state.extra = {name: tensor.to(device) for name, tensor in record["extra"].items()}
         state.pictures = int(record["pictures"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise KitError(f"{path}: damaged checkpoint ({error})", "start a new run") from error

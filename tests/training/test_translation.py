@@ -61,7 +61,7 @@ def test_cyclegan_losses_are_the_papers(pictures):
         for D_, real, fake in ((D.target, y, fake_y), (D.input, x, fake_x))
     )
     [tick] = steps(state, objective, 1)
-    assert tick.loss_d == pytest.approx(float(loss_d), rel=1e-4)
+    assert tick.loss_d == pytest.approx(loss_d.item(), rel=1e-4)
     D = state.D  # which has learned before G does
     loss_g = (
         (D.target(fake_y) - 1).square().mean()
@@ -69,7 +69,7 @@ def test_cyclegan_losses_are_the_papers(pictures):
         + 10 * (F.l1_loss(G.to_input(fake_y), x) + F.l1_loss(G.to_target(fake_x), y))
         + 5 * (F.l1_loss(G.to_target(y), y) + F.l1_loss(G.to_input(x), x))
     )
-    assert tick.loss_g == pytest.approx(float(loss_g), rel=1e-4)
+    assert tick.loss_g == pytest.approx(loss_g.item(), rel=1e-4)
 
 
 def test_cut_losses_are_the_papers(pictures):
@@ -93,7 +93,7 @@ def test_cut_losses_are_the_papers(pictures):
 
     [tick] = steps(state, objective, 1)
     adversarial = (state.D(G(x)) - 1).square().mean()
-    assert tick.loss_g == pytest.approx(float(adversarial) + (nce(x, G(x)) + nce(y, G(y))) / 2, rel=1e-3)
+    assert tick.loss_g == pytest.approx(adversarial.item() + (nce(x, G(x)) + nce(y, G(y))) / 2, rel=1e-3)
 
 
 def test_patch_nce_of_what_cannot_be_told_apart_is_the_logarithm_of_the_patches():
@@ -112,7 +112,8 @@ def test_the_pool_gives_back_half_of_the_time_what_was_put_in_earlier(pictures):
     assert torch.equal(seen[:8], new[:8])  # which fill it
     assert 0.35 < float((seen[8:] != new[8:]).float().mean()) < 0.65
     assert (seen <= new).all()
-    assert len(set(seen.tolist())) == len(seen)  # a picture is shown once: as it comes in, or as it goes out
+    later = [value for value in seen[8:].tolist() if value >= 8]
+    assert len(set(later)) == len(later)  # shown once: as it comes, or as it leaves the pool
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -9,8 +9,10 @@ import torch
 from torch.nn.functional import conv2d
 
 from kit.core.errors import KitError
-from kit.models import registry, translation
-from kit.models.registry import TRANSLATION_MODELS
+from kit.models import registry, translators
+from kit.models.registry import of_task
+
+TRANSLATION_MODELS = of_task("translation")
 
 
 def parameters(network):
@@ -45,15 +47,15 @@ def test_networks_have_the_parameters_of_the_authors(antialias):
     # What junyanz/pytorch-CycleGAN-and-pix2pix prints at width 64: 11.378 M, 7.838 M and 2.765 M.
     with torch.device("meta"):
         nine, six = (
-            translation.ResnetGenerator(channels=3, width=64, blocks=blocks, antialias=antialias) for blocks in (9, 6)
+            translators.ResnetGenerator(channels=3, width=64, blocks=blocks, antialias=antialias) for blocks in (9, 6)
         )
-        D = translation.PatchDiscriminator(channels=3, width=64, antialias=antialias)
+        D = translators.PatchDiscriminator(channels=3, width=64, antialias=antialias)
     assert (parameters(nine), parameters(six), parameters(D)) == (11_378_179, 7_837_699, 2_764_737)
 
 
 def test_unet_has_the_convolutions_of_pix2pix():
     with torch.device("meta"):
-        G = translation.UnetGenerator(size=256, channels=3, width=64)
+        G = translators.UnetGenerator(size=256, channels=3, width=64)
     # 4×4 convolutions: channels in and out of each level down; up the same, from twice the channels but innermost.
     widths = [64, 128, 256, 512, 512, 512, 512, 512]
     down = sum(16 * i * o + o for i, o in zip([3, *widths], widths, strict=False))
@@ -62,7 +64,7 @@ def test_unet_has_the_convolutions_of_pix2pix():
 
 
 def test_a_patch_is_70_pixels_wide():
-    D = translation.PatchDiscriminator(channels=3, width=2, antialias=False)
+    D = translators.PatchDiscriminator(channels=3, width=2, antialias=False)
     for layer in D.layers:
         if isinstance(layer, torch.nn.InstanceNorm2d):
             layer.forward = lambda x: x  # it would mix all positions
@@ -79,7 +81,7 @@ def test_downsampling_is_the_binomial_filter(side):
     line = torch.tensor([1.0, 2.0, 1.0]) / 4
     kernel = torch.outer(line, line).expand(3, 1, 3, 3)
     expected = conv2d(torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=3)
-    torch.testing.assert_close(translation.Downsample()(x), expected)
+    torch.testing.assert_close(translators.Downsample()(x), expected)
 
 
 def test_upsampling_is_the_same_kind_of_filter():
@@ -88,13 +90,13 @@ def test_upsampling_is_the_same_kind_of_filter():
     kernel = torch.outer(line, line).expand(3, 1, 4, 4)
     padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
     expected = torch.nn.functional.conv_transpose2d(padded, kernel, stride=2, padding=1, groups=3)[..., 2:-2, 2:-2]
-    torch.testing.assert_close(translation.Upsample()(x), expected)
+    torch.testing.assert_close(translators.Upsample()(x), expected)
 
 
 def test_antialiased_upsampling_makes_no_checkerboard_of_a_flat_map():
     spread = {}
     for antialias in (True, False):
-        G = translation.ResnetGenerator(channels=3, width=8, blocks=2, antialias=antialias).up
+        G = translators.ResnetGenerator(channels=3, width=8, blocks=2, antialias=antialias).up
         for layer in G:
             if isinstance(layer, torch.nn.InstanceNorm2d):
                 layer.forward = lambda x: x
@@ -130,7 +132,7 @@ def test_cut_compares_patches_of_five_maps(generator):
     positions = [torch.randperm(map.shape[2] * map.shape[3])[:7] for map in maps]
     features = G.patch_features(maps, positions)
     for feature, map, places, mlp in zip(features, maps, positions, G.patch_features.mlps, strict=True):
-        assert feature.shape == (2, 7, translation.MLP_UNITS)
+        assert feature.shape == (2, 7, translators.MLP_UNITS)
         expected = mlp(map[1, :, places[3] // map.shape[3], places[3] % map.shape[3]])
         torch.testing.assert_close(feature[1, 3], expected / expected.norm())
 
