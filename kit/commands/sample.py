@@ -42,6 +42,10 @@ def sample(
     to_class: Annotated[
         str | None, typer.Option("--to-class", metavar="NAME", help="A film from --class NAME to this class.")
     ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Photographs to translate, of any size; for cyclegan and cut."),
+    ] = None,
     classes: Annotated[
         str | None,
         typer.Option(
@@ -66,6 +70,7 @@ def sample(
     """
     from kit.core.console import bar
     from kit.generation import export, video
+    from kit.generation.translate import translate_folder
 
     film = interpolate or to_class is not None or out.suffix in video.VIDEO_SUFFIXES
     if truncations and (film or truncation is not None or classes):
@@ -75,7 +80,18 @@ def sample(
     if classes is not None and classes not in get_args(SampleClasses):
         raise unknown("way to draw classes", classes, get_args(SampleClasses))
     with bar("sampling", unit="pictures") as progress:
-        if truncations:
+        if inputs is not None:
+            made = translate_folder(
+                run,
+                inputs=inputs,
+                out=out,
+                count=count,
+                candidate=candidate,
+                trust=trust,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        elif truncations:
             made = export.sample_truncations(
                 run,
                 out=out,

@@ -8,7 +8,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -232,6 +232,13 @@ class PreparedSet:
             return []
         with (self.path / "inputs.jsonl").open(encoding="utf-8") as lines:
             return [str(json.loads(line)["file"]) for line in lines]
+
+    @property
+    def input_names(self) -> list[str]:
+        """What the translations are called in a zip: the inputs' names without folder and suffix; empty where two are
+        called alike."""
+        names = [PurePosixPath(file).stem for file in self.input_files]
+        return names if len(set(names)) == len(names) else []
 
     @cached_property
     def pictures(self) -> NDArray[np.int64]:

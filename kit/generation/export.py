@@ -188,13 +188,14 @@ def sample_run(
     """
     require_writable(out, (".png", ".zip", ""), overwrite=overwrite)
     source = RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
+    _require_noise(source, run)
     size = source.rules.size if out.suffix == ".zip" else None
     labels = source.labels(count, class_name=class_name, how=how)
     batches = source.generate(count, size=size, truncation=truncation, labels=labels)
     if out.suffix == ".zip":
         pack(batches, out, competition=source.rules, count=count, progress=progress)
     elif out.suffix == ".png":
-        _write_png(make_grid(np.concatenate(list(batches)), columns=COLUMNS), out)
+        write_png(make_grid(np.concatenate(list(batches)), columns=COLUMNS), out)
     else:
         with atomic_folder(out) as folder:
             for index, picture in enumerate(picture for batch in batches for picture in batch):
@@ -268,7 +269,7 @@ def sample_interpolation(
     pictures = source.render_frames(generator, z, y, progress=progress)
     if as_grid:
         rows = np.stack(list(pictures)).swapaxes(0, 1)  # (interpolations, steps, H, W, C)
-        _write_png(make_grid(rows.reshape(-1, *rows.shape[2:]), columns=frames), out)
+        write_png(make_grid(rows.reshape(-1, *rows.shape[2:]), columns=frames), out)
         return out
     columns = math.ceil(math.sqrt(count))
     grids = (make_grid(frame, columns=columns).convert("RGB") for frame in pictures)
@@ -322,8 +323,13 @@ def sample_truncations(
     rows = np.stack(columns, axis=1)  # (latents, truncations, H, W, C)
     scale = max(1, math.ceil(HEADED_WIDTH / source.shape.size))
     grid = make_grid(rows.reshape(-1, *rows.shape[2:]), columns=len(TRUNCATIONS), scale=scale)
-    _write_png(_with_headings(grid, ["none" if t == math.inf else f"±{t:g}" for t in TRUNCATIONS]), out)
+    write_png(_with_headings(grid, ["none" if t == math.inf else f"±{t:g}" for t in TRUNCATIONS]), out)
     return out
+
+
+def _require_noise(source: RunGenerator, run: Path) -> None:
+    if source.recipe.task == "translation":
+        raise KitError(f"{run}: {source.recipe.model} translates pictures", "add --inputs FOLDER, with photographs")
 
 
 def require_writable(out: Path, suffixes: Sequence[str], *, overwrite: bool) -> None:
@@ -352,7 +358,8 @@ def _made_by_kit(path: Path) -> bool:
     return MARK in ends or head[30:36] == f"{0:0{DIGITS}}.".encode()  # the first name in a zip of `pack`
 
 
-def _write_png(picture: Image.Image, out: Path) -> None:
+def write_png(picture: Image.Image, out: Path) -> None:
+    """Writes a PNG that says that the kit made it, so that `kit sample` may replace it."""
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", MARK.decode())
     with atomic(out) as file:

@@ -42,6 +42,7 @@ def generate(
     precision: torch.dtype,
     truncation: float | None = None,
     labels: Sequence[int] | None = None,
+    inputs: Pixels | None = None,
 ) -> Iterator[Pixels]:
     """Generates pictures with the batch norm statistics and the truncation that a recipe asks for.
 
@@ -55,10 +56,15 @@ def generate(
         precision: of the passes.
         truncation: in place of the recipe's; infinity: none; None: the recipe's.
         labels: the class of each picture (see `kit.generation.classes`); None: the classes in turn.
+        inputs: of a translation: the pictures to translate, of which the first `count` are; None: from noise.
 
     Yields:
         uint8 (b, size, size, C).
     """
+    if inputs is not None:
+        if count > len(inputs):
+            raise KitError(f"{count:,} pictures of {len(inputs):,} inputs", f"ask for at most {len(inputs):,}")
+        return translate(generator, inputs[:count], size=size, device=device, precision=precision)
     prepared, threshold = prepare_generator(
         generator, recipe, seed=seed, device=device, precision=precision, truncation=truncation
     )

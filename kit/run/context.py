@@ -116,7 +116,7 @@ class RunContext:
         self.recipe = config.recipe
         self.prepared = prepared_set.load(config.data)
         self.rules: Competition = competition.get(self.prepared.competition)
-        self.count = self.rules.count if config.count is None else config.count
+        self.count = self._default_count() if config.count is None else config.count
         self.device = device.choose(deterministic=config.deterministic)
         if config.memory:
             memory.limit(config.memory, self.device.kind)
@@ -166,6 +166,9 @@ class RunContext:
         record.parts[-1] = dataclasses.replace(record.parts[-1], stop=pictures, seconds=seconds)
         record.pictures = pictures
         self.run.save()
+
+    def _default_count(self) -> int:
+        return self.rules.count if self.prepared.inputs is None else len(self.prepared.inputs)
 
     def _new_record(self) -> RunRecord:
         source = provenance.source_tree()

@@ -19,6 +19,7 @@ from kit.data.grid import make_grid
 from kit.generation.classes import class_labels
 from kit.generation.generate import generate
 from kit.generation.pack import Packed, pack
+from kit.generation.translate import make_pairs
 from kit.generation.validate import check
 from kit.run import budget
 from kit.run.context import RunContext
@@ -28,6 +29,9 @@ from kit.training.run_record import InterimZip, ResizeRecord, ResultRecord
 
 GRID, GRID_COLUMNS = 64, 8
 """Pictures on a tick's grid."""
+
+PAIRS = 16
+"""Inputs on a tick's grid, each with its output beside it."""
 
 GRID_STANDING = 2
 """At most so many batches of batch norm statistics for a grid: it is drawn often, and only looked at."""
@@ -82,11 +86,13 @@ def time_trial(context: RunContext, count: int) -> tuple[float, float]:
 
 
 def save_grid(context: RunContext) -> NDArray[np.uint8]:
-    """The same latents at every tick, so that the grids can be laid over each other; returns the pictures."""
-    standing = min(context.recipe.standing_batches, GRID_STANDING)
-    tiles = np.concatenate(list(_sample(context, GRID, context.shape.size, standing_batches=standing)))
+    """The same latents or inputs at every tick, so that the grids can be laid over each other; returns the pictures."""
+    standing, inputs = min(context.recipe.standing_batches, GRID_STANDING), context.prepared.inputs
+    count = GRID if inputs is None else min(PAIRS, len(inputs))
+    tiles = np.concatenate(list(_sample(context, count, context.shape.size, standing_batches=standing)))
+    grid = make_grid(tiles, columns=GRID_COLUMNS) if inputs is None else make_pairs(inputs[:count], tiles)
     with atomic(context.run.path / "samples" / f"{context.state.pictures:010d}.png") as file:
-        make_grid(tiles, columns=GRID_COLUMNS).save(file, "PNG")
+        grid.save(file, "PNG")
     return tiles
 
 
@@ -108,6 +114,7 @@ def _sample(
         device=context.device.kind,
         precision=context.device.precision,
         labels=class_labels(context.recipe, context.shape, count),
+        inputs=context.prepared.inputs,
     )
 
 
@@ -120,7 +127,8 @@ def _write(
         if show_progress:
             context.callback.on_progress("pictures", done, total)
 
-    made = pack(batches, path, competition=context.rules, count=count, progress=progress)
+    names = context.prepared.input_names[:count]
+    made = pack(batches, path, competition=context.rules, count=count, names=names, progress=progress)
     report = check(path, competition=context.rules, count=count)
     if report.errors:
         raise KitError(f"{path}: {report.errors[0]}", "this is a fault of the kit: please report it")

@@ -11,6 +11,7 @@ import logging
 import math
 
 from kit.core.errors import KitError
+from kit.models.recipe import TaskName
 from kit.report import artifacts
 from kit.run import budget, images_zip
 from kit.run.context import RunContext
@@ -22,10 +23,10 @@ from kit.training.run_record import MemoryChange, PlanRecord, RunRecord
 log = logging.getLogger(__name__)
 
 
-TRIAL = 256
+TRIAL: dict[TaskName, int] = {"generation": 256, "translation": 16}
 """Pictures generated, packed and checked to learn what the real ones will cost."""
 
-WARM_UP = 64
+WARM_UP: dict[TaskName, int] = {"generation": 64, "translation": 8}
 """Pictures of a trial before, which starts threads and fills caches."""
 
 CORRECTIONS = (0.25, 0.5, 0.75)
@@ -81,7 +82,7 @@ def make_plan(context: RunContext) -> None:
 
 
 def _divide(context: RunContext, budget_s: float) -> None:
-    images_zip.time_trial(context, min(context.count, WARM_UP))
+    images_zip.time_trial(context, min(context.count, WARM_UP[context.recipe.task]))
     began = context.clock.seconds()
     reserve_s, artifacts_s = _measure_reserve(context)
     now = context.clock.seconds()
@@ -168,7 +169,7 @@ def _measure_reserve(context: RunContext, *, whole_s: float = 0.0) -> tuple[floa
     Raises:
         AbandonedError: a signal asks for the end, and there is a zip.
     """
-    trial = min(context.count, TRIAL)
+    trial = min(context.count, TRIAL[context.recipe.task])
     once_s, trial_s = images_zip.time_trial(context, trial)
     once_s += context.snapshots.reserve_s
     finish_s = budget.reserve(

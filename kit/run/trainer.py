@@ -9,19 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from kit.core.clock import Stopwatch
+from kit.core.errors import KitError
 from kit.core.signals import ignore_signals
 from kit.data import prepared_set
 from kit.data.batches import Batches
-from kit.models.recipe import Recipe
+from kit.models import registry
+from kit.models.recipe import Recipe, TaskName
 from kit.training import checkpoint, distributed, loop, train_state
 from kit.training.adversarial import Adversarial
 from kit.training.batch_norm import convert_sync_batch_norm
 from kit.training.device import Device
 from kit.training.distributed import SINGLE_PROCESS, Distributed
 from kit.training.memory import DEFAULT, MemoryPolicy
+from kit.training.translation import CUT, CycleGAN
 
 CALIBRATION_S = 1.0
 """Seconds of training on a copy to learn its speed: a first guess, as plans are made anew on the way."""
+
+OBJECTIVES: dict[str, type[CycleGAN] | type[CUT]] = {"cyclegan": CycleGAN, "cut": CUT}
+"""What an architecture learns, where that is not the plain adversarial objective."""
 
 
 class Trainer:
@@ -49,6 +55,7 @@ class Trainer:
         device: Device,
         distributed: Distributed = SINGLE_PROCESS,
     ) -> None:
+        require_fit(recipe, prepared)
         self.recipe, self.seed, self.device, self.distributed = recipe, seed, device, distributed
         self.shape = checkpoint.Shape(
             prepared.size, prepared.channels, tuple(prepared.classes), tuple(prepared.class_counts("train"))
@@ -66,7 +73,8 @@ class Trainer:
                 convert_sync_batch_norm(network)
         flip = recipe.flip and prepared.mirror
         batches = Batches(prepared, seed=seed, device=device.kind, flip=flip)
-        self._objective = Adversarial(recipe, batches, seed, device, distributed)
+        objective = OBJECTIVES.get(recipe.architecture, Adversarial)
+        self._objective = objective(recipe, batches, seed, device, distributed)
         self.memory: MemoryPolicy = DEFAULT
         self._others_in_loop = False
 
@@ -194,6 +202,27 @@ class Trainer:
         ):
             pass
         return (copied.pictures - first) / (clock.seconds() - began)
+
+
+def require_fit(recipe: Recipe, prepared: prepared_set.PreparedSet) -> None:
+    """Makes sure that a model and a set are for the same task.
+
+    Raises:
+        KitError: one is for translation and the other is not; the rows that fit are named.
+    """
+    task: TaskName = "generation" if prepared.inputs is None else "translation"
+    if recipe.task == task:
+        return
+    fitting = ", ".join(registry.of_task(task))
+    if task == "translation":
+        raise KitError(
+            f"{recipe.model} draws pictures from noise, and {prepared.path} has pictures to translate",
+            f"take a model that translates: {fitting}",
+        )
+    raise KitError(
+        f"{recipe.model} translates pictures, and {prepared.path} has none to translate",
+        f"prepare some with `kit data --from TARGETS --inputs INPUTS`, or take one of {fitting}",
+    )
 
 
 def _never(pictures: int) -> bool:

@@ -136,6 +136,7 @@ def compare(
             device=where,
             truncation=truncation,
             precision=getattr(torch, record.device.precision),
+            inputs=prepared.inputs,
         )
         generated = features.extract((picture for batch in batches for picture in batch), total=count)
         score = compute_score(generated, references, reference=reference, split=split, began=began)

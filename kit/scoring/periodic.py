@@ -180,6 +180,7 @@ class PeriodicScorer:
             seed=self.seed,
             device=self.device.kind,
             precision=self.device.precision,
+            inputs=self.references.prepared.inputs,
         )
         for batch in batches:
             for picture in batch:

@@ -7,7 +7,7 @@ objectives by the same two steps as a GAN that draws from noise, see `kit.traini
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy, l1_loss
 from kit.core.seeds import derive
 from kit.data.batches import Batches
 from kit.models.recipe import LossName, Recipe
+from kit.models.translators import CutGenerator, CycleGanDiscriminators, CycleGanGenerators
 from kit.training.adversarial import augment_inputs, to_fp32
 from kit.training.device import Device
 from kit.training.distributed import SINGLE_PROCESS, Distributed
@@ -52,7 +53,7 @@ class CycleGAN:
         self, state: TrainState, batch_slice: BatchSlice, *, position: int, progress: float, keep_graph: bool
     ) -> TranslationOutputs:
         """Each D learns to tell pictures of its domain from translations (eq. 1); see `Objective.d_step`."""
-        G, D = state.G, state.D
+        G, D = cast(CycleGanGenerators, state.G), cast(CycleGanDiscriminators, state.D)
         x, y = _draw(self, batch_slice, position)
         with torch.set_grad_enabled(keep_graph), self.device.autocast():
             x_to_y, y_to_x = to_fp32(G.to_target(x)), to_fp32(G.to_input(y))
@@ -70,8 +71,10 @@ class CycleGAN:
     ) -> dict[str, Tensor]:
         """Both Gs learn to deceive their D, to undo each other, and to keep what is in their domain already (eq. 3 and
         section 5.2); see `Objective.g_step`."""
-        recipe, G, D = self.recipe, state.G, state.D
+        recipe = self.recipe
+        G, D = cast(CycleGanGenerators, state.G), cast(CycleGanDiscriminators, state.D)
         batch_slice, x, y, x_to_y, y_to_x, figures = outputs
+        assert y_to_x is not None
         local = self.distributed.local(batch_slice)
         with self.device.autocast():
             if not x_to_y.requires_grad:  # gradients accumulate: memory did not hold the graphs of all slices
@@ -132,7 +135,7 @@ class CUT:
 
     def _nce(self, state: TrainState, source: Tensor, translated: Tensor, position: int) -> Tensor:
         """PatchNCE between pictures and their translations, the mean over the feature maps (eq. 3)."""
-        G, recipe = state.G, self.recipe
+        G, recipe = cast(CutGenerator, state.G), self.recipe
         queries = [self._flip(features, position) for features in G.generator.features(translated)]
         keys = G.generator.features(source)
         random = torch.Generator(source.device).manual_seed(derive(self.seed, "patches", position))

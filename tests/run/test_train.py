@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -18,7 +19,7 @@ from kit.core.files import sha256
 from kit.data.batches import Batches
 from kit.generation.validate import check
 from kit.models.registry import MODELS, of_task
-from kit.run import budget, images_zip
+from kit.run import RunConfig, budget, images_zip, train
 from kit.run.ticks import ENDS
 from kit.training import checkpoint
 from kit.training.run_folder import read_run
@@ -272,3 +273,24 @@ def test_deterministic_training_gives_the_bytes_that_a_cpu_gives_anyway(run_tiny
     plain, strict = run_tiny(images=16, name="plain"), run_tiny(images=16, name="strict", deterministic=True)
     assert strict.record.device.deterministic is True
     assert strict.record.result.sha256 == plain.record.result.sha256
+
+
+@pytest.mark.parametrize("model", of_task("translation"))
+def test_a_translation_ends_with_a_zip_named_as_its_inputs(model, make_set, tmp_path):
+    prepared = make_set(tmp_path / "set", n=16, size=32, inputs=10, classes=0, competition="gan-getting-started")
+    recipe = MODELS[model].recipe.override(["width=4", "blocks=2", "batch=4"])
+    config = RunConfig(recipe=recipe, data=prepared.path, out=tmp_path / "run", images=8)
+    run = train(config, clock=Clock(), callback=Silent())
+    with zipfile.ZipFile(run.path / "images.zip") as archive:
+        assert archive.namelist() == [f"{name:04}.jpg" for name in range(10)]
+    assert check(run.path / "images.zip", competition=COMPETITIONS["gan-getting-started"], count=10).ok
+    again = train(dataclasses.replace(config, out=tmp_path / "again"), clock=Clock(), callback=Silent())
+    assert again.record.result == run.record.result
+
+
+@pytest.mark.parametrize(("model", "inputs", "says"), [("dcgan", 10, "cyclegan, cut"), ("cut", 0, "dcgan")])
+def test_a_model_of_another_task_is_refused_with_those_that_fit(model, inputs, says, make_set, tmp_path):
+    prepared = make_set(tmp_path / "set", n=16, size=32, inputs=inputs, classes=0)
+    config = RunConfig(recipe=MODELS[model].recipe, data=prepared.path, out=tmp_path / "run", images=8)
+    with pytest.raises(KitError, match=says):
+        train(config, clock=Clock(), callback=Silent())
