@@ -165,14 +165,9 @@ def whole_lines(*, count: int, repeats: int) -> Iterator[Line]:
         features, plain = network(folder, "float32"), Plain(folder)
         (folder / "pictures").mkdir()
         for index, picture in enumerate(pictures(count)):
-<<<<<<< HEAD
             (folder / "pictures" / f"{index:05}.png").write_bytes(
                 encode(picture, COMPETITIONS["generative-dog-images"])[0]
             )
-=======
-            data, _ = encode(picture, COMPETITIONS["generative-dog-images"])
-            (folder / "pictures" / f"{index:05}.png").write_bytes(data)
->>>>>>> 1b96ab1 (A zip takes its pictures' names from the inputs of a translation; JPEG quality is the competition's)
         real = pictures(count, seed=1)
         known = features.extract(real)
         cached = gaussian(known)

@@ -64,7 +64,7 @@ def generate(
     if inputs is not None:
         if count > len(inputs):
             raise KitError(f"{count:,} pictures of {len(inputs):,} inputs", f"ask for at most {len(inputs):,}")
-        return translate(generator, inputs[:count], size=size, device=device, precision=precision)
+        return translate(generator, [inputs[:count]], size=size, device=device, precision=precision)
     prepared, threshold = prepare_generator(
         generator, recipe, seed=seed, device=device, precision=precision, truncation=truncation
     )

@@ -99,7 +99,7 @@ def make_pairs(inputs: Pixels, outputs: Pixels) -> Image.Image:
 
 
 def _outputs(source: RunGenerator, inputs: Pixels, *, size: int) -> Iterator[Pixels]:
-    return translate(source.generator, inputs, size=size, device=source.device, precision=source.precision)
+    return translate(source.generator, [inputs], size=size, device=source.device, precision=source.precision)
 
 
 def _translate_one(source: RunGenerator, photograph: Image.Image) -> Image.Image:

@@ -127,7 +127,7 @@ def _write(
         if show_progress:
             context.callback.on_progress("pictures", done, total)
 
-    names = context.prepared.input_names[:count]
+    names = context.prepared.input_names[:count] or None
     made = pack(batches, path, competition=context.rules, count=count, names=names, progress=progress)
     report = check(path, competition=context.rules, count=count)
     if report.errors:

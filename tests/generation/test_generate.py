@@ -268,10 +268,10 @@ def test_a_translation_that_changes_nothing_gives_the_pictures_back(sizes):
 
 
 def test_a_translation_does_not_depend_on_its_neighbours():
-    from kit.models.registry import TRANSLATION_MODELS, build
+    from kit.models.registry import MODELS, build
 
     torch.manual_seed(0)
-    recipe = TRANSLATION_MODELS["cut"].override(["width=4", "blocks=2"])
+    recipe = MODELS["cut"].override(["width=4", "blocks=2"])
     generator, _ = build(recipe, size=32, channels=3, classes=0)
     pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     every, one = (
