@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -149,3 +150,33 @@ def test_a_translation_has_no_settings_of_noise():
         with pytest.raises(KitError, match="unknown setting 'latent'"):
             entry.override(["latent=5"])
         assert entry.override([f"{key}={getattr(entry.recipe, key)}" for key in entry.settings()]) == entry.recipe
+
+
+RESNET = partial(translators.ResnetGenerator, channels=3, width=8, blocks=6)
+UNET = partial(translators.UnetGenerator, size=64, channels=3, width=8)
+PATCH = partial(translators.PatchDiscriminator, channels=3, width=8)
+
+
+# Standard deviation, checksum and first value that the authors' code (CUT's repository, which has CycleGAN's networks,
+# too) gives for the same weights and the same picture, in float64; all outputs were equal to 1e-12.
+@pytest.mark.parametrize(
+    ("network", "size", "recorded"),
+    [
+        (partial(RESNET, antialias=True), 32, (0.556909, 0.00078138, -0.490556)),
+        (partial(RESNET, antialias=False), 32, (0.286731, 0.00017244, -0.020473)),
+        (UNET, 64, (0.567513, -0.00006792, -0.038417)),
+        (partial(PATCH, antialias=True), 64, (0.647168, 0.06636526, -0.032187)),
+        (partial(PATCH, antialias=False), 64, (0.703580, 0.07128494, 0.167569)),
+    ],
+    ids=["resnet", "resnet-strided", "unet", "patch", "patch-strided"],
+)
+def test_outputs_are_those_of_the_authors_code(network, size, recorded):
+    made = network().double()
+    with torch.no_grad():
+        for k, parameter in enumerate(made.parameters()):
+            wave = torch.sin(torch.arange(parameter.numel(), dtype=torch.float64) * (0.37 + 0.01 * k) + k)
+            parameter.copy_(wave.view(parameter.shape) * (0.2 if parameter.ndim > 1 else 0.05))
+        x = torch.cos(torch.arange(3 * size * size, dtype=torch.float64) * 0.11).view(1, 3, size, size)
+        out = made(x).flatten()
+    checksum = (out * torch.cos(torch.arange(len(out), dtype=torch.float64))).mean()
+    assert (out.std().item(), checksum.item(), out[0].item()) == pytest.approx(recorded, abs=1e-5)
