@@ -14,6 +14,7 @@ from kit.core import machine, provenance
 from kit.core.errors import KitError
 from kit.data.prepared_set import latest
 from kit.run import processes as run_processes
+from kit.run import threads
 from kit.training import device
 
 LITTLE_DISK = 2e9
@@ -68,10 +69,17 @@ def _device(found: Findings) -> None:
     except KitError as error:
         found.problems.append(str(error))
         return
-    threads = torch.get_num_threads()
-    found.note("training", f"on {chosen.name}, in {chosen.precision}, {threads} thread{'s' * (threads != 1)}")
+    found.note("training", f"on {chosen.name}, in {chosen.precision}, {_threads()}")
     processes = run_processes.processes("all")
     found.note("--gpus all", "one process" if processes == 1 else f"{processes} processes, one a GPU")
+
+
+def _threads() -> str:
+    number = torch.get_num_threads()
+    said = f"{number} thread{'s' * (number != 1)}"
+    if threads.is_set_by_user():
+        return f"{said} ({' or '.join(threads.VARIABLES)} is set)"
+    return said if number == 1 else f"{said}, or fewer where a budgeted run measures that they are faster"
 
 
 def _disk(found: Findings, folder: Path) -> None:

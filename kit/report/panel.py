@@ -73,7 +73,7 @@ class Panel:
         device = record.device
         title = (
             f"{record.recipe.model} on {record.data.name}, seed {record.seed}, on {device.name} "
-            f"({device.precision}, {device.threads} thread{'s' * (device.threads != 1)})"
+            f"({device.precision}, {_threads(record)})"
         )
         if plan is None:
             return [title, f"{record.images or 0:,} pictures to train on, then {record.count:,} to generate"]
@@ -236,3 +236,9 @@ def _value(tick: TickRecord, column: str) -> float:
 def _line(text: str, *, style: str = "") -> Text:
     """A line that is cut off where the screen ends."""
     return Text(safe(text), style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _threads(record: RunRecord) -> str:
+    """The threads of a training step, and of how many where they are not all."""
+    all_, number = record.device.threads, record.threads[-1].threads if record.threads else record.device.threads
+    return f"{number} of {all_} threads" if number != all_ else f"{number} thread{'s' * (number != 1)}"

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from kit import __version__, competition
 from kit.competition import Competition
 from kit.core import provenance
@@ -35,7 +37,7 @@ SEED_LIMIT = 2**63
 class RunConfig:
     """What `kit train` was asked to do: its flags, and the head of `run.json`.
 
-    The last three fields say again what a run was led to while it trained, each from which picture on: a replay needs
+    The last five fields say again what a run was led to while it trained, each from which picture on: a replay needs
     no clock.
 
     Raises:
@@ -56,6 +58,8 @@ class RunConfig:
     plans: tuple[tuple[int, int], ...] = ()  # (from picture, total_images that schedules run over)
     lr_scales: tuple[tuple[int, float], ...] = ()  # (from picture, factor on the learning rates)
     memory_policies: tuple[tuple[int, MemoryPolicy], ...] = ()  # (from picture, how steps save memory)
+    threads: tuple[tuple[int, int], ...] = ()  # (from picture, threads of a training step)
+    generation_threads: int | None = None  # that pictures are generated with; None: all that the machine offers
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < SEED_LIMIT:
@@ -117,7 +121,10 @@ class RunContext:
         self.prepared = prepared_set.load(config.data)
         self.rules: Competition = competition.get(self.prepared.competition)
         self.count = self._default_count() if config.count is None else config.count
+        if config.generation_threads:
+            torch.set_num_threads(config.generation_threads)
         self.device = device.choose(deterministic=config.deterministic)
+        self.generation_threads = torch.get_num_threads()
         if config.memory:
             memory.limit(config.memory, self.device.kind)
         self.trainer = Trainer(

@@ -23,6 +23,7 @@ from kit.generation.translate import make_pairs
 from kit.generation.validate import check
 from kit.run import budget
 from kit.run.context import RunContext
+from kit.run.threads import num_threads
 from kit.training import checkpoint
 from kit.training.run_folder import IMAGES
 from kit.training.run_record import InterimZip, ResizeRecord, ResultRecord
@@ -48,6 +49,11 @@ def write(context: RunContext) -> float:
         AbandonedError: a signal asked for the end meanwhile, or the budget is used up, and an earlier zip stays.
         KitError: the disk is full.
     """
+    with num_threads(context.generation_threads):
+        return _write_best(context)
+
+
+def _write_best(context: RunContext) -> float:
     generator, pictures = context.snapshots.best()
     began = context.clock.seconds()
     waited = Waited(_sample(context, context.count, context.rules.size, generator=generator))
@@ -77,19 +83,21 @@ def time_trial(context: RunContext, count: int) -> tuple[float, float]:
     Raises:
         AbandonedError: a signal asked for the end meanwhile, and there is a zip.
     """
-    began = context.clock.seconds()
-    batches = _sample(context, count, context.rules.size)  # batch norm's statistics: as long for one picture as for all
-    ready = context.clock.seconds()
-    with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
-        _write(context, _unless_stopped(context, batches), Path(folder) / IMAGES, count)
-    return ready - began, context.clock.seconds() - ready
+    with num_threads(context.generation_threads):
+        began = context.clock.seconds()
+        batches = _sample(context, count, context.rules.size)  # batch norm's statistics: as long for one as for all
+        ready = context.clock.seconds()
+        with tempfile.TemporaryDirectory(prefix="kit-trial-") as folder:
+            _write(context, _unless_stopped(context, batches), Path(folder) / IMAGES, count)
+        return ready - began, context.clock.seconds() - ready
 
 
 def save_grid(context: RunContext) -> NDArray[np.uint8]:
     """The same latents or inputs at every tick, so that the grids can be laid over each other; returns the pictures."""
     standing, inputs = min(context.recipe.standing_batches, GRID_STANDING), context.prepared.inputs
     count = GRID if inputs is None else min(PAIRS, len(inputs))
-    tiles = np.concatenate(list(_sample(context, count, context.shape.size, standing_batches=standing)))
+    with num_threads(context.generation_threads):
+        tiles = np.concatenate(list(_sample(context, count, context.shape.size, standing_batches=standing)))
     grid = make_grid(tiles, columns=GRID_COLUMNS) if inputs is None else make_pairs(inputs[:count], tiles)
     with atomic(context.run.path / "samples" / f"{context.state.pictures:010d}.png") as file:
         grid.save(file, "PNG")

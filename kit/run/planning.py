@@ -10,15 +10,18 @@ import dataclasses
 import logging
 import math
 
+import torch
+
 from kit.core.errors import KitError
 from kit.models.recipe import TaskName
 from kit.report import artifacts
-from kit.run import budget, images_zip
+from kit.run import budget, images_zip, threads
 from kit.run.context import RunContext
+from kit.run.threads import ThreadTuner
 from kit.scoring.periodic import PeriodicScorer, ScoringStoppedError
 from kit.training import memory
 from kit.training.memory import DEFAULT, MemoryPolicy
-from kit.training.run_record import MemoryChange, PlanRecord, RunRecord
+from kit.training.run_record import MemoryChange, PlanRecord, RunRecord, ThreadsChange
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +191,22 @@ def _last_zip_s(context: RunContext) -> float:
 
 
 def _measure_rate(context: RunContext) -> float:
-    """Pictures a second of training; where memory is short, with the first policy that suffices."""
+    """Pictures a second of training, with the number of threads that is fastest now."""
+    rate = _measure_rate_in_memory(context)
+    if context.device.kind.type != "cpu" or threads.is_set_by_user():
+        return rate
+
+    def measure(number: int) -> float:
+        return rate if number == context.generation_threads else context.trainer.rate(context.clock, threads=number)
+
+    chosen, rate = threads.fastest(measure, context.generation_threads)
+    use_threads(context, chosen)
+    return rate
+
+
+def _measure_rate_in_memory(context: RunContext) -> float:
+    """Pictures a second with all threads; where memory is short, with the first policy that suffices."""
+    torch.set_num_threads(context.generation_threads)
     while True:
         try:
             return context.trainer.rate(context.clock)
@@ -203,13 +221,26 @@ def _measure_rate(context: RunContext) -> float:
             )
 
 
+def thread_tuner(context: RunContext) -> ThreadTuner | None:
+    """What tries other numbers of threads while a budgeted run trains; None where the number stays.
+
+    A run of a given number of pictures keeps its number, so that two such runs give the same bytes.
+    """
+    if context.plan is None or context.device.kind.type != "cpu" or threads.is_set_by_user():
+        return None
+    number, now = threads_now(context), context.clock.seconds()
+    return ThreadTuner(context.generation_threads, threads=number, rate=context.plan.rate, now_s=now)
+
+
 def stretch(context: RunContext) -> tuple[int | None, int | None]:
     """The pictures that schedules run over now, and those at which a replay changes something next."""
     config, seen = context.config, context.state.pictures
     if context.plan:
         return context.plan.total_images, None
     begun = [plan for at, plan in config.plans if at <= seen]
-    to_come = [at for at, _ in (*config.plans, *config.lr_scales, *config.memory_policies) if at > seen]
+    to_come = [
+        at for at, _ in (*config.plans, *config.lr_scales, *config.memory_policies, *config.threads) if at > seen
+    ]
     return begun[-1] if begun else config.images, min(to_come, default=None)
 
 
@@ -227,6 +258,23 @@ def memory_policy(context: RunContext) -> MemoryPolicy:
     return begun[-1] if begun else DEFAULT
 
 
+def use_threads(context: RunContext, number: int) -> None:
+    """Trains with so many threads from here on, and records it where they are others than before."""
+    before = threads_now(context)
+    torch.set_num_threads(number)
+    if number != before:
+        context.run.record.threads.append(ThreadsChange(at=context.state.pictures, threads=number))
+        of = context.generation_threads
+        log.info("%s of %s threads: the fastest here and now", number, of) if number < of else None
+
+
+def threads_now(context: RunContext) -> int:
+    """How many threads a training step uses now."""
+    recorded = [(change.at, change.threads) for change in context.run.record.threads]
+    begun = [number for at, number in (*context.config.threads, *recorded) if at <= context.state.pictures]
+    return begun[-1] if begun else context.generation_threads
+
+
 def record_plan(context: RunContext) -> None:
     """Records the plan that holds from here on; `run.json` is written with its next change."""
     if context.plan:
@@ -241,8 +289,9 @@ def record_memory(context: RunContext, *, reached: int) -> None:
 
 
 def forget_plans_after(context: RunContext, pictures: int) -> None:
-    """Drops the plans made after so many pictures: training goes on from there, on the present plan."""
+    """Drops the plans and thread numbers of later pictures: training goes on from there, on the present plan."""
     record = context.run.record
+    record.threads = [change for change in record.threads if change.at <= pictures]
     plans = [plan for plan in record.plans if plan.at <= pictures]
     if context.plan and len(plans) < len(record.plans):
         plans.append(dataclasses.replace(_rounded(context.plan), at=pictures))

@@ -51,6 +51,8 @@ def replay(record: RunRecord, *, data: Path, out: Path, clock: Stopwatch, callba
         plans=tuple((plan.at, plan.total_images) for plan in record.plans) or ((0, record.images or 0),),
         lr_scales=tuple((back.resumed_at, back.lr_scale) for back in record.rollbacks),
         memory_policies=memory_policies(record),
+        threads=tuple((change.at, change.threads) for change in record.threads),
+        generation_threads=record.device.threads,
     )
     distributed = init()
     if not distributed.is_main:

@@ -10,6 +10,8 @@ import contextlib
 import dataclasses
 import logging
 
+import torch
+
 from kit.core.clock import Stopwatch
 from kit.core.errors import DiskFullError, KitError
 from kit.core.files import reserve_disk, sweep
@@ -22,6 +24,7 @@ from kit.models.custom import shown
 from kit.report import artifacts
 from kit.run import images_zip, planning, ticks
 from kit.run.context import DISK_RESERVE, RunConfig, RunContext
+from kit.run.threads import num_threads
 from kit.run.trainer import Trainer
 from kit.training import device, memory
 from kit.training.distributed import SINGLE_PROCESS, Distributed, WorkerLostError
@@ -58,7 +61,7 @@ def train(config: RunConfig, *, clock: Stopwatch, callback: Callback, distribute
         WorkerLostError, MemoryError, torch.OutOfMemoryError: of several processes, which cannot go on together then;
             see `finish_run`.
     """
-    with folder_lock(config.out):
+    with folder_lock(config.out), num_threads(torch.get_num_threads()):
         if not config.resume and config.out.exists() and any(config.out.iterdir()):
             raise KitError(
                 f"{config.out} exists already", "choose another --out, go on with --resume, or remove it first"
@@ -145,6 +148,7 @@ def start_or_resume(context: RunContext) -> bool:
         log.info("%s: no checkpoint yet, so training starts anew", out)
     context.run.forget_after(context.state.pictures)
     context.snapshots.forget_after(context.state.pictures)
+    record.threads = [change for change in record.threads if change.at <= context.state.pictures]
     context.used_s = sum(part.seconds for part in record.parts)
     context.clock.add(context.used_s)
     context.trainer.memory = planning.memory_policy(context)
@@ -195,6 +199,8 @@ def _require_same(theirs: RunRecord, ours: RunRecord) -> None:
     pairs = [(key, before[key], now[key]) for key in IDENTITY]
     pairs += [(key, before[group].get(key), now[group].get(key)) for group in GROUPS for key in now[group]]
     pairs += [(f"data {key}", before["data"][key], now["data"][key]) for key in DATA]
+    if ours.images is not None:  # of a budgeted run they are chosen anew
+        pairs += [("threads", theirs.device.threads, ours.device.threads)]
     pairs += [("deterministic", theirs.device.deterministic, ours.device.deterministic)]
     different = [f"{name} {_short(name, old)} → {_short(name, new)}" for name, old, new in pairs if old != new]
     if different:

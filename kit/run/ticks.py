@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 
+import torch
+
 from kit.core.errors import DiskFullError
 from kit.run import budget, images_zip, planning
 from kit.run.context import RunContext
@@ -51,6 +53,7 @@ class Training:
         pace = budget.Pace(clock, tick_s=tick_s, deadline_s=deadline_s, pictures=config.images)
         save = budget.Every(budget.checkpoint_seconds(config.budget_s), now=clock.seconds(), until_next_s=tick_s)
         corrections = planning.Corrections(config.budget_s)
+        tuner = planning.thread_tuner(context)
         seconds, pictures = clock.seconds(), context.state.pictures
         going = True
         while going:  # a stretch of training under one plan
@@ -58,6 +61,7 @@ class Training:
             corrections.begin(clock.seconds(), context.state.pictures)
             total_images, until = planning.stretch(context)
             context.trainer.memory = planning.memory_policy(context)
+            torch.set_num_threads(planning.threads_now(context))
 
             def done(n: int, until: int | None = until) -> bool:
                 return context.stop.signal is not None or pace.done(n) or (until is not None and n >= until)
@@ -81,6 +85,12 @@ class Training:
                 if context.stop.signal:
                     continue
                 expected = corrections.look(context.plan, now, tick.pictures, rate) if context.plan else None
+                if tuner and (others := tuner.to_try(now, rate)):
+                    measured = {number: context.trainer.rate(clock, threads=number) for number in others}
+                    if tuner.tried(measured, clock.seconds()):
+                        planning.use_threads(context, tuner.threads)
+                        expected = measured[tuner.threads]
+                    seconds = clock.seconds()  # no training
                 if context.plan and expected is not None:
                     planning.correct(context, context.plan, expected)
                     seconds = clock.seconds()  # what measuring took was no training

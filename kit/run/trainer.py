@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.core.signals import ignore_signals
@@ -15,6 +17,7 @@ from kit.data import prepared_set
 from kit.data.batches import Batches
 from kit.models import registry
 from kit.models.recipe import Recipe, TaskName
+from kit.run.threads import num_threads
 from kit.training import checkpoint, distributed, loop, train_state
 from kit.training.adversarial import Adversarial
 from kit.training.batch_norm import convert_sync_batch_norm
@@ -106,10 +109,16 @@ class Trainer:
         yield from self._loop(self.state, done=done, tick_due=tick_due, total_images=total_images, lr_scale=lr_scale)
         self._others_in_loop = False
 
-    def rate(self, clock: Stopwatch) -> float:
-        """Pictures a second of training, measured on a copy of the networks."""
+    def rate(self, clock: Stopwatch, *, threads: int | None = None) -> float:
+        """Pictures a second of training, measured on a copy of the networks.
+
+        Args:
+            clock: of the run.
+            threads: of a step; None: as many as now.
+        """
         self._tell({"do": "measure", "memory": dataclasses.asdict(self.memory)})
-        return self._rate(clock)
+        with num_threads(threads or torch.get_num_threads()):
+            return self._rate(clock)
 
     def reduce_memory(self) -> bool:
         """Goes over to needing less memory, from the next steps on; false if there is no way left."""

@@ -41,7 +41,7 @@ class DeviceRecord:
     type: str  # "cpu" or "cuda"
     name: str
     precision: str  # "float32", "bfloat16" or "float16"
-    threads: int
+    threads: int  # that the machine offers; pictures are generated with them
     deterministic: bool = False
 
 
@@ -92,6 +92,14 @@ class MemoryChange:
     resumed_at: int = _to()
     accumulation_steps: int
     offload_activations: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadsChange:
+    """How many threads a training step uses, and from which picture on."""
+
+    at: int
+    threads: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +220,7 @@ class RunRecord(Record):
     interim_zips: list[InterimZip] = field(default_factory=list)
     rollbacks: list[Rollback] = field(default_factory=list)
     memory: list[MemoryChange] = field(default_factory=list)
+    threads: list[ThreadsChange] = field(default_factory=list)  # none: those of the device
     candidates: list[CandidateRecord] = field(default_factory=list)
     result: ResultRecord | None = None
     seconds: SecondsRecord | None = None

@@ -1,0 +1,175 @@
+"""Threads of a training step: the fastest number here and now, on machines of given speeds and on a real busy one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from run_helpers import Clock, Even, Silent
+
+import kit.run
+from kit.run import threads
+from kit.run.threads import RETRY_S, ThreadTuner, fastest, numbers
+from kit.run.trainer import Trainer
+from kit.training.run_folder import read_run
+
+
+@pytest.fixture
+def chosen_freely(monkeypatch):
+    """No environment variable sets the number, and the machine offers two."""
+    for name in threads.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with threads.num_threads(2):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("available", "tried"), [(1, [1]), (2, [2, 1]), (3, [3, 1]), (8, [8, 4, 1]), (64, [64, 32, 1])]
+)
+def test_all_half_and_one_are_tried(available, tried):
+    assert numbers(available) == tried
+
+
+@pytest.mark.parametrize(
+    ("speeds", "best"),
+    [
+        ({2: 100, 1: 60}, 2),  # a quiet machine
+        ({2: 17, 1: 106}, 1),  # beside one busy program, as measured
+        ({2: 100, 1: 104}, 2),  # no difference that a second could show
+        ({64: 40, 32: 90, 1: 20}, 32),
+    ],
+)
+def test_the_fastest_is_taken(speeds, best):
+    assert fastest(lambda number: speeds[number], max(speeds)) == (best, speeds[best])
+
+
+def drive(speeds, *, begin, seconds=400, tick_s=3.0):
+    """A run on a machine of which `speeds(now)` gives the pictures a second by the number of threads.
+
+    Returns:
+        (seconds, threads) of each change.
+    """
+    tuner = ThreadTuner(2, threads=begin, rate=speeds(0)[begin], now_s=0.0)
+    now, changes = 0.0, []
+    while now < seconds:
+        now += tick_s
+        others = tuner.to_try(now, speeds(now)[tuner.threads])
+        if others:
+            now += len(others)
+            if tuner.tried({number: speeds(now)[number] for number in others}, now):
+                changes.append((now, tuner.threads))
+    return changes
+
+
+QUIET, BUSY = {2: 100.0, 1: 60.0}, {2: 17.0, 1: 55.0}
+
+
+def test_a_machine_that_stays_as_it_is_keeps_its_number():
+    assert drive(lambda now: QUIET, begin=2) == []
+    assert drive(lambda now: BUSY, begin=1) == []
+
+
+def test_the_number_follows_the_machine_there_and_back():
+    changes = drive(lambda now: BUSY if 100 <= now < 200 else QUIET, begin=2)
+    assert [number for _, number in changes] == [1, 2]
+    assert changes[0][0] < 100 + 15  # after three slow ticks and a second
+    assert 200 < changes[1][0] < 200 + 3 * RETRY_S
+
+
+def test_a_machine_that_is_slower_whatever_is_done_is_not_tried_at_every_tick():
+    asked = []
+
+    def speeds(now):
+        asked.append(now)
+        return {2: 30.0, 1: 20.0} if now > 50 else QUIET
+
+    assert drive(speeds, begin=2) == []
+    tries = len(asked) - 1 - 400 // 3
+    assert tries < 5
+
+
+def as_fast_as(monkeypatch, speeds):
+    """Training with so many threads has these speeds, by what is measured."""
+
+    def rate(self, clock, *, threads=None):
+        return speeds[threads or torch.get_num_threads()]
+
+    monkeypatch.setattr(Trainer, "rate", rate)
+
+
+def test_a_budgeted_run_trains_with_the_fastest_number_and_is_replayed_with_it(
+    run_tiny, tmp_path, monkeypatch, chosen_freely, caplog
+):
+    as_fast_as(monkeypatch, {2: 17.0, 1: 106.0})
+    run = run_tiny(budget_s=12.0, clock=Even())
+    assert [(change.at, change.threads) for change in run.record.threads] == [(0, 1)]
+    assert run.record.device.threads == 2  # which generate
+    assert run.record.plans[0].rate == 106.0
+    assert any("1 of 2 threads" in text for text in caplog.messages)
+    assert torch.get_num_threads() == 2
+    again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), callback=Silent())
+    assert again.record.result.sha256 == run.record.result.sha256
+
+
+def test_a_run_of_given_pictures_keeps_its_number(run_tiny, monkeypatch, chosen_freely):
+    as_fast_as(monkeypatch, {2: 17.0, 1: 106.0})
+    assert run_tiny(images=8).record.threads == []
+
+
+def test_the_users_number_is_obeyed(run_tiny, monkeypatch, chosen_freely):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    as_fast_as(monkeypatch, {2: 17.0, 1: 106.0})
+    assert run_tiny(budget_s=10.0, clock=Even()).record.threads == []
+
+
+def test_a_run_of_given_pictures_does_not_go_on_with_another_number(run_tiny, chosen_freely):
+    run = run_tiny(images=16)
+    record = read_run(run.path)
+    record.state = "stopped"
+    record.save(run.path / "run.json")
+    with threads.num_threads(1), pytest.raises(kit.core.errors.KitError, match="threads 2 → 1"):
+        run_tiny(images=16, resume=True)
+
+
+@contextlib.contextmanager
+def busy_program() -> Iterator[None]:
+    """A niced process that keeps a core busy."""
+    process = subprocess.Popen([sys.executable, "-c", "import os\nos.nice(10)\nwhile True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_beside_a_busy_program_a_run_is_resumed_and_replayed_to_the_byte(make_set, tmp_path):
+    """The record, not the speed: two cores of which one is taken."""
+    make_set(tmp_path / "set", n=32, size=16)
+    variables = {**os.environ, "PYTHONPATH": str(Path(kit.__file__).parents[1])}
+    environment = {name: value for name, value in variables.items() if name not in threads.VARIABLES}
+    words = ["--set", "width=4", "--set", "latent=8", "--set", "batch=8", "--count", "12", "--out", "run"]
+    command = [sys.executable, "-P", "-m", "kit", "train", "--model", "dcgan", "--data", "set", *words, "--budget"]
+    with busy_program():
+        for more in (["40s"], ["60s", "--resume"]):
+            process = subprocess.Popen(
+                [*command, *more], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+            )
+            if more == ["40s"]:
+                while not (tmp_path / "run" / "checkpoint.pt").exists():
+                    assert process.poll() is None, process.stderr.read()
+                process.terminate()
+            _, said = process.communicate()
+            assert process.returncode == 0, said
+        record = read_run(tmp_path / "run")
+        assert record.state == "finished"
+        assert len(record.parts) == 2
+        assert all(change.threads <= record.device.threads for change in record.threads)
+        again = kit.run.replay(record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), callback=Silent())
+    assert again.record.result.sha256 == record.result.sha256
