@@ -121,12 +121,34 @@ def recover_folder(path: Path) -> None:
     """Brings back the folder that was being replaced when the power went, where nothing stands in its place."""
     if path.exists() or not path.parent.is_dir():
         return
-    for other in sorted(path.parent.iterdir()):
+    for other in _beside(path, "old"):
+        with contextlib.suppress(OSError):  # another process was faster, or the medium is read-only
+            other.replace(path)
+            return
+
+
+def clear_leftovers(path: Path, *, owned: Collection[str]) -> None:
+    """Finishes replacements of a folder that were cut short, and removes what they left; the caller holds its lock.
+
+    Args:
+        path: the folder.
+        owned: see `atomic_folder`.
+    """
+    recover_folder(path)
+    for part in _beside(path, "part"):
+        shutil.rmtree(part, ignore_errors=True)
+    for old in _beside(path, "old"):
+        _retire(old, path, owned)
+
+
+def _beside(path: Path, kind: Literal["part", "old"]) -> list[Path]:
+    """The folders beside a path that `atomic_folder` made for it."""
+    found = []
+    for other in path.parent.iterdir() if path.parent.is_dir() else ():
         match = _TEMPORARY.fullmatch(other.name)
-        if match and match["name"] == _short(path.name) and match["kind"] == "old" and other.is_dir():
-            with contextlib.suppress(OSError):  # another process was faster, or the medium is read-only
-                other.replace(path)
-                return
+        if match and (match["name"], match["kind"]) == (_short(path.name), kind) and other.is_dir():
+            found.append(other)
+    return sorted(found)
 
 
 def _retire(old: Path, new: Path, owned: Collection[str] | None) -> None:
@@ -156,7 +178,7 @@ def _temporary(path: Path, kind: Literal["part", "old"]) -> Path:
 
 def _short(name: str) -> str:
     """A name that leaves room for what is put around it: file systems allow 255 bytes."""
-    return name[:50]
+    return name if len(name) <= 50 else f"{name[:40]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from kit.competition import Competition
 from kit.core.errors import KitError
-from kit.core.files import atomic_folder, recover_folder, require_space, sha256
+from kit.core.files import atomic_folder, clear_leftovers, require_space, sha256
+from kit.core.lock import folder_lock
 from kit.core.machine import cores
 from kit.core.progress import Progress, no_progress
 from kit.core.records import is_record
@@ -81,11 +82,12 @@ def prepare(
     """
     settings = crop or CropSettings()
     _check_numbers(size=size, channels=channels, holdout=holdout, max_rejected=max_rejected, workers=workers)
-    recover_folder(out)
-    _refuse_other_folder(out)
     for path in filter(None, (source, inputs)):
         _refuse_overlap(path, out)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(folder_lock(out))
+        clear_leftovers(out, owned=WRITTEN)
+        _refuse_other_folder(out)
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kit-")))
         collection = collect(_open(source, spool / "source"), competition, boxes=settings.policy != "whole")
         if inputs is not None:

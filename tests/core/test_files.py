@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kit.core.errors import KitError
-from kit.core.files import atomic, atomic_folder, read_json, recover_folder, sweep, write_json
+from kit.core.files import atomic, atomic_folder, clear_leftovers, read_json, recover_folder, sweep, write_json
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links are POSIX's")
 
@@ -147,6 +147,9 @@ def test_a_replacement_that_is_cut_short_after_any_rename_keeps_one_of_both(rena
     subprocess.run([sys.executable, "-c", KILLED, path, str(renames)], check=False)
     recover_folder(path)
     assert (path / "images").read_text() == ("new" if renames == 2 else "old")
+    clear_leftovers(path, owned={"images"})
+    assert (path / "images").read_text() == ("new" if renames == 2 else "old")
+    assert [item.name for item in tmp_path.iterdir()] == ["set"]
 
 
 def test_only_what_was_left_by_a_killed_process_is_swept(tmp_path: Path) -> None:

@@ -206,3 +206,39 @@ def test_drawing_is_quick(make_set: MakeSet, tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     assert np.median(times) < 10e-3  # about 1 ms; a training step takes a hundred
+
+
+@pytest.fixture(scope="module")
+def halves(make_set: MakeSet, tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
+    return make_set(tmp_path_factory.mktemp("halves") / "set", n=40, size=8, inputs=11)
+
+
+def test_all_inputs_are_drawn_once_an_epoch_in_an_order_of_their_own(halves: PreparedSet) -> None:
+    assert halves.inputs is not None
+    batches = Batches(halves, seed=1, device=CPU, flip=False)
+    orders = []
+    for epoch in range(3):
+        drawn = grey_levels(batches.draw_inputs(epoch * 11, 11))
+        orders.append([int(np.flatnonzero((halves.inputs == image).all(axis=(1, 2, 3)))[0]) for image in drawn])
+        assert sorted(orders[-1]) == list(range(11))
+    assert orders[0] != orders[1] != orders[2]
+
+
+@given(position=st.integers(0, 60), parts=st.lists(st.integers(1, 30), min_size=1, max_size=4))
+def test_inputs_are_a_function_of_the_seed_and_the_pictures_seen(
+    halves: PreparedSet, position: int, parts: list[int]
+) -> None:
+    at_once = Batches(halves, seed=3, device=CPU, flip=True).draw_inputs(position, sum(parts))
+    batches = Batches(halves, seed=3, device=CPU, flip=True)
+    starts = np.cumsum([position, *parts])[:-1].tolist()
+    pieces = [batches.draw_inputs(start, count) for start, count in reversed(list(zip(starts, parts, strict=True)))]
+    assert torch.equal(at_once, torch.cat(pieces[::-1]))
+    assert not torch.equal(at_once, Batches(halves, seed=4, device=CPU, flip=True).draw_inputs(position, sum(parts)))
+
+
+def test_inputs_do_not_move_the_targets(halves: PreparedSet, make_set: MakeSet, tmp_path: Path) -> None:
+    alone = make_set(tmp_path / "set", n=40, size=8)
+    drawn = [Batches(made, seed=2, device=CPU, flip=True).draw(3, 50)[0] for made in (halves, alone)]
+    assert torch.equal(*drawn)
+    with pytest.raises(ValueError, match="without pictures to be translated"):
+        Batches(alone, seed=2, device=CPU, flip=True).draw_inputs(0, 1)

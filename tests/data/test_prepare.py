@@ -1,8 +1,13 @@
+import contextlib
 import io
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +21,12 @@ from PIL import Image
 
 from kit.competition import COMPETITIONS, DEFAULT, Competition, get
 from kit.core.errors import KitError
-from kit.data import crop_worker
+from kit.core.lock import folder_lock
+from kit.data import archives, crop_worker
 from kit.data.crops import CROPS, CropSettings, cut
 from kit.data.prepare import SIZES, prepare
 from kit.data.prepare_stats import describe
-from kit.data.prepared_set import DatasetRecord, HoldoutCounts, PreparedSet, Sample, load
+from kit.data.prepared_set import DatasetRecord, HoldoutCounts, InputCounts, PreparedSet, Sample, load
 
 DOGS = get(DEFAULT)
 MONET = get("gan-getting-started")
@@ -301,22 +307,204 @@ def test_a_stricter_limit_is_not_passed_by_an_earlier_set(tmp_path: Path) -> Non
     assert load(first.path).digest == first.digest
 
 
-def test_other_folders_are_never_replaced(tmp_path: Path) -> None:
+FOREIGN = {
+    "pictures": {"holiday.jpg": b"mine"},
+    "StyleGAN's layout": {"dataset.json": b'{"labels": [["00000/a.png", 0]]}', "00000/a.png": photo(kind="PNG")},
+    "a dataset.json with a version": {"dataset.json": b'{"version": 2, "files": {}}', "a.npy": b"mine"},
+    "a run": {"run.json": b'{"format": "kit-run", "version": 2}'},
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_folders_of_the_user_are_never_replaced(kind: str, tmp_path: Path) -> None:
     source = dogs_at(tmp_path / "source")
-    for name in ("file", "folder", "link"):
-        out = tmp_path / name
-        if name == "file":
-            out.write_text("mine")
-        elif name == "folder":
-            make_folder(out, {"holiday.jpg": b"mine"})
-        else:
-            out.symlink_to(tmp_path / "folder")
+    out = make_folder(tmp_path / "mine", FOREIGN[kind])
+    (tmp_path / "link").symlink_to(out)
+    (tmp_path / "file").write_text("mine")
+    for place in (out, tmp_path / "link", tmp_path / "file"):
         with pytest.raises(KitError, match="choose another --out"):
-            make(source, out)
-    assert (tmp_path / "file").read_text() == "mine"
-    assert (tmp_path / "folder" / "holiday.jpg").read_bytes() == b"mine"
+            make(source, place)
+    assert {
+        file.relative_to(out).as_posix(): file.read_bytes() for file in out.rglob("*") if file.is_file()
+    } == FOREIGN[kind]
     (tmp_path / "empty").mkdir()
     make(source, tmp_path / "empty")
+
+
+def test_what_the_user_put_into_a_set_stays_when_the_set_is_replaced(tmp_path: Path) -> None:
+    source = dogs_at(tmp_path / "source")
+    first = make(source, tmp_path / "set", "mixed")
+    make_folder(first.path, {"notes.md": b"mine", "more/a.txt": b"mine, too"})
+    again = make(source, tmp_path / "set", "box")
+    assert again.digest != first.digest
+    assert (again.path / "notes.md").read_bytes() == b"mine"
+    assert (again.path / "more" / "a.txt").read_bytes() == b"mine, too"
+    assert not (again.path / "canvas.npy").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "source"]
+
+
+def test_a_set_of_other_pictures_is_named_before_it_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make(dogs_at(tmp_path / "cats"), tmp_path / "set")
+    make(dogs_at(tmp_path / "cats"), tmp_path / "set", "box")
+    assert not caplog.messages  # the same pictures
+    make(dogs_at(tmp_path / "dogs", clean_dogs(13)), tmp_path / "set")
+    (message,) = caplog.messages
+    assert str(tmp_path / "cats") in message
+    assert first.path.name in message
+
+
+@pytest.mark.parametrize("source", ["set", ".", "set/below"])
+def test_a_source_that_is_or_holds_or_lies_in_the_output_is_refused(source: str, tmp_path: Path) -> None:
+    files = {"a.jpg": photo(), "set/b.jpg": photo(seed=1), "set/below/c.jpg": photo(seed=2)}
+    make_folder(tmp_path, files)
+    with pytest.raises(KitError, match="choose another --out"):
+        make(tmp_path / source, tmp_path / "set")
+    assert all((tmp_path / name).read_bytes() == data for name, data in files.items())
+
+
+def test_a_prepared_set_is_no_source(tmp_path: Path) -> None:
+    prepared = make(dogs_at(tmp_path / "source"), tmp_path / "set")
+    with pytest.raises(KitError, match=r"made by the kit \(dataset.json\)"):
+        make(prepared.path, tmp_path / "other")
+
+
+def test_two_at_once_do_not_share_a_folder(tmp_path: Path) -> None:
+    with folder_lock(tmp_path / "set"), pytest.raises(KitError, match="in use by process"):
+        make(dogs_at(tmp_path / "source"), tmp_path / "set")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems allow no such names")
+def test_names_that_are_no_utf8_are_taken_as_they_are(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9 [x] ")
+    source = make_folder(tmp_path / odd, {f"{odd}.jpg": photo(seed=1), "b.jpg": photo(seed=2)})
+    prepared = make(source, tmp_path / "out" / odd)
+    assert load(prepared.path).name == "caf\\udce9 [x] "
+    assert [sample.file for sample in prepared.samples] == ["b.jpg", "caf\\udce9 [x] .jpg"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_more_zips_than_a_process_may_open(tmp_path: Path) -> None:
+    import resource
+
+    for k in range(80):
+        make_zip(tmp_path / "source" / f"{k:02}.zip", {f"{k}.jpg": photo(20, 20, seed=k)})
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = os.dup(0)  # the lowest number that is free
+    os.close(used)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + archives.MAX_OPEN + 12, before[1]))
+    try:
+        prepared = make(tmp_path / "source", tmp_path / "set")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(prepared.images) == 80
+
+
+def children(pid: int) -> list[int]:
+    """The processes that another one started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_leaves_no_processes_and_no_parts(number: signal.Signals, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    make_folder(source, {"0.png": photo(600, 400, kind="PNG")})
+    for k in range(1, 1500):
+        os.link(source / "0.png", source / f"{k}.png")
+    (tmp_path / "tmp").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from kit.cli import main; main()", *("data", "--from", source, "--workers", "2")],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(workers := children(process.pid)) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    assert process.poll() is None, process.communicate()[1]
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}.get(number, 128 + number)
+    assert "Traceback" not in said
+    while any(map(alive, workers)):
+        time.sleep(0.05)
+    if number != signal.SIGKILL:  # after which the next `kit data` clears up
+        assert list((tmp_path / "tmp").iterdir()) == []
+        assert list((tmp_path / "data").iterdir()) == []
+
+
+def monets(path: Path, targets: int = 4, inputs: int = 6) -> Path:
+    files = {f"monet_jpg/{k}.jpg": photo(256, 256, seed=k) for k in range(targets)}
+    files |= {f"photo_jpg/{k}.jpg": photo(256, 256, seed=100 + k) for k in range(inputs)}
+    return make_zip(path, files | {"photo_jpg/again.jpg": files["photo_jpg/0.jpg"], "photo_tfrec/0.tfrec": b"record"})
+
+
+def test_targets_and_inputs_are_two_halves_of_one_set(tmp_path: Path) -> None:
+    prepared = make(monets(tmp_path / "monet.zip"), tmp_path / "set", competition=MONET, holdout=0.25)
+    check_set(prepared, 16, 3)
+    assert prepared.inputs is not None
+    assert prepared.input_files == [*(f"{k}.jpg" for k in range(6)), "again.jpg"]
+    np.testing.assert_array_equal(prepared.inputs[0], prepared.inputs[-1])
+    assert prepared.record.counts.inputs == InputCounts(found=7, kept=7, duplicates=1)
+    assert len(prepared.images) == 4
+    assert not (prepared.path / "whole.npy").exists()
+    told = "\n".join(describe(prepared))
+    assert "pictures to be translated: 7 found = 7 kept (1 of them duplicates) + 0 rejected" in told
+    assert "a TFRecord" in told
+    assert load(prepared.path).digest == prepared.digest
+    # In two folders of any names it is the same set.
+    with zipfile.ZipFile(tmp_path / "monet.zip") as archive:
+        archive.extractall(tmp_path / "loose")
+    loose = tmp_path / "loose"
+    again = make(loose / "monet_jpg", tmp_path / "other", inputs=loose / "photo_jpg", competition=DOGS, holdout=0.25)
+    assert again.digest == prepared.digest
+    assert again.input_files == prepared.input_files
+
+
+BAD_INPUTS: dict[str, tuple[dict[str, bytes], str]] = {
+    "none": ({"readme.txt": b"x"}, "no pictures in it"),
+    "no pictures": ({"a.jpg": b"x", "b.jpg": b"y"}, "cannot be used"),
+    "too many damaged": ({"a.jpg": photo(), "b.jpg": photo()[:300]}, "1 of 2 pictures"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUTS)
+def test_inputs_that_cannot_be_used_are_named(case: str, tmp_path: Path) -> None:
+    files, words = BAD_INPUTS[case]
+    inputs = make_folder(tmp_path / "inputs", files)
+    targets = make_folder(tmp_path / "targets", {"a.jpg": photo()})
+    with pytest.raises(KitError, match=words) as error:
+        make(targets, tmp_path / "set", inputs=inputs, max_rejected=0.1)
+    assert str(inputs) in error.value.problem
+    assert not (tmp_path / "set").exists()
+
+
+def test_inputs_of_any_kind_become_the_sets_size(tmp_path: Path) -> None:
+    kinds = {
+        "grey.jpg": photo(mode="L"),
+        "huge.jpg": photo(900, 700),
+        "tiny.png": photo(1, 1, kind="PNG"),
+        "bad.jpg": b"x",
+    }
+    targets = make_folder(tmp_path / "targets", {"a.jpg": photo()})
+    prepared = make(targets, tmp_path / "set", inputs=make_folder(tmp_path / "inputs", kinds))
+    assert prepared.inputs is not None
+    assert prepared.inputs.shape == (3, 16, 16, 3)
+    assert prepared.record.counts.inputs == InputCounts(found=4, kept=3, rejected=1)
+    assert [row.file for row in prepared.record.rejected] == ["inputs/bad.jpg"]
 
 
 BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -564,3 +752,11 @@ def test_real_anime_faces_and_digits_come_through(shared: Path, tmp_path: Path) 
     assert digits.classes == [str(digit) for digit in range(10)]
     assert len(digits.images) == 10_000
     assert np.bincount(digits.labels).min() > 800
+
+
+def test_real_monets_and_photographs_are_one_set(shared: Path, tmp_path: Path) -> None:
+    prepared = prepare(shared / "monet", competition=MONET, out=tmp_path / "set", size=64, workers=2)
+    assert prepared.inputs is not None
+    assert (len(prepared.images), len(prepared.inputs)) == (300, 1200)
+    assert prepared.record.counts.inputs == InputCounts(found=1200, kept=1200, duplicates=3)
+    assert all(len(name) == 14 and name.endswith(".jpg") for name in prepared.input_files)  # ten hexadecimal digits
