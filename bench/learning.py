@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--set-key", action="append", default=[], metavar="KEY=VALUE", help="as kit train --set")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rows = options.rows.split(",") if options.rows else list(registry.MODELS)
+    rows = options.rows.split(",") if options.rows else list(registry.of_task("generation"))
     make, Judge = SETS[options.set]
     where = device.choose()
     with tempfile.TemporaryDirectory() as folder:

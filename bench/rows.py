@@ -144,7 +144,7 @@ def lines(o: argparse.Namespace) -> Iterator[list[str]]:
         prepared = prepare(folder, competition=dogs, out=Path(name) / "set", size=SIZE, keep_duplicates=True)
         where = device.choose()
         best = limits(where.kind, where.precision)
-        for row in o.rows.split(",") if o.rows else registry.MODELS:
+        for row in o.rows.split(",") if o.rows else registry.of_task("generation"):
             for batch in map(int, o.batches.split(",")):
                 recipe = registry.get(row).override([*o.settings, f"batch={batch}"])
                 try:

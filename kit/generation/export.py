@@ -187,8 +187,7 @@ def sample_run(
             file, or an `out` that exists and may not be replaced.
     """
     require_writable(out, (".png", ".zip", ""), overwrite=overwrite)
-    source = RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
-    _require_noise(source, run)
+    source = _load_from_noise(run, seed=seed, candidate=candidate, trust=trust)
     size = source.rules.size if out.suffix == ".zip" else None
     labels = source.labels(count, class_name=class_name, how=how)
     batches = source.generate(count, size=size, truncation=truncation, labels=labels)
@@ -250,7 +249,7 @@ def sample_interpolation(
         raise KitError(f"{out}: MP4 needs PyAV", 'install it with `pip install "kit[video]"`, or write a .gif')
     if to_class is not None and class_name is None:
         raise KitError(f"--to-class {to_class}: from which class?", "name the first class with --class NAME")
-    source = RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
+    source = _load_from_noise(run, seed=seed, candidate=candidate, trust=trust)
     latent, labels = source.recipe.latent, source.labels(count, class_name=class_name)
     as_grid = out.suffix == ".png"
     frames = STEPS if as_grid else FRAMES
@@ -314,7 +313,7 @@ def sample_truncations(
         KitError: as for `sample_run`.
     """
     require_writable(out, (".png",), overwrite=overwrite)
-    source = RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
+    source = _load_from_noise(run, seed=seed, candidate=candidate, trust=trust)
     labels = source.labels(count, class_name=class_name)
     columns = []
     for done, threshold in enumerate(TRUNCATIONS, 1):
@@ -327,9 +326,12 @@ def sample_truncations(
     return out
 
 
-def _require_noise(source: RunGenerator, run: Path) -> None:
+def _load_from_noise(run: Path, *, seed: int | None, candidate: int | None, trust: bool) -> RunGenerator:
+    """As `RunGenerator.load`; a translation is refused."""
+    source = RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
     if source.recipe.task == "translation":
         raise KitError(f"{run}: {source.recipe.model} translates pictures", "add --inputs FOLDER, with photographs")
+    return source
 
 
 def require_writable(out: Path, suffixes: Sequence[str], *, overwrite: bool) -> None:

@@ -56,7 +56,7 @@ def generate(
         precision: of the passes.
         truncation: in place of the recipe's; infinity: none; None: the recipe's.
         labels: the class of each picture (see `kit.generation.classes`); None: the classes in turn.
-        inputs: of a translation: the pictures to translate, of which the first `count` are; None: from noise.
+        inputs: of a translation: the pictures, of which the first `count` are translated.
 
     Yields:
         uint8 (b, size, size, C).
@@ -91,8 +91,8 @@ def prepare_generator(
 ) -> tuple[nn.Module, float | None]:
     """A copy of a generator in eval mode with recomputed batch norm statistics, and the truncation to sample with.
 
-    The statistics are taken at the recipe's own truncation. Taken at a smaller one they would undo it: the first batch
-    norm would scale the few small latents up to the usual variance.
+    The statistics are taken at the recipe's own truncation. At a smaller one they would undo it: the first batch norm
+    would scale the small latents up to the usual variance.
 
     Args:
         generator: the EMA of G.
@@ -294,13 +294,11 @@ def _run(
     def run(one: Pass) -> Pixels:
         start, count, inputs = one
         with _eval_mode(generator), torch.inference_mode(), autocast(device, precision):
-            # A full batch in every pass, so that a picture does not depend on how many follow.
+            # Full batches, so that a picture does not depend on how many follow.
             x = generator(*(rows.to(device) for rows in inputs))[:count].float()
             if not torch.isfinite(torch.stack(torch.aminmax(x))).all():
-                raise KitError(
-                    f"the generator gives NaN or infinity (in pictures {start} to {start + count - 1})",
-                    "its training has diverged: use an earlier checkpoint or a lower learning rate",
-                )
+                which = f"in pictures {start} to {start + count - 1}"
+                raise KitError(f"the generator gives NaN or infinity ({which})", "use an earlier checkpoint")
             pixels = to_uint8(x).cpu().numpy()
         return pixels if pixels.shape[1:3] == (size, size) else resize(pixels, size)
 
@@ -310,7 +308,7 @@ def _run(
 
 
 def _run_in_parallel(run: Callable[[Pass], Pixels], passes: Iterable[Pass]) -> Iterator[Pixels]:
-    """Threads with a pass each need half the time of threads that share one (bench/generation.py)."""
+    """Threads with a pass each take half the time of threads that share one (bench/generation.py)."""
     threads = torch.get_num_threads()
     workers = min(threads, PARALLEL_PASSES)
     try:

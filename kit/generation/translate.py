@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -69,18 +70,20 @@ def translate_folder(
     source = RunGenerator.load(run, seed=None, candidate=candidate, trust=trust)
     if source.recipe.task != "translation":
         raise KitError(f"{run}: {source.recipe.model} draws pictures from noise", "leave --inputs out")
-    photographs = _read_folder(inputs)[:count]
+    files = _list_folder(inputs)
+    photographs = islice(_read(files, inputs), count)  # one at a time: they may be large
+    total = len(files) if count is None else min(count, len(files))
     if out.suffix == "":
         with atomic_folder(out) as folder:
             for done, (name, photograph) in enumerate(photographs, start=1):
                 _translate_one(source, photograph).save(folder / f"{name}.jpg", quality=JPEG_QUALITY)
-                progress(done, len(photographs))
+                progress(done, total)
         return out
     size = source.shape.size
-    squares = np.stack([resize_to_square(p, (p.width, p.height), size) for _, p in photographs])
+    resized = {name: resize_to_square(p, (p.width, p.height), size) for name, p in photographs}
+    names, squares = list(resized), np.stack(list(resized.values()))
     outputs = list(_outputs(source, squares, size=source.rules.size if out.suffix == ".zip" else size))
     if out.suffix == ".zip":
-        names = [name for name, _ in photographs]
         pack(outputs, out, competition=source.rules, count=len(names), names=names, progress=progress)
     else:
         write_png(make_pairs(squares, np.concatenate(outputs)), out)
@@ -106,7 +109,7 @@ def _translate_one(source: RunGenerator, photograph: Image.Image) -> Image.Image
     """A photograph at its own size; in between it is resized to the nearest that the network can take."""
     multiple = side_multiple(source.generator)
     scale = min(1.0, MAX_SIDE / max(photograph.size))
-    width, height = (max(1, round(side * scale / multiple)) * multiple for side in photograph.size)
+    width, height = (max(2, round(side * scale / multiple)) * multiple for side in photograph.size)
     pixels = np.asarray(photograph.resize((width, height), Image.Resampling.LANCZOS))
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     x = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float().sub(127.5).div(127.5)
@@ -121,23 +124,25 @@ def side_multiple(generator: nn.Module) -> int:
     return max(cast(int, getattr(module, "multiple", 1)) for module in generator.modules())
 
 
-def _read_folder(folder: Path) -> list[tuple[str, Image.Image]]:
-    """The pictures of a folder, RGB, by their names without suffix."""
+def _list_folder(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise KitError(f"{folder}: no such folder", "give --inputs a folder of photographs")
-    pictures: dict[str, Image.Image] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name.startswith("."):
-            continue
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _read(files: list[Path], folder: Path) -> Iterator[tuple[str, Image.Image]]:
+    """The pictures among files, RGB, each with its name without suffix; others are named and left out."""
+    names: set[str] = set()
+    for path in files:
         try:
             image, _ = open_picture(path.read_bytes()).decode(3, least=MAX_SIDE, size=MAX_SIDE)
         except (BadFile, OSError) as error:
             log.warning("%s: left out (%s)", path, error)
             continue
-        if path.stem in pictures:
+        if path.stem in names:
             log.warning("%s: left out (another picture has this name)", path)
             continue
-        pictures[path.stem] = image
-    if not pictures:
+        names.add(path.stem)
+        yield path.stem, image
+    if not names:
         raise KitError(f"{folder}: no pictures there", "give --inputs a folder of photographs")
-    return list(pictures.items())

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["ARCHITECTURES", "MODELS", "Architecture", "ModelEntry", "architecture", "build", "get", "of_task"]
 
 
-NOISE_ONLY = ("conditional", "latent", "d_steps", "penalty", "truncation", "standing_batches", "sample_classes")
+NOISE_ONLY = (
+    *("conditional", "latent", "d_steps", "penalty", "penalty_weight", "penalty_end"),
+    *("truncation", "standing_batches", "sample_classes"),
+)
 """Settings that a translation does not have."""
 
 
@@ -42,13 +45,9 @@ class ModelEntry:
 
     def settings(self) -> dict[str, dataclasses.Field[Any]]:
         """The fields of the recipe that `--set` can change in this model, by name."""
-        have = architecture(self.recipe).settings
+        have, fields = architecture(self.recipe).settings, settings().items()
         without = NOISE_ONLY if self.recipe.task == "translation" else ()
-        return {
-            key: field
-            for key, field in settings().items()
-            if key in have or not (field.metadata["own"] or key in without)
-        }
+        return {key: field for key, field in fields if key in have or not (field.metadata["own"] or key in without)}
 
     def override(self, texts: list[str]) -> Recipe:
         """The row's recipe with `KEY=VALUE` settings applied.

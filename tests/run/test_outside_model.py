@@ -1,4 +1,4 @@
-"""A thirteenth model, from a file of the user's: the README's own example, trained, saved, distrusted, trusted."""
+"""A custom model, from a file of the user's: the README's own example, trained, saved, distrusted, trusted."""
 
 from __future__ import annotations
 
