@@ -61,7 +61,7 @@ def main() -> None:
         resume=asked.resume,
     )
     processes.train(
-        job, gpus="2", clock=clock, arguments=sys.argv[1:], watching=TrainingScreen, module="short_of_memory"
+        job, gpus="2", clock=clock, arguments=sys.argv[1:], make_callback=TrainingScreen, module="short_of_memory"
     )
 
 

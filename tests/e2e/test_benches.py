@@ -34,6 +34,7 @@ SMALLEST = {
 OTHERS = {
     "growth.py --pictures 20,40 --sizes 16,32": ["| pictures, 64 px |", "| side in px, 20 pictures |"],
     "growth.py --mapped 100": [],
+    "busy.py --seconds 0.1 --busy 0,1 --models dcgan:4": ["| model | beside |"],
     "kernel.py --repeats 1": [],
     "rows.py --rows cgan,wgan-gp --batches 4 --steps 1 --set width=4 --workers 1": ["| row | batch |"],
     "scaling.py --model dcgan --images 64 --rounds 1": ["| dcgan: pictures/s |"],
