@@ -150,3 +150,17 @@ def test_a_seed_beyond_all_generators_is_refused(run_tiny, seed):
 def test_a_claimed_folder_is_trained_in(run_tiny, tmp_path):
     claimed = claim_run("run", Path("set"), tmp_path)
     assert run_tiny(images=0, name=claimed.name).path == claimed
+
+
+@pytest.mark.abuse("F21")
+def test_a_run_whose_reader_has_gone_comes_to_its_end(make_set, tmp_path):
+    """As `kit train … 2>&1 | head -n 1`."""
+    make_set(tmp_path / "set", n=16, size=16)
+    words = ["--set", "width=4", "--set", "latent=8", "--set", "batch=8", "--count", "12"]
+    words += ["--data", "set", "--out", "run"]
+    command = [sys.executable, "-P", "-m", "kit", "train", "--model", "dcgan", "--images", "400", *words]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process.stdout.readline()
+    process.stdout.close()
+    process.wait()
+    assert read_run(tmp_path / "run").state == "finished"

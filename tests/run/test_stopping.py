@@ -65,7 +65,9 @@ def halved(at):
     return MemoryChange(reached=at, resumed_at=at, accumulation_steps=2, offload_activations=False)
 
 
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT")])
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT"), (signal.SIGHUP, "SIGHUP")]
+)
 def test_a_signal_ends_a_run_in_order(train, number, name):
     run = train(images=10_000, callback=Interrupting(3, number))
     record = read_run(run.path)
