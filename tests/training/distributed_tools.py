@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from kit.data import prepared_set
 from kit.data.batches import Batches
 from kit.models.registry import MODELS
+from kit.run.trainer import OBJECTIVES
 from kit.training import distributed, loop, train_state
 from kit.training.adversarial import Adversarial
 from kit.training.batch_norm import convert_sync_batch_norm
@@ -44,6 +45,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "conditions and attention": ("sagan", []),
     "dense layers": ("gan", []),
     "everything random": ("dcgan", ["augment=color,translation,cutout", "instance_noise=0.1", "max_grad_norm=0.5"]),
+    "two translations and their pools": ("cyclegan", ["blocks=2", "buffer_size=6"]),
+    "a translation by patches": ("cut", ["blocks=2", "nce_patches=16", "flip_equivariance=true"]),
 }
 """A model of the registry and what is changed in it."""
 
@@ -55,27 +58,32 @@ class DoubleBatches(Batches):
         x, y = super().draw(position, count)
         return x.double(), y
 
+    def draw_inputs(self, position, count):
+        return super().draw_inputs(position, count).double()
+
 
 def train(case: str, data: Path, processes: distributed.Distributed) -> dict[str, Tensor]:
     """Weights, buffers and the last gradients after some steps in float64."""
     torch.set_default_dtype(torch.float64)
     model, settings = CASES[case]
     recipe = MODELS[model].recipe.override(["width=4", "latent=8", f"batch={BATCH}", "d_steps=1", *settings])
-    state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
+    prepared = prepared_set.load(data / recipe.task)
+    state = train_state.build(recipe, size=prepared.size, channels=3, classes=2, seed=0, device=CPU)
     if processes.size > 1:
         convert_sync_batch_norm(state.G)
         convert_sync_batch_norm(state.D)
-    batches = DoubleBatches(prepared_set.load(data), seed=0, device=CPU.kind, flip=True)
+    batches = DoubleBatches(prepared, seed=0, device=CPU.kind, flip=True)
+    objective = OBJECTIVES.get(recipe.architecture, Adversarial)
     for _ in loop.train(
         state,
-        Adversarial(recipe, batches, 0, CPU, processes),
+        objective(recipe, batches, 0, CPU, processes),
         tick_due=lambda _: False,
         done=lambda n: n >= STEPS * BATCH if processes.is_main else False,
         total_images=100,
         memory=MemoryPolicy(accumulation_steps=2) if case == ACCUMULATED else DEFAULT,
     ):
         pass
-    found: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {f"extra.{name}": value for name, value in state.extra.items()}
     for name, network in {"G": state.G, "D": state.D, "ema": state.ema.module}.items():
         found |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
         found |= {f"{name}.{key}'": p.grad for key, p in network.named_parameters() if p.grad is not None}
