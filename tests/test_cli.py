@@ -194,6 +194,7 @@ def test_wrong_usage_exits_with_2(kit, arguments):
 
 def test_an_existing_run_folder_is_an_error(kit, workplace):
     (workplace / "mine").mkdir()
+    (workplace / "mine" / "notes.txt").write_text("of another kind")
     assert "mine exists already" in kit("train", "--model", "dcgan", "--images", 8, "--out", "mine", code=1).stderr
 
 

@@ -32,21 +32,22 @@ ORDER = (
 )
 """A room imports from rooms before it; `kaggle` only from `core`, `competition` and `models`."""
 
-NOT_YET = frozenset({"data", "kaggle", "run", "submission", "kernel_main", "commands", "scoring", "training", "models"})
+NOT_YET = frozenset({"kaggle", "submission", "kernel_main"})
 """Rooms that are still being brought into order. Must become empty."""
 
 LONG: dict[str, str] = {
+    "data/prepared_set.py": "the set, what is read of it and what is checked",
     "demo/dog.py": "the anatomy of a drawn dog, one table of shapes",
 }
 """Files of more than 400 lines, and why."""
 
 OLD_WORDS = (
-    r"Players|Crew|LostError|leash|Thrift|economise|SharedNorm",
+    r"Players|Crew|\bLostError|leash|Thrift|economise|SharedNorm",
     r"Judged|\bSeen\b|\bdisguise|once_a_step|\bdescend\(|\bMeter\b",
     r"\bslopes\b|steepness|WorkListener|\bconductor\b|\bballast\b|\bBALLAST\b|\brescues?\b",
     r"longest gradient|what D pays|how gradients become steps|what keeps layers in scale|step sizes?\b",
     r"\bTally\b|\bmosaic\(|\bsquash\(|\bupright\(",
-    r"\bsettled\(|\bfolded\b|learned by heart|endlessly many|by_the_scorer|\bmanifold\b",
+    r"\bsettled\(|\bfolded\b|learned by heart|endlessly many|by_the_scorer",
     r"\bPatience\b|\blikewise\b|--breed\b",
 )
 """Words of the kit's own dialect, for which the field has better ones: see the table in DESIGN.md."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from functools import partial
 from pathlib import Path
@@ -117,6 +118,7 @@ def train(
             count=score_count,
         )
     data = data or latest()
+    memory_limit = parse_size(memory) if memory else None
     config = kit.run.RunConfig(
         recipe=recipe,
         data=data,
@@ -127,16 +129,21 @@ def train(
         images=images,
         count=count,
         deterministic=deterministic,
-        memory=parse_size(memory) if memory else None,
+        memory=memory_limit,
         scores=scores,
     )
-    record = processes.train(
-        config,
-        gpus=gpus,
-        clock=clock,
-        arguments=sys.argv[1:],
-        make_callback=partial(screen_and_files, config.out) if tensorboard else TrainingScreen,
-    )
+    try:
+        record = processes.train(
+            config,
+            gpus=gpus,
+            clock=clock,
+            arguments=sys.argv[1:],
+            make_callback=partial(screen_and_files, config.out) if tensorboard else TrainingScreen,
+        )
+    except KitError:
+        if out is None:
+            _remove_empty(config.out)
+        raise
     if record is None or record.result is None or record.seconds is None:
         return
     say(
@@ -147,3 +154,10 @@ def train(
     echo(config.out)
     if record.signal == "SIGINT":
         raise typer.Exit(130)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Removes the folder of a run that never began, and the folder of runs where it was the only one."""
+    for empty in (folder, folder.parent):
+        with contextlib.suppress(OSError):  # gone already, or something lies in it
+            empty.rmdir()

@@ -51,7 +51,7 @@ PAGE_FRAMES, PAGE_S = 120, 0.7
 so many seconds."""
 
 GALLERY = 1100
-"""Pictures of the page's walk and of 120 breeds; a run that generates fewer does without them."""
+"""Pictures of the page's interpolation and of 120 breeds; a run that generates fewer does without them."""
 
 MARGIN = 1.5
 """An estimate is taken so many times: a shared machine slows."""

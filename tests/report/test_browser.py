@@ -228,25 +228,25 @@ def test_the_film_plays_and_is_searched(browser, pages):
     assert browser.find(".film img").get_property("naturalWidth") > 0
 
 
-def test_the_walk_goes_round(browser, pages):
+def test_the_interpolation_goes_round(browser, pages):
     from selenium.webdriver.common.keys import Keys
 
     browser.open(pages["full"])
-    film = browser.find("[data-film=walk-frames]")
+    film = browser.find("[data-film=interpolation-frames]")
     slider, button = (film.find_element("css selector", kind) for kind in ("input", "button"))
     slider.send_keys(Keys.END)
     assert film.find_element("css selector", "output").text == "step 20 of 20"
     button.click()
-    assert button.get_attribute("aria-label") == "Pause the walk"
+    assert button.get_attribute("aria-label") == "Pause the interpolation"
     browser.driver.execute_async_script("setTimeout(arguments[arguments.length - 1], 700)")
     button.click()
     assert 0 <= int(slider.get_property("value")) < 19  # past its end it begins again
-    assert button.get_attribute("aria-label") == "Play the walk"
+    assert button.get_attribute("aria-label") == "Play the interpolation"
 
 
 def test_the_classes_grow_together_and_the_page_does_not(browser, pages):
     browser.open(pages["full"])
-    strips = browser.driver.find_elements("css selector", ".breeds img")
+    strips = browser.driver.find_elements("css selector", ".classes img")
     assert len(strips) == 30
     before = strips[0].size["width"]
     block = browser.find("[data-enlarge]")
