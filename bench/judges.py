@@ -8,8 +8,8 @@ Two networks compare each target's pictures with the training crops of a prepare
   misled by textures;
 - a ResNet-18, trained on 64 px dogs: Fréchet distance.
 
-Both lie in `$KIT_SHARED/data` (default: ../shared). The set's features are extracted once (10 CPU minutes) and kept in
-its folder; 5,000 pictures take 2 to 3 CPU minutes. The Fréchet distance depends on the number of pictures.
+Both lie in `$KIT_SHARED/data` (default: ../shared). The set's features are extracted once (12 CPU minutes) and kept in
+its folder; 5,000 pictures take 4 CPU minutes. The Fréchet distance depends on the number of pictures.
 
 `bench/learning.py` takes its judges from here as well.
 """

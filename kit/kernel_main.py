@@ -312,7 +312,7 @@ class Session:
         seconds = OWN_SHARE * self.spec.budget_s  # only where training has not taught the network already
         network = features.build(FEATURES, prepared=prepared, seconds=seconds)
         cache = default_cache(prepared)
-        pending = References(prepared, network, Cache(cache)).pending_count("whole")
+        pending = References(prepared, network, Cache(cache)).pending_count("whole", inputs=True)
         per_picture = network.seconds_per_picture(np.array(prepared.images[:TRIAL]))
         affordable = int(SCORE_CAUTION * (self._left_s - self._report_s) / per_picture) - pending
         count = self._count

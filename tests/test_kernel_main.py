@@ -318,7 +318,7 @@ def test_a_score_takes_no_more_time_than_there_is(session, monkeypatch, capsys, 
 
     monkeypatch.setattr(compute_score, "score_pictures", score)
     monkeypatch.setattr(FeatureSet, "seconds_per_picture", lambda self, pictures: 0.1)
-    monkeypatch.setattr(References, "pending_count", lambda self, kind: 1000)
+    monkeypatch.setattr(References, "pending_count", lambda self, kind, inputs: 1000)
     monkeypatch.setattr(session.clock, "seconds", lambda: 8 * 3600 - left_s)
     session.score()
     assert asked == counts

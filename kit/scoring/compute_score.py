@@ -70,17 +70,20 @@ def score_pictures(
     rows = len(references.rows(reference, split))
     _require_two(rows, f"{prepared.path}: only {rows} picture(s) in its {split} part", "use --split all")
 
-    pending = references.pending_count(reference)
+    pending = references.pending_count(reference, inputs=True)
     log.info("features of %s generated and %s real pictures", f"{len(names):,}", f"{pending:,}")
-    done = 0
+    before = latest = 0
 
     def stage(now: int, _: int) -> None:
-        progress(done + now, len(names) + pending)
+        nonlocal before, latest
+        if now < latest:  # the next kind of pictures, which count from 0
+            before += latest
+        latest = now
+        progress(before + now, len(names) + pending)
 
     # The generated pictures first, so that an error in them comes early.
     resized, matching = read_matching(pictures, prepared, limit=len(names))
     generated = features.extract(matching, total=len(names), progress=stage)
-    done = len(names)
     return compute_score(
         generated,
         references,
@@ -88,6 +91,7 @@ def score_pictures(
         split=split,
         method=method,
         detailed=detailed,
+        with_inputs=True,
         began=began,
         resized=resized,
         archive=None if pictures.is_dir() else sha256(pictures),
@@ -103,6 +107,7 @@ def compute_score(
     split: Split = "all",
     method: Method = "symmetric",
     detailed: bool = False,
+    with_inputs: bool = False,
     began: float,
     resized: str | None = None,
     archive: str | None = None,
@@ -117,6 +122,7 @@ def compute_score(
         split: which side of its hold-out.
         method: see `score_pictures`.
         detailed: see `score_pictures`.
+        with_inputs: with the score of the untouched inputs, if the set is one of a translation.
         began: `time.perf_counter()` when the work on this score began.
         resized: how the generated pictures were resized to the set's size.
         archive: SHA-256 of the zip with the pictures.
@@ -135,7 +141,7 @@ def compute_score(
     except ValueError as error:
         raise KitError(f"{features.name}: no memorization distance ({error})") from error
     distance = float(np.nanmean(nearest))
-    untouched = references.inputs(progress=progress)
+    untouched = references.inputs(progress=progress) if with_inputs else None
     inputs = _score_inputs(
         None if untouched is None else untouched[: len(generated)],  # as many, since the FID depends on the number
         real,

@@ -275,14 +275,17 @@ class References:
             wanted.setdefault(self._array("crops"), "crops")
         return [kind for kind in wanted.values() if self.cache.get(self._identity("features", kind)) is None]
 
-    def pending_count(self, kind: Kind) -> int:
-        """Real pictures whose features a score against `kind` still has to compute."""
-        inputs = (
-            0
-            if self.prepared.inputs is None or self.cache.get(self._identity("features", "inputs"))
-            else (len(self.prepared.inputs))
-        )
-        return inputs + sum(len(self._pictures(pending)) for pending in self.pending(kind))
+    def pending_count(self, kind: Kind, *, inputs: bool = False) -> int:
+        """Pictures whose features a score against `kind` still has to compute, without the generated ones.
+
+        Args:
+            kind: see `Kind`.
+            inputs: with the untouched inputs of a translation.
+        """
+        count = sum(len(self._pictures(pending)) for pending in self.pending(kind))
+        pictures = self.prepared.inputs if inputs else None
+        known = pictures is None or self.cache.get(self._identity("features", "inputs")) is not None
+        return count if known or pictures is None else count + len(pictures)
 
     def _pictures(self, kind: Kind) -> Pixels:
         return self.prepared.whole if self._array(kind) == "whole" else self.prepared.images
