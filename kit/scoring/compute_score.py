@@ -72,13 +72,13 @@ def score_pictures(
 
     pending = references.pending_count(reference, inputs=True)
     log.info("features of %s generated and %s real pictures", f"{len(names):,}", f"{pending:,}")
-    before = latest = 0
+    before, latest, of = 0, 0, len(names)
 
-    def stage(now: int, _: int) -> None:
-        nonlocal before, latest
-        if now < latest:  # the next kind of pictures, which count from 0
+    def stage(now: int, total: int) -> None:
+        nonlocal before, latest, of
+        if now <= latest or total != of:  # the next kind of pictures, which count from 0
             before += latest
-        latest = now
+        latest, of = now, total
         progress(before + now, len(names) + pending)
 
     # The generated pictures first, so that an error in them comes early.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -40,18 +39,20 @@ class Cache:
     """A folder of entries, each some named arrays (NPY) and a JSON with their identity and digests.
 
     A damaged entry counts as absent and is written again. Where the folder cannot be written (a full disk, a read-only
-    data set) nothing is kept, and everything else works.
+    data set) entries are kept in memory, as long as this object lives.
 
     Args:
-        folder: need not exist yet; None keeps nothing.
+        folder: need not exist yet; None keeps entries in memory alone.
     """
 
     folder: Path | None
+    _memory: dict[str, Arrays] = field(default_factory=dict, repr=False)
 
     def get(self, identity: Mapping[str, Any]) -> Arrays | None:
         """The arrays of an entry, memory-mapped; None where there is none, or a damaged one."""
-        if self.folder is None:
-            return None
+        held = self._memory.get(_key(identity))
+        if self.folder is None or held is not None:
+            return held
         path = self.folder / _key(identity)
         try:
             record = read_json(path / "entry.json")
@@ -79,14 +80,18 @@ class Cache:
         return self.get(identity) or arrays
 
     def put(self, identity: Mapping[str, Any], arrays: Arrays) -> None:
-        """Keeps the arrays of an entry and replaces an older one; does nothing where the folder cannot be written."""
+        """Keeps the arrays of an entry, and replaces an older one."""
         if self.folder is None:
+            self._memory[_key(identity)] = arrays
             return
-        with contextlib.suppress(KitError, OSError), atomic_folder(self.folder / _key(identity)) as part:
-            for name, array in arrays.items():
-                np.save(part / f"{name}.npy", array, allow_pickle=False)
-            digests = {name: sha256(part / f"{name}.npy") for name in arrays}
-            write_json(part / "entry.json", {"identity": _full(identity), "sha256": digests})
+        try:
+            with atomic_folder(self.folder / _key(identity)) as part:
+                for name, array in arrays.items():
+                    np.save(part / f"{name}.npy", array, allow_pickle=False)
+                digests = {name: sha256(part / f"{name}.npy") for name in arrays}
+                write_json(part / "entry.json", {"identity": _full(identity), "sha256": digests})
+        except (KitError, OSError):
+            self._memory[_key(identity)] = arrays
 
 
 def default_cache(prepared: PreparedSet) -> Path:

@@ -158,6 +158,14 @@ def test_the_reference_is_computed_once_and_what_is_to_do_is_logged(
         assert seen == sorted(seen)
 
 
+def test_progress_adds_up_where_each_kind_of_pictures_is_one_batch(make_set: MakeSet, make_zip: MakeZip) -> None:
+    seen: list[int] = []
+    prepared = make_set(draw(12, seed=1), draw(12, seed=2), holdout=(0, 6))
+    archive = make_zip(draw(10, seed=3))
+    score_pictures(archive, prepared, features=small_features(), progress=lambda done, _: seen.append(done))
+    assert seen == [10, 22, 34]
+
+
 def test_a_set_of_whole_pictures_is_worked_through_once(
     make_set: MakeSet, archive: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
