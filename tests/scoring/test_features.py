@@ -11,7 +11,7 @@ import timm
 import torch
 from PIL import Image
 from scipy import ndimage
-from scoring_helpers import Pixels, draw, small_features
+from scoring_helpers import Pixels, draw
 from timm.data import create_transform
 from torch import nn
 
@@ -113,17 +113,6 @@ def test_bf16_is_close_and_another_identity(resnet: Path) -> None:
     assert 0 < np.abs(one - other).max() < 0.05 * np.abs(one).max()
 
 
-def test_progress_counts_pictures() -> None:
-    seen: list[tuple[int, int]] = []
-    count = 2 * BATCH + 5
-    small_features().extract(iter(draw(count)), total=count, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(BATCH, count), (2 * BATCH, count), (count, count)]
-
-
-def test_no_pictures_no_features() -> None:
-    assert small_features(dim=6).extract(iter(())).shape == (0, 6)
-
-
 def test_nan_features_are_refused_with_the_pictures_number() -> None:
     class Logarithm(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -200,11 +189,6 @@ def test_random_is_not_degenerate_and_ranks_noise_behind_blur_behind_pictures() 
 def test_what_is_no_feature_set(resnet: Path, name: str, weights: bool, match: str) -> None:
     with pytest.raises(KitError, match=match):
         build(name, weights=resnet if weights else None)
-
-
-def test_an_unknown_dtype() -> None:
-    with pytest.raises(KitError, match="unknown dtype 'float23'; did you mean 'float32'"):
-        build("random", dtype="float23")
 
 
 @pytest.mark.parametrize(
