@@ -146,7 +146,7 @@ def test_its_results_are_those_of_a_run(ran, tmp_path):
     submission = make_submission(working, out=tmp_path / "submission")
     assert submission.images.count == COUNT
     record = json.loads((working / "run.json").read_text())
-    assert {score["features"]["name"] for score in submission.scores} <= {"own"}  # no foreign weights
+    assert {score.features.name for score in submission.scores} <= {"own"}  # no foreign weights
     generator, _, shape, pictures = checkpoint.load_generator(working / "checkpoint.pt")
     assert (pictures, shape.size) == (record["result"]["pictures"], 64)
     assert checkpoint.weights_digest(generator) == record["result"]["weights_sha256"]
@@ -177,7 +177,7 @@ def test_what_is_pulled_is_a_run_to_sample_from_and_to_report_on(ran, server, cl
     monkeypatch.chdir(tmp_path)
     write_spec(spec)
     kit("kernel", "run", "dcgan", "--no-submit")
-    [run] = re.findall(r"^the run lies in (\S+):", "\n".join(said), flags=re.MULTILINE)
+    [run] = re.findall(r"^(\S+): the run itself", "\n".join(said), flags=re.MULTILINE)
     assert {path.name for path in Path(run).iterdir()} == {path.name for path in (folder / "working").iterdir()} | {
         "source.zip"
     }
