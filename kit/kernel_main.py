@@ -11,12 +11,14 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,15 +26,20 @@ from kit.core import provenance
 from kit.core.clock import Stopwatch, show_duration
 from kit.core.errors import KitError
 from kit.core.files import atomic, write_json
+from kit.kaggle.kernel_log import KernelLog, progress_lines
 from kit.kaggle.kernel_spec import GPUS, parse_spec
-from kit.kaggle.log import Log
 from kit.training.run_folder import CHECKPOINT, IMAGES, RECORD, SCORE, read_run
 from kit.training.run_record import KernelRecord, RunRecord
 
 if TYPE_CHECKING:
     from kit.run import RunConfig
 
+log = logging.getLogger(__name__)
+
 REPORT, GRID, FILM = "report.html", "samples.png", "film.gif"
+
+FEATURES = "own"
+"""The feature set that scores inside a kernel: no foreign weights are allowed there."""
 
 AFTERWARDS_SHARE, AFTERWARDS_LEAST_S, AFTERWARDS_MOST_S = 0.02, 20.0, 600.0
 """What is kept of the budget for what follows training and its checked zip; of a short budget a quarter at most."""
@@ -50,62 +57,43 @@ SCORE_CAUTION = 0.8
 """An estimate of a score's time may be so much too low."""
 
 
+@dataclass(kw_only=True)
 class Session:
     """A kernel's work, step by step: `prepare`, `train`, `score`, `report`, `finish`; `main` takes them all.
-
-    Args:
-        recipe: text of the `kernel.toml`.
-        slug: of the kernel.
-        tree: digest of the kit's files, which is compared with those that run.
-        commit: git's commit that they come from, if any.
-        dirty: whether they differ from it.
-        receipt: of the push.
-        input: folder of Kaggle's mounts.
-        working: folder that becomes the kernel's output.
-        scratch: folder for everything else; None: a temporary one.
-        started_at: when the kernel started, in seconds since 1970; None: when this process did.
 
     Raises:
         KitError: the kit that runs is not the one that was carried.
     """
 
-    def __init__(
-        self,
-        *,
-        recipe: str,
-        slug: str,
-        tree: str,
-        commit: str | None,
-        dirty: bool,
-        receipt: str,
-        input: str,
-        working: str,
-        scratch: str | None = None,
-        started_at: float | None = None,
-    ) -> None:
+    recipe: str  # text of the kernel.toml
+    slug: str  # of the kernel
+    tree: str  # digest of the kit's files, which is compared with those that run
+    commit: str | None  # git's, that they come from
+    dirty: bool  # whether they differ from it
+    receipt: str  # of the push
+    input: Path  # folder of Kaggle's mounts
+    working: Path  # folder that becomes the kernel's output
+    scratch: Path | None = None  # folder for everything else; None: a temporary one
+    started_at: float | None = None  # when the kernel started, seconds since 1970; None: when this process did
+
+    def __post_init__(self) -> None:
         # As in `kit.cli`: threads that wait by spinning take the time of those they wait for. Before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        self.clock = Stopwatch(started_at)
-        self.log = Log(self.clock)
-        self.spec = parse_spec(recipe, slug=slug)
-        self.input, self.working = Path(input), Path(working)
+        self.clock = Stopwatch(self.started_at)
+        self.log = KernelLog(self.clock, after_tick=self._publish)
+        self.spec = parse_spec(self.recipe, slug=self.slug)
         running = provenance.source_tree().digest
-        if running != tree:
-            raise KitError(f"the kit that runs ({running[:12]}) is not the one this kernel carries ({tree[:12]})", "")
-        self._scratch = Path(scratch or tempfile.mkdtemp(prefix="kit-kernel-"))
-        self._arguments = {
-            "recipe": recipe,
-            "slug": slug,
-            "tree": tree,
-            "commit": commit,
-            "dirty": dirty,
-            "receipt": receipt,
-            "input": input,
-            "working": working,
-            "scratch": str(self._scratch),
-        }
+        if running != self.tree:
+            raise KitError(
+                f"the kit that runs ({running[:12]}) is not the one this kernel carries ({self.tree[:12]})", ""
+            )
+        self.scratch = self._scratch = Path(self.scratch or tempfile.mkdtemp(prefix="kit-kernel-"))
+        self.input, self.working = Path(self.input), Path(self.working)  # the script gives them as text
+        budget_s = self.spec.budget_s
+        self._afterwards_s = min(max(AFTERWARDS_SHARE * budget_s, AFTERWARDS_LEAST_S), AFTERWARDS_MOST_S, budget_s / 4)
+        self._report_s = REPORT_SHARE * self._afterwards_s
         self._data = self._scratch / "data" / self.spec.competition
-        self._run = self._scratch / "runs" / slug
+        self._run = self._scratch / "runs" / self.slug
         self._record: RunRecord | None = None  # of the run, once it has ended
         self._published: tuple[int, int] | None = None  # which images.zip
 
@@ -119,11 +107,11 @@ class Session:
             for step in (self.prepare, self.train, self.score, self.report, self.finish):
                 step()
         except KitError as error:
-            self.log.say(f"error: {error}")
+            log.error("error: %s", error)
             return 1
         except Exception as error:
             traceback.print_exc(file=sys.stdout)
-            self.log.say(f"error: {type(error).__name__}: {error}")
+            log.error("error: %s: %s", type(error).__name__, error)
             return 1
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
@@ -147,17 +135,17 @@ class Session:
                 f"{self.input}: the pictures of {rules.slug} are not there",
                 f"add the competition to the kernel's inputs, and accept its rules at {rules.rules_url}",
             )
-        self.log.say(f"pictures from {mount}")
+        log.info("pictures from %s", mount)
         prepared = prepare(
             mount,
             competition=rules,
             out=self._data,
             crop=CropSettings(policy=self.spec.crop),
             size=self.spec.size,
-            progress=self.log.progress("prepared", "pictures"),
+            progress=progress_lines("prepared pictures"),
         )
         for line in describe(prepared):
-            self.log.say(line)
+            log.info("%s", line)
 
     def train(self) -> None:
         """Trains, and leaves a checked `images.zip` in the working folder.
@@ -166,26 +154,26 @@ class Session:
             KitError: there is no valid one.
             Exception: whatever else stopped training before there was a valid one.
         """
-        path = self._run
         order = self._scratch / "session.json"
-        write_json(order, self._arguments)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        write_json(order, {key: str(value) if isinstance(value, Path) else value for key, value in values.items()})
         try:
             try:
-                self._train([str(order)])
+                self._train([str(order)], processes=self._processes())
             except SystemExit:  # several processes that could not begin, and have said why
-                if self._processes() == 1 or self._valid(path / IMAGES):
+                if self._processes() == 1 or self._valid(self._run / IMAGES):
                     raise
-                self.log.say("several processes could not train; going on with one process on one GPU")
-                shutil.rmtree(path, ignore_errors=True)
+                log.warning("several processes could not train; going on with one process on one GPU")
+                shutil.rmtree(self._run, ignore_errors=True)
                 self._train([], processes=1)
         except (Exception, SystemExit) as error:
-            if not self._valid(path / IMAGES):
+            if not self._valid(self._run / IMAGES):
                 if isinstance(error, SystemExit):
                     raise KitError("the processes that train could not", "see what they say above") from None
                 raise
             self._tell(error, "training")
-        self._record = self._described(read_run(path))
-        self._record.save(path / RECORD)
+        self._record = self._described(read_run(self._run))
+        self._record.save(self._run / RECORD)
         self._publish()
         if not self._valid(self.working / IMAGES):
             raise KitError(f"{self.working / IMAGES}: not what the competition takes", "see the log above")
@@ -201,47 +189,34 @@ class Session:
 
     def pictures(self) -> list[str]:
         """The pictures to look at in the working folder."""
-        return [str(self.working / name) for name in (GRID, FILM) if (self.working / name).is_file()]
+        return [str(path) for name in (GRID, FILM) if (path := self.working / name).is_file()]
 
     def finish(self) -> None:
         """Says what there is, and clears up."""
         self._publish()
         result = read_run(self.working).result
         assert result is not None
-        self.log.say(
+        log.info(
             f"{self.working / IMAGES}: {result.count:,} pictures, valid for {self.spec.competition}, "
             f"SHA-256 {result.sha256[:16]}, after {show_duration(self.clock.seconds())}"
         )
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def take_part(self, *, resume: bool) -> None:
-        """Trains along, as one of several processes that `train` has started; `resume`: after others ran out of memory.
-
-        Raises:
-            SystemExit: it has to end before the others.
-        """
-        try:
-            self._train([], resume=resume)
-        except KitError as error:
-            self.log.say(f"error: {error}")
-            sys.exit(1)
-
     # ---- training
 
-    def _train(self, arguments: list[str], *, processes: int | None = None, resume: bool = False) -> None:
+    def _train(self, arguments: list[str], *, processes: int, resume: bool = False) -> None:
         from kit.run import processes as running
 
-        self.log.after_tick = self._publish
         running.train(
-            self._job(resume=resume),
-            gpus=str(processes or self._processes()),
+            self._config(resume=resume),
+            gpus=str(processes),
             clock=self.clock,
             arguments=arguments,
             make_callback=lambda clock: contextlib.nullcontext(self.log),
             module="kit.kernel_main",
         )
 
-    def _job(self, *, resume: bool) -> RunConfig:
+    def _config(self, *, resume: bool) -> RunConfig:
         from kit.models import custom, registry
         from kit.run import RunConfig
         from kit.scoring.periodic import ScoringConfig
@@ -269,35 +244,25 @@ class Session:
     # ---- afterwards
 
     @property
-    def _afterwards_s(self) -> float:
-        budget_s = self.spec.budget_s
-        return min(max(AFTERWARDS_SHARE * budget_s, AFTERWARDS_LEAST_S), AFTERWARDS_MOST_S, budget_s / 4)
-
-    @property
-    def _report_s(self) -> float:
-        return REPORT_SHARE * self._afterwards_s
-
-    @property
     def _left_s(self) -> float:
         return self.spec.budget_s - self.clock.seconds()
 
     def _afterwards(self, what: str, work: Callable[[], None], *, needs_s: float = 0.0) -> None:
         """Something that a submission can do without."""
         if self._record and self._record.signal:
-            self.log.say(f"told to end: without {what}")
-            return
-        if self._left_s < needs_s:
-            self.log.say(f"no time is left for {what}")
-            return
-        try:
-            work()
-        except Exception as error:
-            self._tell(error, what)
+            log.info("told to end: without %s", what)
+        elif self._left_s < needs_s:
+            log.info("no time is left for %s", what)
+        else:
+            try:
+                work()
+            except Exception as error:
+                self._tell(error, what)
 
     def _tell(self, error: BaseException, what: str) -> None:
         if not isinstance(error, KitError):
             traceback.print_exc(file=sys.stdout)
-        self.log.say(f"{what} failed ({error}); images.zip is valid and stays")
+        log.warning("%s failed (%s); images.zip is valid and stays", what, error)
 
     def _score(self) -> None:
         import numpy as np
@@ -315,9 +280,10 @@ class Session:
         pending = References(prepared, network, Cache(cache)).pending_count("whole", inputs=True)
         per_picture = network.seconds_per_picture(np.array(prepared.images[:TRIAL]))
         affordable = int(SCORE_CAUTION * (self._left_s - self._report_s) / per_picture) - pending
-        count = self._count
+        record = read_run(self._run)
+        count = record.result.count if record.result else record.count
         if affordable < min(count, SCORE_LEAST):
-            self.log.say("no time is left for a score")
+            log.info("no time is left for a score")
             return
         result = score_pictures(
             self._run / IMAGES,
@@ -325,17 +291,12 @@ class Session:
             features=network,
             count=min(count, affordable),
             cache=cache,
-            progress=self.log.progress("scored", "pictures"),
+            progress=progress_lines("scored pictures"),
         )
         result.save(self._run / SCORE)
         self._put(SCORE)
         for line in result.lines():
-            self.log.say(line)
-
-    @property
-    def _count(self) -> int:
-        record = read_run(self._run)
-        return record.result.count if record.result else record.count
+            log.info("%s", line)
 
     def _keep_generator(self) -> None:
         """The generator that the pictures come from: the one that was chosen, or the last state's."""
@@ -343,8 +304,7 @@ class Session:
 
         record = read_run(self._run)
         assert record.result is not None
-        drawn = record.result.pictures
-        chosen = [kept.file for kept in record.candidates if kept.file and kept.pictures == drawn]
+        chosen = [kept.file for kept in record.candidates if kept.file and kept.pictures == record.result.pictures]
         if chosen:
             self._put(chosen[0], CHECKPOINT)
         else:
@@ -380,14 +340,12 @@ class Session:
 
     def _described(self, run: RunRecord) -> RunRecord:
         """A run's record with where its code comes from, and with the set's name in place of a folder that goes."""
-        kernel = {key: str(self._arguments[key]) for key in ("slug", "receipt", "recipe")}
-        commit, dirty = self._arguments["commit"], bool(self._arguments["dirty"])
         return dataclasses.replace(
             run,
-            commit=None if commit is None else str(commit),
-            dirty=dirty,
+            commit=self.commit,
+            dirty=self.dirty,
             data=dataclasses.replace(run.data, path=self._data.relative_to(self._scratch).as_posix()),
-            kernel=KernelRecord(**kernel, budget_s=self.spec.budget_s),
+            kernel=KernelRecord(slug=self.slug, receipt=self.receipt, recipe=self.recipe, budget_s=self.spec.budget_s),
         )
 
     def _put(self, name: str, target: str | None = None) -> None:
@@ -401,21 +359,21 @@ class Session:
         return images.is_file() and check(images, competition=self.spec.rules, count=self.spec.count).ok
 
 
-FEATURES = "own"
-"""The feature set that scores inside a kernel: no foreign weights are allowed there."""
-
-
 def main() -> None:
     """One of several processes: `python -m kit.kernel_main session.json`, with what `kit.run.processes` adds."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("session", type=Path, help="the arguments of `Session`, as JSON")
+    parser.add_argument("session", type=Path, help="the fields of `Session`, as JSON")
     parser.add_argument("--out", type=Path, help="the run's folder, which follows from them too")
     parser.add_argument("--started-at", type=float, help="seconds since 1970")
-    parser.add_argument("--resume", action="store_true", help="go on with the run, more thriftily")
+    parser.add_argument("--resume", action="store_true", help="go on with the run, with less memory")
     asked = parser.parse_args()
-    Session(**json.loads(asked.session.read_text(encoding="utf-8")), started_at=asked.started_at).take_part(
-        resume=asked.resume
-    )
+    fields = json.loads(asked.session.read_text(encoding="utf-8"))
+    session = Session(**{**fields, "started_at": asked.started_at})
+    try:
+        session._train([], processes=session._processes(), resume=asked.resume)
+    except KitError as error:
+        log.error("error: %s", error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -330,7 +330,7 @@ def test_it_chooses_its_generator_without_foreign_weights(mounts, tmp_path):
     told = {"recipe": spec_text(tiny("biggan")), "slug": "biggan", "receipt": RECEIPT}
     about = {"tree": source.digest, "commit": source.commit, "dirty": source.dirty}
     folders = {"input": str(mounts), "working": str(tmp_path), "scratch": str(tmp_path / "scratch")}
-    job = kernel_main.Session(**told, **about, **folders)._job(resume=False)
+    job = kernel_main.Session(**told, **about, **folders)._config(resume=False)
     assert job.scores
     assert (job.scores.features, job.scores.weights, job.scores.optional) == ("own", None, True)
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.commands.common import CommandGroup, JsonOption, TrustOption, print_json, say
-from kit.core.errors import KitError
+from kit.core.errors import KitError, unknown
 
 if TYPE_CHECKING:
     from kit.kaggle.client import Client
+    from kit.kaggle.kernel_spec import KernelSpec
     from kit.kaggle.kernels import Built
 
 app = typer.Typer(
@@ -35,7 +36,10 @@ def build(
     model: Annotated[
         str | None, typer.Option(help="A row of `kit models`, or a Python file with one of your own.")
     ] = None,
-    budget: Annotated[str | None, typer.Option(help="Time from the kernel's start to its end; default: 8h30m.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time from the kernel's start to its end; default: half an hour below the limit."),
+    ] = None,
     gpus: Annotated[str | None, typer.Option(help="t4x2, p100 or none; default: t4x2.")] = None,
     notebook: Annotated[bool | None, typer.Option("--notebook", help="A notebook in place of a script.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything random.", min=0)] = None,
@@ -90,11 +94,13 @@ def build(
         spec = KernelSpec(slug=slug or "of-its-own", **flags)
         spec = dataclasses.replace(spec, slug=slug or own_slug(spec))
         kernels.require_known(spec)
+        _require_preparable(spec)
         write_spec(spec)
         found = [(spec, KERNELS)]
     else:
         raise KitError("no kernel named", "give a folder of kernels/, or --model for a new one")
     for spec, root in found:
+        _require_preparable(spec)
         built = kernels.build(spec, root, trust=trust, overwrite=overwrite)
         changes = " with changes that are not committed" if built.source.dirty else ""
         say(f"{built.code}: {built.bytes:,} bytes, carries the kit's tree {built.source.digest[:12]}{changes}")
@@ -198,11 +204,26 @@ def _built(words: str | None, *, trust: bool) -> tuple[Client, Built]:
     from kit.kaggle.kernel_spec import find_spec
     from kit.kaggle.kernels import build
 
-    if words is not None:
-        built = build(*find_spec(words), trust=trust)
-        return connection(), built
-    client = connection()
-    return client, build(*find_spec(str(_folder(None, client))), trust=trust)
+    client = None
+    if words is None:
+        client = connection()
+        words = str(_folder(None, client))
+    spec, root = find_spec(words)
+    _require_preparable(spec)
+    built = build(spec, root, trust=trust)
+    return client or connection(), built
+
+
+def _require_preparable(spec: KernelSpec) -> None:
+    """Makes sure that the pictures can be prepared as a recipe says, before they are waited for in a queue."""
+    from kit.data.crops import CROPS
+    from kit.data.prepare import SIZES
+
+    if spec.crop is not None and spec.crop not in CROPS:
+        wrong = unknown("crop policy", spec.crop, CROPS)
+        raise KitError(f"{spec.slug}: {wrong.problem}", wrong.remedy)
+    if spec.size is not None and spec.size not in SIZES:
+        raise KitError(f"{spec.slug}: a size of {spec.size} px", f"choose from {', '.join(map(str, SIZES))}")
 
 
 def _folder(words: str | None, client: Client) -> Path:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import typer
+from rich.status import Status
 
+from kit.core.console import stderr
 from kit.core.errors import KitError
+from kit.core.text import safe
+from kit.kaggle.kernel_log import TICK
 
 if TYPE_CHECKING:
     from kit.kaggle.client import Client
@@ -22,6 +28,44 @@ if TYPE_CHECKING:
     from kit.submission.submission_record import Submission
 
 log = logging.getLogger(__name__)
+
+TICK_S = 60.0
+"""Where there is no terminal, a tick at most this often."""
+
+
+class KernelScreen:
+    """Shows the lines of a kernel's log on stderr; a `kit.kaggle.kernel_log.Show`."""
+
+    def __init__(self) -> None:
+        self._console = stderr()
+        self._status: Status | None = None
+        self._last_tick = -TICK_S
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status:
+            self._status.stop()
+            self._status = None
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            log.info("the kernel runs on; the same command watches on")
+
+    def __call__(self, line: str) -> None:
+        """A line of the kernel's."""
+        line = safe(line)
+        if not TICK.match(line):
+            self._console.print(f"  {line}", markup=False)
+        elif self._console.is_terminal:
+            if self._status is None:
+                self._status = self._console.status("", refresh_per_second=4)
+                self._status.start()
+            self._status.update(line.replace("[", r"\["))
+        elif time.monotonic() - self._last_tick >= TICK_S:
+            self._last_tick = time.monotonic()
+            self._console.print(f"  {line}", markup=False)
 
 
 def connection() -> Client:
@@ -43,7 +87,6 @@ def train_on_kaggle(client: Client, built: Built, *, again: bool) -> Submission:
     """
     from kit.core.console import bar
     from kit.kaggle import watch
-    from kit.kaggle.screen import KernelScreen
 
     with KernelScreen() as show:
         push = watch.run(client, built, again=again, show=show, fetching=partial(bar, "fetching", size_in_bytes=True))

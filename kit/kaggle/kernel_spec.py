@@ -30,6 +30,9 @@ WORD = re.compile(r"[\w.+-]{1,60}")
 SETTING = re.compile(r"[A-Za-z_]\w{0,60}=.{0,500}", re.ASCII)
 LARGEST = 2**63
 
+MARGIN_S = 1800.0
+"""A budget that is so much less than a session has is safe: Kaggle counts from before the kernel's start."""
+
 
 class Gpus(NamedTuple):
     """What a session runs on."""
@@ -59,7 +62,7 @@ class KernelSpec:
 
     slug: str  # of the kernel: lower case, digits and single dashes, five characters at least
     model: str  # a row of `kit models`, or what the row in `source` is called
-    budget: str = "8h30m"  # from the kernel's start to its end; half an hour less than a session has
+    budget: str = ""  # from the kernel's start to its end; empty: half an hour less than it may last
     competition: str = competition.DEFAULT
     gpus: str = "t4x2"  # a row of GPUS
     notebook: bool = False  # a notebook in place of a script
@@ -78,19 +81,22 @@ class KernelSpec:
             )
         for name in ("model", "budget", "crop"):
             value = getattr(self, name)
-            if value is not None and not WORD.fullmatch(value):
+            if value is not None and not (WORD.fullmatch(value) or (name == "budget" and not value)):
                 raise KitError(f"{name} = {_brief(value)}", "write a name of letters, digits, dots, dashes")
         for setting in self.settings:
             if not SETTING.fullmatch(setting) or not setting.isprintable():
                 raise KitError(f"the setting {_brief(setting)}", "write KEY=VALUE, in one short line")
-        hours = self.rules.kernel_hours
-        if self.budget_s > 3600 * hours:
-            raise KitError(
-                f"a budget of {self.budget}, and a kernel of {self.rules.slug} has {show_duration(3600 * hours)}",
-                "give less; half an hour less is safe",
-            )
         if self.gpus not in GPUS:
             raise unknown("accelerator", self.gpus, GPUS)
+        longest_s = 3600 * self.hours
+        safe = show_duration(longest_s - MARGIN_S)
+        if not self.budget:
+            object.__setattr__(self, "budget", safe)
+        if self.budget_s > longest_s:
+            raise KitError(
+                f"a budget of {self.budget}, and a kernel of {self.rules.slug} has {show_duration(longest_s)}",
+                f"give less; {safe} is safe",
+            )
         for name, least in (("seed", 0), ("count", 1), ("size", 1)):
             number = getattr(self, name)
             if number is not None and not least <= number < LARGEST:
@@ -100,6 +106,11 @@ class KernelSpec:
     def budget_s(self) -> float:
         """Seconds from the kernel's start to its end."""
         return parse_duration(self.budget)
+
+    @property
+    def hours(self) -> float:
+        """The longest that the competition lets it run on its accelerator."""
+        return self.rules.hours["gpu" if GPUS[self.gpus].machine_shape else "cpu"]
 
     @property
     def rules(self) -> Competition:

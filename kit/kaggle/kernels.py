@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.core import provenance
-from kit.core.errors import KitError, unknown
+from kit.core.errors import KitError
 from kit.core.files import atomic, read_json, write_json
 from kit.core.provenance import Source
 from kit.kaggle import kernel_files
@@ -122,17 +122,15 @@ def build(
 
 
 def require_known(spec: KernelSpec, *, trust: bool = False) -> None:
-    """Looks at what only the rooms that will run it know: a mistake is told now, not after hours in a queue.
+    """Looks at model and settings: a mistake is told now, not after hours in a queue.
 
     Args:
         spec: the recipe.
         trust: whether the code of its model file may be run, if the user has not named that file himself.
 
     Raises:
-        KitError: an unknown model, setting, crop policy or size, with the close match; a model file not trusted.
+        KitError: an unknown model or setting, with the close match; a model file not trusted.
     """
-    from kit.data.crops import CROPS
-    from kit.data.prepare import SIZES
     from kit.models import custom, registry
 
     try:
@@ -140,10 +138,6 @@ def require_known(spec: KernelSpec, *, trust: bool = False) -> None:
             registry.get(spec.model, spec.source).override(list(spec.settings))
         else:
             custom.check(spec.model, spec.source, spec.settings, trust=trust, where="kernel.toml")
-        if spec.crop is not None and spec.crop not in CROPS:
-            raise unknown("crop policy", spec.crop, CROPS)
-        if spec.size is not None and spec.size not in SIZES:
-            raise KitError(f"a size of {spec.size} px", f"choose from {', '.join(map(str, SIZES))}")
     except KitError as error:
         raise KitError(f"{spec.slug}: {error.problem}", error.remedy) from error
 

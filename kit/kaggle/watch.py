@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from kit.kaggle import versions
 from kit.kaggle.client import Client
 from kit.kaggle.download import check_zip, download
 from kit.kaggle.failures import KaggleError
+from kit.kaggle.kernel_log import Follower, Show, kept_lines
 from kit.kaggle.kernels import Built
 from kit.kaggle.pushes import Push, load, push
 from kit.kaggle.versions import Status, Version
@@ -41,9 +40,6 @@ NEEDED = ("run.json", "images.zip")
 
 WANTED = (*NEEDED, "score.json", "report.html", "samples.png", "film.gif", "checkpoint.pt")
 """All that is fetched, in this order, where it is there: what is submitted, what is looked at, and the weights."""
-
-Show = Callable[[str], None]
-"""Is given each line of a kernel's log; it may be called in another thread."""
 
 _SAID = {
     "QUEUED": "is queued",
@@ -98,7 +94,7 @@ def run(
     """
     pushed = push(client, built, again=again)
     try:
-        pushed = wait(client, pushed, hours=built.spec.rules.kernel_hours, show=show)
+        pushed = wait(client, pushed, hours=built.spec.hours, show=show)
     except KitError:
         pushed = load(pushed.folder)
         if pushed.failed:
@@ -206,80 +202,6 @@ def _log(client: Client, version: Version) -> str:
     except KitError as error:  # it has ended, and how is known: a log that cannot be had changes nothing
         log.warning("no log: %s", error)
         return ""
-
-
-# ---- its log
-
-
-def lines(events: Iterator[Mapping[str, Any]]) -> Iterator[str]:
-    """The lines of a log.
-
-    Args:
-        events: pieces of output, each with its text in `data`; a piece may end in the middle of a line.
-    """
-    rest = ""
-    for event in events:
-        # A progress bar returns to the beginning of its line: each state counts as one.
-        *whole, rest = (rest + str(event.get("data", ""))).replace("\r", "\n").split("\n")
-        yield from (line.rstrip() for line in whole if line.strip())
-    if rest.strip():
-        yield rest.rstrip()
-
-
-def kept_lines(log: str) -> list[str]:
-    """The lines of a log as Kaggle keeps it: JSON with one object a piece, or plain text."""
-    events: list[Mapping[str, Any]] = [{"data": log}]
-    with contextlib.suppress(ValueError, RecursionError):
-        kept = json.loads(log)
-        if isinstance(kept, list) and all(isinstance(event, dict) for event in kept):
-            events = kept
-    return list(lines(iter(events)))
-
-
-class Follower:
-    """Reads a running kernel's log in a thread of its own, until it is closed.
-
-    The log is for the reader's eyes; what counts is the status. So nothing that goes wrong with it is an error: the
-    stream is opened again, and is told from the beginning, of which what was shown already is passed over.
-
-    Args:
-        client: from `client.connect`.
-        version: whose kernel's log; Kaggle streams the newest version's.
-        show: is given each line, in the follower's thread.
-    """
-
-    def __init__(self, client: Client, version: Version, show: Show) -> None:
-        self._client, self._version, self._show = client, version, show
-        self._shown = 0
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="kernel log", daemon=True)
-        self._thread.start()
-
-    def close(self, kept: Iterable[str] = ()) -> None:
-        """Stops following, and shows what of the whole log was not shown yet.
-
-        Args:
-            kept: the lines of the log as Kaggle keeps it.
-        """
-        self._closed.set()
-        self._thread.join(timeout=1.0)  # it may be waiting for a line that never comes
-        self._show_new(kept)
-
-    def _follow(self) -> None:
-        for pause in self._client.policy.polls():
-            # The client raises anything. A stream that ends may have been cut, or the log be at its end.
-            with contextlib.suppress(Exception):
-                self._show_new(lines(self._client.api.kernels_logs_stream(self._version.kernel)))
-            if self._closed.wait(pause):
-                return
-
-    def _show_new(self, told: Iterable[str]) -> None:
-        for number, line in enumerate(told, start=1):
-            if number > self._shown:
-                self._shown = number
-                self._show(line)
-            if self._closed.is_set() and threading.current_thread() is self._thread:
-                return
 
 
 # ---- its output

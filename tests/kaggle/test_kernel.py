@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from kit.cli import app
 from kit.competition import COMPETITIONS
 from kit.core import provenance
 from kit.core.errors import KitError
@@ -219,14 +221,36 @@ def test_a_notebook_is_one(tmp_path):
         ({"settings": ("widht=8",)}, "did you mean 'width'"),
         ({"settings": ("width=eight",)}, "not a number"),
         ({"settings": ("norm_g=batch",)}, "unknown setting 'norm_g'"),  # dcgan has it
-        ({"crop": "boxes"}, "did you mean 'box'"),
-        ({"size": 63}, "a size of 63 px"),
     ],
 )
 def test_what_only_the_kernel_would_notice_is_said_at_once(tmp_path, changes, says):
     with pytest.raises(KitError, match=rf"^my-biggan: .*{says}"):
         make(tmp_path, **changes)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--crop", "boxes"], "did you mean 'box'"),
+        (["--size", "63"], "a size of 63 px"),
+        (["--competition", "gan-getting-started", "--budget", "5h1m"], "gan-getting-started has 5h; give less; 4h30m"),
+        (["--budget", "9h1m"], "generative-dog-images has 9h; give less; 8h30m is safe"),
+    ],
+)
+def test_what_the_competition_or_the_data_do_not_allow_is_said_at_once(tmp_path, monkeypatch, flags, says):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["kernel", "build", "--model", "dcgan", *flags])
+    assert says in str(done.exception)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "budget"),
+    [({}, "8h30m"), ({"competition": "gan-getting-started"}, "4h30m"), ({"gpus": "none"}, "8h30m")],
+)
+def test_a_budget_left_out_is_half_an_hour_less_than_there_is(changes, budget):
+    assert KernelSpec(slug="plain", model="dcgan", **changes).budget == budget
 
 
 def test_the_command_waits_for_no_torch(tmp_path):

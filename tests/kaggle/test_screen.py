@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from run_tools import run_record
 
+from kit.commands.workflow import KernelScreen
 from kit.core.clock import Stopwatch
-from kit.kaggle.log import Log
-from kit.kaggle.screen import TICK, KernelScreen
+from kit.kaggle.kernel_log import TICK, KernelLog
 from kit.training.run_record import PlanRecord, TickRecord
 
 LINE = TickRecord(pictures=12_800, seconds=9.0, pictures_per_s=93.4, loss_d=0.7, loss_g=1.2, d_real=0.6, d_fake=0.4)
@@ -17,7 +17,7 @@ PLAN = PlanRecord(at=0, budget_s=3600.0, reserve_s=100.0, started_s=9.0, total_i
 @pytest.fixture
 def written(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What a kernel writes: two lines of the plan, three ticks, the end."""
-    log = Log(Stopwatch())
+    log = KernelLog(Stopwatch())
     log.on_plan(run_record(plans=[PLAN], count=10_000))
     for _ in range(3):
         log.on_tick(LINE)
@@ -39,6 +39,7 @@ def test_the_rest_is_shown_and_of_ticks_one_a_minute(written: list[str], capsys:
     assert shown == [f"  {line}" for line in (*written[:3], written[5])]
 
 
+@pytest.mark.abuse("D14")
 def test_a_kernels_log_cannot_command_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with KernelScreen() as screen:
         screen("\x1b]0;owned\x07 \x1b[31mred")

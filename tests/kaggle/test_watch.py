@@ -16,10 +16,11 @@ from kernel_tools import SLUG, build_little
 
 from kit.core.errors import KitError
 from kit.kaggle.client import RetryPolicy, connect
+from kit.kaggle.kernel_log import Follower, kept_lines, lines
 from kit.kaggle.kernels import Built
 from kit.kaggle.pushes import push
 from kit.kaggle.versions import Status, Version
-from kit.kaggle.watch import GRACE_S, End, Follower, kept_lines, lines, watch
+from kit.kaggle.watch import GRACE_S, End, watch
 
 HOURS = 9.0
 
