@@ -249,6 +249,7 @@ def test_after_a_valid_zip_nothing_makes_it_fail(session, monkeypatch, capsys, e
     assert check(session.working / "images.zip", competition=DOGS, count=COUNT).ok
 
 
+@pytest.mark.abuse("E20")
 def test_where_several_processes_cannot_begin_one_trains(session, monkeypatch, capsys):
     """No loopback, say, or an NCCL that fails: the hours are not lost."""
     training(monkeypatch)

@@ -15,8 +15,8 @@ import requests
 
 from kit.core.errors import KitError
 from kit.kaggle.client import Client
-from kit.kaggle.download import Stream
 from kit.kaggle.failures import KaggleError, Subject, words
+from kit.kaggle.transfer import Stream
 
 T = TypeVar("T")
 

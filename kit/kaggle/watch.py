@@ -17,11 +17,11 @@ from kit.core.lock import folder_lock
 from kit.core.progress import Progress, no_progress
 from kit.kaggle import versions
 from kit.kaggle.client import Client
-from kit.kaggle.download import check_zip, download
 from kit.kaggle.failures import KaggleError
 from kit.kaggle.kernel_log import Follower, Show, kept_lines
 from kit.kaggle.kernels import Built
 from kit.kaggle.pushes import Push, load, push
+from kit.kaggle.transfer import check_zip, download
 from kit.kaggle.versions import Status, Version
 
 log = logging.getLogger(__name__)

@@ -241,6 +241,7 @@ ASTRAY = Answer(302, headers={"Location": f"https://127.0.0.1:9/?X-Goog-Signatur
     ],
     ids=["none", "403", "500", "hang", "astray"],
 )
+@pytest.mark.abuse("C13")
 def test_no_secret_is_printed_logged_or_written(fault: Fault | None, server: KaggleServer, home: Path) -> None:
     for call in ("ListDataFiles", "DownloadDataFile", "storage"):
         server.fail(call, fault, fault)
@@ -275,6 +276,7 @@ def test_several_servers_one_after_the_other(
     "token", ["KGAT_0123456789\nabcdef_secret", "KGAT_0123456789 abcdef_secret", "\tKGAT_0123456789\r\nabcdef_secret"]
 )
 @pytest.mark.parametrize("file", [False, True])
+@pytest.mark.abuse("C13")
 def test_a_token_with_a_line_break_is_named_and_not_shown(
     token: str, file: bool, server: KaggleServer, policy: RetryPolicy, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +293,7 @@ def test_a_token_with_a_line_break_is_named_and_not_shown(
 
 
 @pytest.mark.parametrize("secret", ["0123456789\nabcdef", 'a"quoted\\secret', "with ümlaut/and+more", KEY])
+@pytest.mark.abuse("C13")
 def test_the_filter_knows_a_secret_in_every_form(secret: str) -> None:
     """As it is, escaped by `repr` and by JSON, in an address, in a header, cut at its line break."""
     credentials = Credentials(kind="key", place="x", secrets=(secret,))
@@ -306,6 +309,7 @@ def test_the_filter_knows_a_secret_in_every_form(secret: str) -> None:
 
 @pytest.mark.parametrize("text", ["<" * 280_000, "<title>" * 40_000, "x" * 280_000, " " * 280_000, '{"a":' * 50_000])
 @pytest.mark.parametrize("status", [400, 503])
+@pytest.mark.abuse("D17")
 def test_an_error_text_of_any_length_is_cut_first(
     status: int, text: str, server: KaggleServer, policy: RetryPolicy
 ) -> None:
@@ -317,6 +321,7 @@ def test_an_error_text_of_any_length_is_cut_first(
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.abuse("D14")
 def test_what_kaggle_says_cannot_command_a_terminal(server: KaggleServer, policy: RetryPolicy) -> None:
     server.fail_always("ListDataFiles", Answer(400, "\x1b]0;owned\x07 \x1b[31mred"))
     with pytest.raises(KitError) as caught:

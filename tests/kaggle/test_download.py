@@ -173,6 +173,7 @@ def test_a_damaged_record_counts_as_none(
     assert server.calls.count("storage") == 4
 
 
+@pytest.mark.abuse("B8")
 def test_two_commands_do_not_fetch_into_one_folder(
     server: KaggleServer, policy: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

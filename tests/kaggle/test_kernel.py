@@ -364,6 +364,7 @@ BREAK_OUT = '"""\nimport os\nos.environ["OWNED"] = "1"\n"""'
     ],
     ids=str,
 )
+@pytest.mark.abuse("A2")
 def test_no_value_leaves_its_place_in_the_script(tmp_path, monkeypatch, changes, notebook):
     """It is refused; or where it is taken, it stands in a string."""
     monkeypatch.setattr(kernel, "require_known", lambda spec, *, trust: None)  # as if the model were known
@@ -398,6 +399,7 @@ def test_no_value_leaves_its_place_in_the_script(tmp_path, monkeypatch, changes,
     ],
     ids=lambda text: text[:40],
 )
+@pytest.mark.abuse("D15")
 def test_odd_numbers_and_words_are_an_error_of_one_line(text):
     with pytest.raises(KitError, match=r"^kernel\.toml: ") as caught:
         parse_spec(text, slug="my-dcgan")
@@ -405,6 +407,7 @@ def test_odd_numbers_and_words_are_an_error_of_one_line(text):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.abuse("A1")
 def test_a_packed_kit_that_would_fill_the_memory_is_refused(monkeypatch):
     text = bundle.encode({"kit/__init__.py": bytes(3_000_000)})
     monkeypatch.setattr(bundle, "MAX_UNPACKED", 1_000_000)
@@ -417,6 +420,7 @@ def test_a_packed_kit_that_would_fill_the_memory_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("notebook", [False, True])
 @pytest.mark.parametrize("name", ["my-biggan.py", "my-biggan.ipynb", kernel.METADATA])
+@pytest.mark.abuse("B7")
 def test_a_file_that_the_kit_did_not_write_is_not_replaced(tmp_path, name, notebook):
     path = tmp_path / "my-biggan" / name
     path.parent.mkdir()

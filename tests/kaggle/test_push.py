@@ -91,6 +91,7 @@ def test_a_changed_kernel(
 
 
 @pytest.mark.parametrize("instead", [Hang(), Answer(500, "Oops"), Answer(502, "Bad gateway", shape="html")])
+@pytest.mark.abuse("C12")
 def test_an_answer_that_gets_lost_is_read_back(
     instead: Answer | Hang, server: KaggleServer, built: Built, clock: RetryPolicy, said: list[str]
 ) -> None:
@@ -101,6 +102,7 @@ def test_an_answer_that_gets_lost_is_read_back(
     assert any("arrived: Kaggle has it as 1" in line for line in said)
 
 
+@pytest.mark.abuse("C12")
 def test_a_push_that_does_not_show_is_pushed_again_only_by_one_who_says_so(
     server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float]
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_push_that_does_not_show_is_pushed_again_only_by_one_who_says_so(
     assert [push.receipt.refused is None for push in pushes.pushes(built.folder, USER)] == [True, False]
 
 
+@pytest.mark.abuse("C12")
 def test_a_push_that_shows_only_after_minutes_is_found(
     server: KaggleServer, built: Built, clock: RetryPolicy, waits: Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_push_that_shows_only_after_minutes_is_found(
 
 
 @pytest.mark.parametrize("when", ["2031-01-01T00:00:00+00:00", "1999-01-01T00:00:00+00:00"])
+@pytest.mark.abuse("C12")
 def test_no_date_decides_anything(
     when: str, server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float]
 ) -> None:
@@ -145,6 +149,7 @@ def test_no_date_decides_anything(
     assert sum(waits) == clock.arrival
 
 
+@pytest.mark.abuse("C12")
 def test_the_newest_push_is_kaggles_newest(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     first = push_it(built, clock).update(status="COMPLETE", submission="x")
     second = push_it(built, clock, again=True)
@@ -163,6 +168,7 @@ def foreign(push: Push, **changes: object) -> Push:
 
 
 @pytest.mark.parametrize("ref", [7, None], ids=["running", "answer lost"])
+@pytest.mark.abuse("C12")
 def test_a_colleagues_push_does_not_count(
     ref: int | None, server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
@@ -191,6 +197,7 @@ def test_a_colleagues_push_does_not_count(
     ],
     ids=str,
 )
+@pytest.mark.abuse("D15")
 def test_a_hostile_or_old_record_is_refused_in_a_line(
     change: dict[str, object], server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
@@ -202,6 +209,7 @@ def test_a_hostile_or_old_record_is_refused_in_a_line(
     assert server.calls.count("SaveKernel") == 1
 
 
+@pytest.mark.abuse("F32")
 def test_a_damaged_kernel_beside_it_is_a_line(
     server: KaggleServer, built: Built, clock: RetryPolicy, said: list[str]
 ) -> None:
@@ -309,6 +317,7 @@ def test_a_refusal_is_told_and_is_no_push(
     assert push_it(built, clock).version.number == 1
 
 
+@pytest.mark.abuse("B8")
 def test_two_commands_at_once(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
     tried: list[str] = []
 

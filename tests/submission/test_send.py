@@ -141,6 +141,7 @@ def test_the_receipt_is_found_among_many(submission: Submission, server: KaggleS
 
 
 @pytest.mark.parametrize("instead", [Hang(), Answer(500, "Oops"), Answer(502, "Bad gateway", shape="html")])
+@pytest.mark.abuse("C12")
 def test_an_answer_that_gets_lost_is_read_back(
     instead: Answer | Hang, submission: Submission, server: KaggleServer, clock: RetryPolicy, said: list[str]
 ) -> None:
@@ -417,6 +418,7 @@ def test_what_the_server_says_twice_is_written_once(
     assert (submission.folder / "submission.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.abuse("B8")
 def test_two_commands_at_once(submission: Submission, server: KaggleServer, clock: RetryPolicy) -> None:
     tried: list[str] = []
 
@@ -443,6 +445,7 @@ def test_a_score_that_comes_while_it_is_packed_again_loses_nothing(
     assert (scored.state, scored.warnings) == ("scored", ["packed again meanwhile"])
 
 
+@pytest.mark.abuse("C13")
 def test_no_secret_in_what_is_asked_but_in_its_header(
     submission: Submission, server: KaggleServer, clock: RetryPolicy
 ) -> None:
