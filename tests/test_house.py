@@ -32,7 +32,7 @@ ORDER = (
 )
 """A room imports from rooms before it; `kaggle` only from `core`, `competition` and `models`."""
 
-NOT_YET = frozenset({"kaggle", "submission", "kernel_main"})
+NOT_YET: frozenset[str] = frozenset()
 """Rooms that are still being brought into order. Must become empty."""
 
 LONG: dict[str, str] = {

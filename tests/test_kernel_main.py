@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -87,8 +88,8 @@ def ran(mounts, tmp_path_factory):
 # ---- the recipes in git
 
 
-def test_the_four_recipes_are_there():
-    assert {"dcgan", "sagan", "biggan", "r3gan"} <= set(recipes())
+def test_the_recipes_are_there():
+    assert {"dcgan", "sagan", "biggan", "r3gan", "monet-cyclegan", "monet-cut"} <= set(recipes())
 
 
 @pytest.mark.parametrize("slug", recipes())
@@ -204,6 +205,7 @@ class BrokenError(Exception):
 def session(mounts, tmp_path, monkeypatch):
     """One in this process, with time enough, and with features that nobody has to teach first."""
     monkeypatch.setattr(kernel_main, "FEATURES", "random")
+    monkeypatch.setattr(logging.getLogger("kit"), "handlers", [])  # the kernel's log replaces them
     source = provenance.source_tree()
     return kernel_main.Session(
         recipe=spec_text(tiny("dcgan", budget="8h")),
@@ -326,7 +328,8 @@ def test_a_score_takes_no_more_time_than_there_is(session, monkeypatch, capsys, 
     assert says in capsys.readouterr().out
 
 
-def test_it_chooses_its_generator_without_foreign_weights(mounts, tmp_path):
+def test_it_chooses_its_generator_without_foreign_weights(mounts, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("kit"), "handlers", [])
     source = provenance.source_tree()
     told = {"recipe": spec_text(tiny("biggan")), "slug": "biggan", "receipt": RECEIPT}
     about = {"tree": source.digest, "commit": source.commit, "dirty": source.dirty}
@@ -371,7 +374,8 @@ def test_a_rescue_is_in_the_output_before_training_ends(session, monkeypatch):
     assert {path.name for path in session.working.iterdir()} == {"images.zip", "run.json"}
 
 
-def test_a_kernel_of_another_kit_is_refused(mounts, tmp_path):
+def test_a_kernel_of_another_kit_is_refused(mounts, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("kit"), "handlers", [])
     with pytest.raises(KitError, match="is not the one this kernel carries"):
         kernel_main.Session(
             recipe=spec_text(KernelSpec(slug="dcgan", model="dcgan")),

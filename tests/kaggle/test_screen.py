@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from run_tools import run_record
 
@@ -15,8 +17,9 @@ PLAN = PlanRecord(at=0, budget_s=3600.0, reserve_s=100.0, started_s=9.0, total_i
 
 
 @pytest.fixture
-def written(capsys: pytest.CaptureFixture[str]) -> list[str]:
+def written(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a kernel writes: two lines of the plan, three ticks, the end."""
+    monkeypatch.setattr(logging.getLogger("kit"), "handlers", [])  # the log replaces them
     log = KernelLog(Stopwatch())
     log.on_plan(run_record(plans=[PLAN], count=10_000))
     for _ in range(3):
