@@ -100,7 +100,7 @@ class Crop:
     """A sample to be cut out of a picture."""
 
     box: Box | None  # None: the whole picture
-    repair: str | None = None  # what had to be mended
+    repair: str | None = None  # what had to be repaired
 
 
 @dataclass(frozen=True)

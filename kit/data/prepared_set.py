@@ -158,7 +158,7 @@ class Sample:
 
     file: str  # the source picture's name in its archive
     box: list[float] | None = None  # xmin, ymin, xmax, ymax in the source's pixels; None: the whole picture
-    repair: str | None = None  # what had to be mended to get it
+    repair: str | None = None  # what had to be repaired to get it
     holdout: bool  # never trained on
 
 
@@ -386,11 +386,7 @@ def remember(path: Path, *, root: Path | None = None) -> None:
 
 
 def latest(root: Path = Path("data")) -> Path:
-    """The set that was written last, as `remember` noted it.
-
-    Raises:
-        KitError: none was, or it is gone.
-    """
+    """The set that was written last, as `remember` noted it; a KitError where none was, or it is gone."""
     try:
         path = root / os.fsdecode((root / ".latest").read_bytes().rstrip(b"\n"))
     except FileNotFoundError:

@@ -100,8 +100,8 @@ def test_every_row_is_the_box_it_says_of_the_picture_it_says(policy: str, tmp_pa
         picture = Image.open(io.BytesIO(dogs.pictures[sample.file])).convert("RGB")
         if sample.file not in order:
             order.append(sample.file)
-            squashed = picture.resize((16, 16), Image.Resampling.LANCZOS, reducing_gap=2.5)
-            np.testing.assert_array_equal(prepared.whole[len(order) - 1], np.asarray(squashed))
+            resized = picture.resize((16, 16), Image.Resampling.LANCZOS, reducing_gap=2.5)
+            np.testing.assert_array_equal(prepared.whole[len(order) - 1], np.asarray(resized))
         if sample.box is None:
             np.testing.assert_array_equal(prepared.images[row], prepared.whole[len(order) - 1])
         else:
@@ -175,7 +175,7 @@ def test_progress_goes_to_the_end(tmp_path: Path) -> None:
     assert seen == [(n, 12) for n in range(1, 13)]
 
 
-def dirty_dogs() -> DogFiles:
+def invalid_dogs() -> DogFiles:
     dogs = clean_dogs(6)
     dogs.add("n01_cut", photo(300, 200, seed=20)[:1500], (1, 1, 50, 50))
     dogs.add("n01_png", photo(seed=21, kind="PNG", mode="RGBA"), (1, 1, 50, 39))
@@ -189,8 +189,8 @@ def dirty_dogs() -> DogFiles:
     return dogs
 
 
-def test_dirt_is_mended_or_left_out_and_told(tmp_path: Path) -> None:
-    prepared = make(dogs_at(tmp_path / "source", dirty_dogs()), tmp_path / "set", "square", max_rejected=0.25)
+def test_invalid_samples_are_repaired_or_left_out_and_told(tmp_path: Path) -> None:
+    prepared = make(dogs_at(tmp_path / "source", invalid_dogs()), tmp_path / "set", "square", max_rejected=0.25)
     check_set(prepared, 16, 3)
     assert {row.file: row.reason for row in prepared.record.rejected} == {
         "n01-Alpha/n01_gone": "annotation without a picture",
@@ -300,7 +300,7 @@ def test_a_set_that_is_another_or_damaged_is_replaced_whole(change: str, tmp_pat
 
 
 def test_a_stricter_limit_is_not_passed_by_an_earlier_set(tmp_path: Path) -> None:
-    source = dogs_at(tmp_path / "source", dirty_dogs())
+    source = dogs_at(tmp_path / "source", invalid_dogs())
     first = make(source, tmp_path / "set", max_rejected=0.5)
     with pytest.raises(KitError, match="max-rejected"):
         make(source, tmp_path / "set", max_rejected=0.1)
@@ -618,7 +618,7 @@ def test_class_folders_become_classes(tmp_path: Path) -> None:
     assert [sample.file for sample in prepared.samples] == ["ant/1.jpg", "cat/1.jpg", "cat/2.jpg"]
 
 
-# Whatever comes: any part of a set may be dirty in any way, a few at a time.
+# Whatever comes: any part of a set may be invalid in any way, a few at a time.
 GOOD_PICTURES = st.builds(
     photo,
     st.integers(1, 90),
@@ -652,7 +652,7 @@ def size_of(data: bytes) -> tuple[int, int]:
 
 
 @st.composite
-def dirty_sets(draw: st.DrawFn) -> dict[str, bytes]:
+def invalid_sets(draw: st.DrawFn) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for breed in BREEDS:
         for number in draw(st.lists(st.sampled_from(NUMBERS), max_size=4, unique=True)):
@@ -677,7 +677,7 @@ def dirty_sets(draw: st.DrawFn) -> dict[str, bytes]:
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    files=dirty_sets(),
+    files=invalid_sets(),
     policy=st.sampled_from([None, *CROPS]),
     channels=st.sampled_from([None, 1, 3]),
     min_side=st.sampled_from([0, 0, 25]),
@@ -695,7 +695,7 @@ def test_whatever_comes_it_ends_in_a_traced_set_or_one_line(
     max_rejected: float,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    folder = tmp_path_factory.mktemp("dirty")
+    folder = tmp_path_factory.mktemp("invalid")
     source = make_zip(folder / "set.zip", files)
     out = folder / "out" / "set"
     try:
@@ -729,6 +729,22 @@ def test_whatever_comes_it_ends_in_a_traced_set_or_one_line(
             assert 0 <= xmin < xmax
             assert 0 <= ymin < ymax
             assert any(xmax <= width and ymax <= height for width, height in map(size_of, of_that_name))
+
+
+def test_one_idx_file_is_a_source_with_its_labels(tmp_path: Path) -> None:
+    files = {}
+    for number, part in enumerate(("letters-train", "digits-train")):
+        for what, array in (("images-idx3", np.full((3, 28, 28), number, np.uint8)), ("labels-idx1", np.arange(3))):
+            shape = b"".join(side.to_bytes(4, "big") for side in array.shape)
+            files[f"{part}-{what}-ubyte"] = bytes((0, 0, 8, array.ndim)) + shape + array.astype(np.uint8).tobytes()
+    source = make_folder(tmp_path / "emnist", files)
+    with pytest.raises(KitError, match="name the file of pictures itself"):
+        make(source, tmp_path / "set")
+    prepared = make(
+        source / "digits-train-images-idx3-ubyte", tmp_path / "set", size=28, holdout=0, keep_duplicates=True
+    )
+    assert (prepared.images == 1).all()
+    assert prepared.classes == ["0", "1", "2"]
 
 
 def test_real_photographs_come_through(shared: Path, tmp_path: Path) -> None:
