@@ -106,7 +106,7 @@ class Bench:
         """A short budget, with time for trials, training, rescues and the finish on this machine."""
         return max(SHORT_BUDGET_S, 2 * self.took)
 
-    def job(self, out: Path, **wanted: Any) -> kit.run.RunConfig:
+    def config(self, out: Path, **wanted: Any) -> kit.run.RunConfig:
         """A small run."""
         return small_job(self.data, out, count=self.count, **wanted)
 
