@@ -36,7 +36,6 @@ NOT_YET: frozenset[str] = frozenset()
 """Rooms that are still being brought into order. Must become empty."""
 
 LONG: dict[str, str] = {
-    "data/prepared_set.py": "the set, what is read of it and what is checked",
     "demo/dog.py": "the anatomy of a drawn dog, one table of shapes",
 }
 """Files of more than 400 lines, and why."""
