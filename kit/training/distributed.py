@@ -16,8 +16,6 @@ import contextlib
 import json
 import os
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +27,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from kit.core.errors import KitError
+from kit.core.signals import exit_with_parent
 from kit.training.random import BatchSlice
 
 RENDEZVOUS = "KIT_RENDEZVOUS"
@@ -45,9 +44,6 @@ MESSAGE_TIMEOUT = timedelta(days=1)
 
 MESSAGE_BYTES = 8192
 """Every message has this size; JSON is shorter and is padded with zeros."""
-
-PARENT_CHECK_S = 1.0
-"""Seconds between two checks whether the parent process is still there."""
 
 LOST = 76
 """Exit code of a process that cannot go on because another one is gone."""
@@ -185,7 +181,7 @@ def init() -> Distributed:
     """
     if not started_by_torchrun():
         return SINGLE_PROCESS
-    exit_with_parent()
+    exit_with_parent(LOST)  # it would go on in a folder in which the user starts another run
     if RENDEZVOUS not in os.environ:
         raise KitError("torchrun started this process, not the kit", "leave torchrun out, and add --gpus N")
     os.environ |= {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
@@ -228,21 +224,6 @@ class _AllReduce(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return all_reduce(gradients[0])
-
-
-def exit_with_parent() -> None:
-    """Ends this process, in the middle of anything, soon after the one that started it is gone.
-
-    Otherwise it would go on training in a folder in which the user starts another run.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_CHECK_S)
-        os._exit(LOST)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

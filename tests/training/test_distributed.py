@@ -110,6 +110,7 @@ def test_a_process_that_is_killed_is_noticed(tmp_path):
 HOST_WITHOUT_A_NAME = ("unshare", "--map-root-user", "--uts", "sh", "-c", 'hostname nobody-knows && exec "$@"', "sh")
 
 
+@pytest.mark.abuse("E19", "F22")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for sockets in /proc")
 def test_processes_listen_on_the_loopback_alone_whatever_the_hosts_name(tmp_path):
     nameless: tuple[str, ...] = HOST_WITHOUT_A_NAME
@@ -127,7 +128,7 @@ def test_processes_listen_on_the_loopback_alone_whatever_the_hosts_name(tmp_path
 def test_torchruns_own_way_to_connect_is_refused(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a user's own")
     monkeypatch.delenv(distributed.RENDEZVOUS, raising=False)
-    monkeypatch.setattr(distributed, "exit_with_parent", lambda: None)
+    monkeypatch.setattr(distributed, "exit_with_parent", lambda code: None)
     with pytest.raises(KitError, match="torchrun started this process"):
         distributed.init()
 
