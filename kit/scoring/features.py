@@ -19,7 +19,7 @@ from kit.data.prepared_set import PreparedSet
 from kit.scoring.extract import BICUBIC, DTYPES, FeatureSet, feature_set
 from kit.scoring.reference import default_cache
 from kit.scoring.score_record import Triple
-from kit.scoring.weights import MissingWeightsError, load_exactly, pretrained_weights, read_weights
+from kit.scoring.weights import MissingWeightsError, load_exactly, pretrained_weights, read_weights, untrained
 
 __all__ = ["DEFAULT", "DTYPES", "FEATURES", "FeatureSet", "MissingWeightsError", "Request", "build"]
 
@@ -33,7 +33,6 @@ NASNET_EPSILON = 0.25  # the dog competition's private board
 
 RANDOM = "resnet18"
 RANDOM_SIZE = 64
-RANDOM_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -240,13 +239,6 @@ def random_features(*, device: torch.device, dtype: str) -> FeatureSet:
         device=device,
         trained=False,
     )
-
-
-def untrained(create: Callable[[], Any], *, seed: int = RANDOM_SEED) -> Any:
-    """A network with initial weights from a seed; the global random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
-        return create()
 
 
 def _load(network: nn.Module, cfg: Any, weights: Path | None) -> None:

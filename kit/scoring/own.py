@@ -25,8 +25,8 @@ from kit.core.seeds import derive
 from kit.data.batches import Batches
 from kit.data.prepared_set import PreparedSet
 from kit.scoring.extract import BICUBIC, FeatureSet, feature_set
-from kit.scoring.features import untrained
 from kit.scoring.reference import Cache
+from kit.scoring.weights import untrained
 from kit.training.device import Device, choose
 from kit.training.ema import PictureEma
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,16 @@ HOW = "give a .safetensors file, or a state dict written by torch.save(model.sta
 
 class MissingWeightsError(KitError):
     """Weights that are not on this machine and cannot be downloaded."""
+
+
+RANDOM_SEED = 0
+
+
+def untrained(create: Callable[[], Any], *, seed: int = RANDOM_SEED) -> Any:
+    """A network with initial weights from a seed; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
+        return create()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
