@@ -164,6 +164,12 @@ class Recipe:
                 f"leave it at 1, or use one of the losses {', '.join(sorted(LABELLED))}",
             )
 
+        if self.task == "translation" and self.loss.startswith("relativistic"):
+            raise KitError(
+                f"loss={self.loss}: a translation has no pairs of real and generated pictures",
+                "use one of the other losses, for example least-squares",
+            )
+
     @property
     def pictures_per_iteration(self) -> int:
         """Real pictures that D sees for one step of G."""

@@ -293,7 +293,7 @@ MODELS = _table(
         about="two generators that undo each other, trained without pairs",
         paper="Zhu et al. 2017, arXiv:1703.10593",
         note="filtered down- and upsampling (Zhang 2019), against checkerboards; batch size 4 in place of 1, "
-        "DiffAugment of D's input and an EMA of G, which all do better on 300 targets",
+        "DiffAugment of D's input and an EMA of G, as the competition's entrants advise; not measured here",
     ),
     ModelEntry(
         recipe=Recipe(
@@ -313,8 +313,8 @@ MODELS = _table(
         ),
         about="one generator whose outputs keep the content of each patch: half of cyclegan's cost",
         paper="Park et al. 2020, arXiv:2007.15651",
-        note="batch size 4 in place of 1, DiffAugment of D's input and an EMA of G, which do better on 300 targets; "
-        "FastCUT: lambda_nce=10, lambda_identity=0, flip_equivariance=yes",
+        note="batch size 4 in place of 1, DiffAugment of D's input and an EMA of G, as the entrants do, not "
+        "measured here; FastCUT: lambda_nce=10, lambda_identity=0, flip_equivariance=yes",
     ),
 )
 

@@ -58,7 +58,7 @@ class Trainer:
         device: Device,
         distributed: Distributed = SINGLE_PROCESS,
     ) -> None:
-        require_fit(recipe, prepared)
+        require_fit(recipe, prepared, device)
         self.recipe, self.seed, self.device, self.distributed = recipe, seed, device, distributed
         self.shape = checkpoint.Shape(
             prepared.size, prepared.channels, tuple(prepared.classes), tuple(prepared.class_counts("train"))
@@ -213,14 +213,19 @@ class Trainer:
         return (copied.pictures - first) / (clock.seconds() - began)
 
 
-def require_fit(recipe: Recipe, prepared: prepared_set.PreparedSet) -> None:
-    """Makes sure that a model and a set are for the same task.
+def require_fit(recipe: Recipe, prepared: prepared_set.PreparedSet, device: Device) -> None:
+    """Makes sure that a model and a set are for the same task, and that the device can train it as asked.
 
     Raises:
-        KitError: one is for translation and the other is not; the rows that fit are named.
+        KitError: one is for translation and the other is not (the rows that fit are named), or a translation is to be
+            deterministic on a GPU, where torch has no such gradient of the reflected borders.
     """
     task: TaskName = "generation" if prepared.inputs is None else "translation"
     if recipe.task == task:
+        if task == "translation" and device.deterministic and device.kind.type == "cuda":
+            raise KitError(
+                f"--deterministic: torch cannot train {recipe.model} so on a GPU", "leave it out, or train on the CPU"
+            )
         return
     fitting = ", ".join(registry.of_task(task))
     if task == "translation":

@@ -81,3 +81,9 @@ def test_a_row_refuses_what_its_networks_do_not_have(row):
         else:
             with pytest.raises(KitError, match=f"unknown setting '{name}'"):
                 row.override(text)
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "relativistic-least-squares"])
+def test_a_translation_has_no_pairs_to_compare(loss):
+    with pytest.raises(KitError, match="a translation has no pairs"):
+        MODELS["cut"].override([f"loss={loss}"])

@@ -21,7 +21,9 @@ from kit.generation.validate import check
 from kit.models.registry import MODELS, of_task
 from kit.run import RunConfig, budget, images_zip, train
 from kit.run.ticks import ENDS
+from kit.run.trainer import require_fit
 from kit.training import checkpoint
+from kit.training.device import Device
 from kit.training.run_folder import read_run
 from kit.training.run_record import ResizeRecord
 
@@ -294,3 +296,11 @@ def test_a_model_of_another_task_is_refused_with_those_that_fit(model, inputs, s
     config = RunConfig(recipe=MODELS[model].recipe, data=prepared.path, out=tmp_path / "run", images=8)
     with pytest.raises(KitError, match=says):
         train(config, clock=Clock(), callback=Silent())
+
+
+def test_a_translation_cannot_be_deterministic_on_a_gpu(make_set, tmp_path):
+    prepared = make_set(tmp_path / "set", n=16, size=32, inputs=10, classes=0)
+    gpu = Device(torch.device("cuda"), "a GPU", torch.float16, deterministic=True)
+    with pytest.raises(KitError, match="--deterministic: torch cannot train cut so on a GPU"):
+        require_fit(MODELS["cut"].recipe, prepared, gpu)
+    require_fit(MODELS["cut"].recipe, prepared, dataclasses.replace(gpu, deterministic=False))
