@@ -5,9 +5,9 @@
     python bench/faults.py --table faults.jsonl
 
 Runs of a small model on the embedded set are killed, told to stop, robbed of memory, given a NaN, or put on a disk
-that fills up, each at a moment drawn at random over all of the run: its start, training, rescues, checkpoints, packing,
-film. Then what lies on the disk is looked at, and the run is resumed. A resumed run is compared with one that was never
-interrupted; one with a budget, whose length depends on the clock, with its replay.
+that fills up, each at a moment drawn at random over all of the run: its start, training, interim zips, checkpoints,
+packing, film. Then what lies on the disk is looked at, and the run is resumed. A resumed run is compared with one that
+was never interrupted; one with a budget, whose length depends on the clock, with its replay.
 
 Short runs tick and save every tenth of a second, as a run of hours does every minute, keep less back for what no trial
 measures, and are forked from a process that has torch loaded. The runs of `--budgets` (30 s to 3 min) and `--full`
@@ -66,7 +66,7 @@ TICK_S = 0.1
 SHORT_BUDGET_S = 5.0
 SHORT_SPARE_S = 0.5
 INTERIM_SHARE = 0.3
-"""In a short budget, so that rescues are many."""
+"""In a short budget, so that interim zips are many."""
 
 GONE_S = 10.0
 """After SIGTERM a process with a zip is gone within so many seconds."""
@@ -103,7 +103,7 @@ class Bench:
 
     @property
     def budget_s(self) -> float:
-        """A short budget, with time for trials, training, rescues and the finish on this machine."""
+        """A short budget, with time for trials, training, interim zips and the finish on this machine."""
         return max(SHORT_BUDGET_S, 2 * self.took)
 
     def config(self, out: Path, **wanted: Any) -> kit.run.RunConfig:
@@ -286,7 +286,7 @@ def killed(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> Non
 
 
 def killed_in_a_budget(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> None:
-    """SIGKILL at any moment of a run with a budget, which writes rescue zips."""
+    """SIGKILL at any moment of a run with a budget, which writes interim zips."""
     kill(bench, run, outcome, rng, like=None, lasts=bench.budget_s, budget_s=bench.budget_s)
 
 

@@ -1,4 +1,4 @@
-"""What does each row of the zoo reach on this device, and what keeps it from more? Made for GPUs; a CPU will do.
+"""What does each row of the registry reach on this device, and what keeps it from more? Made for GPUs; a CPU will do.
 
     python bench/rows.py [--rows dcgan,biggan] [--batches 64,256,1024] [--steps 20] [--set width=64] [--workers 2]
 

@@ -106,7 +106,7 @@ class Step(NamedTuple):
 
 
 def counted(name: str) -> Step:
-    """Counts a step of a row of the zoo at its defaults, at 64×64, with 120 classes where it is conditional."""
+    """Counts a step of a row of the registry at its defaults, at 64×64, with 120 classes where it is conditional."""
     recipe = registry.get(name).recipe
     classes = 120 if recipe.conditional else 0
     where = device.Device(torch.device("cpu"), "CPU", torch.float32)

@@ -45,11 +45,6 @@ def _first_sentence(text: str) -> str:
 log = logging.getLogger(__name__)
 
 
-def say(text: str) -> None:
-    """A line for the reader, on stderr: results alone go to stdout."""
-    log.info("%s", text)
-
-
 def print_json(value: Any) -> None:
     """A result for a script, on stdout; in ASCII, so that it is JSON in every terminal's encoding."""
     print(json.dumps(value, indent=1, default=str))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.commands.common import CommandGroup, JsonOption, TrustOption, print_json, say
+from kit.commands.common import CommandGroup, JsonOption, TrustOption, print_json
 from kit.core.errors import KitError, unknown
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from kit.kaggle.client import Client
@@ -103,7 +106,7 @@ def build(
         _require_preparable(spec)
         built = kernels.build(spec, root, trust=trust, overwrite=overwrite)
         changes = " with changes that are not committed" if built.source.dirty else ""
-        say(f"{built.code}: {built.bytes:,} bytes, carries the kit's tree {built.source.digest[:12]}{changes}")
+        log.info(f"{built.code}: {built.bytes:,} bytes, carries the kit's tree {built.source.digest[:12]}{changes}")
         typer.echo(built.folder)
 
 

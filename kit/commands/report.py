@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kit.commands.common import JsonOption, OverwriteOption, TrustOption, print_json, say
+from kit.commands.common import JsonOption, OverwriteOption, TrustOption, print_json
 from kit.core.errors import KitError
 from kit.core.streams import echo
+
+log = logging.getLogger(__name__)
 
 
 def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOption = False) -> None:
@@ -78,7 +81,7 @@ def runs(
     for path, problem in damaged:
         echo(f"{path.name}  cannot be read: {problem}")
     if missing := [name for index, name in enumerate(names) if index not in shown]:
-        say(f"this window is too narrow for {', '.join(missing)}: widen it, or see `kit runs --html`")
+        log.info(f"this window is too narrow for {', '.join(missing)}: widen it, or see `kit runs --html`")
 
 
 def report(
@@ -115,7 +118,7 @@ def report(
         raise KitError(f"--out {out} is for the page that compares several runs", "leave it out, or name more runs")
     (run,) = runs
     if came_with_its_page(run):
-        say(
+        log.info(
             "the page stays as the kernel wrote it: a new one would be without the curves and grids, which stayed there"
         )
         echo(run / REPORT)
@@ -128,14 +131,14 @@ def report(
         with bar("drawing", unit="pictures") as progress:
             gallery = draw_gallery(run, trust=trust, progress=progress)
     except KitError as error:
-        say(f"the page is without an interpolation: {error}")
+        log.info(f"the page is without an interpolation: {error}")
     nearest = None
     if with_neighbours:
         try:
             with bar("looking for neighbours", unit="pictures") as progress:
                 nearest = find(read(run, now=datetime.now(UTC)), progress=progress)
         except KitError as error:
-            say(f"the page is without the nearest training pictures: {error}")
+            log.info(f"the page is without the nearest training pictures: {error}")
     echo(write_report(run, gallery=gallery, nearest=nearest))
 
 

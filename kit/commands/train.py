@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Annotated
 
 import typer
 
-from kit.commands.common import DataOption, say
+from kit.commands.common import DataOption
 from kit.core.clock import Stopwatch, parse_duration, parse_moment, show_duration
 from kit.core.errors import KitError
 from kit.core.streams import echo
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -146,7 +149,7 @@ def train(
         raise
     if record is None or record.result is None or record.seconds is None:
         return
-    say(
+    log.info(
         f"{config.out}: {record.why}; {record.pictures:,} pictures seen, {record.result.count:,} generated, "
         f"packed and checked in {show_duration(record.seconds.finishing)}; "
         f"{show_duration(record.seconds.in_all)} in all"

@@ -70,7 +70,7 @@ class KernelSpec:
     count: int | None = None  # pictures in images.zip; None: as the competition asks
     crop: str | None = None  # crop policy; None: the competition's
     size: int | None = None  # side of the pictures trained on, pixels; None: the competition's
-    source: str = ""  # text of a model file (see kit.models.custom), for a model that the zoo does not have
+    source: str = ""  # text of a model file (see kit.models.custom), for a model that the registry does not have
     settings: tuple[str, ...] = ()  # of the model, as KEY=VALUE
 
     def __post_init__(self) -> None:

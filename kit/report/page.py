@@ -292,7 +292,7 @@ def show(value: Any) -> str:
 
 
 def _defaults(model: str) -> dict[str, Any] | None:
-    """The settings that a model of the zoo has, with its defaults; None for a model from elsewhere."""
+    """The settings that a model of the registry has, with its defaults; None for a model from elsewhere."""
     from kit.models.registry import MODELS
 
     row = MODELS.get(model)

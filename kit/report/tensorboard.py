@@ -60,18 +60,18 @@ def screen_and_files(run: Path, clock: Stopwatch) -> Iterator[EventFiles]:
 
 
 class EventFiles:
-    """Hands everything on to another listener, and writes each tick's numbers and grid to `tensorboard/` of a run.
+    """Hands everything on to another callback, and writes each tick's numbers and grid to `tensorboard/` of a run.
 
     Steps are pictures seen. A run that goes on after it was cut short begins another file, which replaces what the
     first one says of later pictures.
 
     Args:
         run: the run's folder.
-        listener: who else listens.
+        callback: is told the same.
     """
 
-    def __init__(self, run: Path, listener: Callback) -> None:
-        self._run, self._listener = run, listener
+    def __init__(self, run: Path, callback: Callback) -> None:
+        self._run, self._callback = run, callback
         self._writer: Any = None
         self._shown = -1  # the last grid that was written
 
@@ -95,7 +95,7 @@ class EventFiles:
             f"| {key} | {value} |" for key, value in asdict(record.recipe).items() if "\n" not in str(value)
         )
         self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{settings}", pictures)
-        self._listener.on_plan(record)
+        self._callback.on_plan(record)
 
     def on_tick(self, tick: TickRecord) -> None:
         """Writes a tick.
@@ -111,11 +111,11 @@ class EventFiles:
             self._writer.flush()
         except OSError as error:
             raise disk_error(error, self._run / FOLDER) from error
-        self._listener.on_tick(tick)
+        self._callback.on_tick(tick)
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
         """Hands it on."""
-        self._listener.on_progress(stage, done, total)
+        self._callback.on_progress(stage, done, total)
 
     def _add_grids(self) -> None:
         """The grids that were drawn since the last time."""

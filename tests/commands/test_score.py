@@ -40,6 +40,7 @@ def kit_score(run: Path, *options: str) -> tuple[int, list[str], str]:
     return result.exit_code, result.stdout.splitlines(), str(result.exception or result.stderr)
 
 
+@pytest.mark.abuse("F24")
 def test_what_the_kit_made_at_another_size_can_be_scored(digits: Path) -> None:
     code, lines, problem = kit_score(digits)
     assert code == 0, problem
@@ -47,6 +48,7 @@ def test_what_the_kit_made_at_another_size_can_be_scored(digits: Path) -> None:
     assert Score.load(digits / "score.json").size == 32
 
 
+@pytest.mark.abuse("B11")
 def test_the_number_is_printed_though_it_cannot_be_kept(digits: Path, caplog: pytest.LogCaptureFixture) -> None:
     (digits / "score.json").mkdir()  # cannot be replaced by a file, as on a read-only medium
     (digits / "score.json" / "note").write_text("")
@@ -56,6 +58,7 @@ def test_the_number_is_printed_though_it_cannot_be_kept(digits: Path, caplog: py
     assert any("not kept" in record.getMessage() and "score.json" in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.abuse("F23")
 @pytest.mark.parametrize("options", [(), ("--all",)])
 def test_another_set_under_the_runs_name_is_refused(
     digits: Path, make_set: MakeSet, tmp_path: Path, options: tuple[str, ...]

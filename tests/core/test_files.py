@@ -21,6 +21,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@pytest.mark.abuse("B11")
 @posix
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_new_files_and_folders_keep_the_umask(umask: int, tmp_path: Path) -> None:
@@ -36,6 +37,7 @@ def test_new_files_and_folders_keep_the_umask(umask: int, tmp_path: Path) -> Non
     assert mode(tmp_path / "folder") == 0o777 & ~umask
 
 
+@pytest.mark.abuse("B11")
 @posix
 @pytest.mark.parametrize("permissions", [0o600, 0o640, 0o664])
 def test_what_is_private_stays_private(permissions: int, tmp_path: Path) -> None:
@@ -86,6 +88,7 @@ def folder(path: Path, **files: str) -> Path:
     return path
 
 
+@pytest.mark.abuse("B6")
 def test_a_folder_that_is_replaced_loses_only_what_is_owned(tmp_path: Path) -> None:
     path = folder(tmp_path / "set", images="old", notes="mine")
     (path / "more").mkdir()
@@ -141,6 +144,7 @@ with atomic_folder(path) as part:
 """
 
 
+@pytest.mark.abuse("D17")
 @pytest.mark.parametrize("renames", [0, 1, 2])
 def test_a_replacement_that_is_cut_short_after_any_rename_keeps_one_of_both(renames: int, tmp_path: Path) -> None:
     path = folder(tmp_path / "set", images="old")

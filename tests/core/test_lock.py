@@ -30,6 +30,7 @@ def hold(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.abuse("B8")
 def test_a_folder_is_given_to_one_claimant_only(tmp_path: Path) -> None:
     def claim(_: int) -> Path:
         return claim_folder(tmp_path / "runs" / f"run-{number}" for number in range(1, 100))
@@ -41,6 +42,7 @@ def test_a_folder_is_given_to_one_claimant_only(tmp_path: Path) -> None:
         claim_folder([tmp_path / "runs" / "run-1"])
 
 
+@pytest.mark.abuse("B8")
 def test_a_held_folder_is_refused_and_its_holder_named(tmp_path: Path) -> None:
     process = hold(tmp_path / "run")
     try:

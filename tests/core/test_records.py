@@ -78,6 +78,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, content: Any, says: str) -> None
         Note.load(path)
 
 
+@pytest.mark.abuse("D15")
 @pytest.mark.parametrize("text", ["", "{", "[" * 200_000, '{"a": ' + "9" * 5000 + "}", "\x00", '"\ud800"'])
 def test_what_is_no_json_is_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "note.json"
@@ -94,6 +95,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.abuse("D15")
 @given(name=st.sampled_from(["name", "state", "parts", "pair", "score", "tags"]), value=JSON)
 def test_any_value_in_any_field_is_read_or_refused_in_one_line(name: str, value: Any) -> None:
     content = {**to_json(NOTE), name: value}

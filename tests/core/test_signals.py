@@ -39,6 +39,7 @@ def start(script: str) -> tuple[subprocess.Popen[str], str]:
     return process, process.stdout.readline().strip()
 
 
+@pytest.mark.abuse("B9")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_command_that_is_told_to_end_clears_up(name: str) -> None:
     number = getattr(signal, name)
@@ -48,6 +49,7 @@ def test_a_command_that_is_told_to_end_clears_up(name: str) -> None:
     assert (said, process.returncode) == ("cleared up\n", 128 + number)
 
 
+@pytest.mark.abuse("B9")
 def test_a_child_does_not_outlive_its_parent() -> None:
     process, _ = start(PARENT)
     process.kill()

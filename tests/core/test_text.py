@@ -21,6 +21,7 @@ FULL = Path("/dev/full")
 KIT = [sys.executable, "-m", "kit"]
 
 
+@pytest.mark.abuse("D14")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -59,12 +60,14 @@ class Broken(io.StringIO):
         raise self.error
 
 
+@pytest.mark.abuse("F21")
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "pipe"), OSError(28, "full"), OSError(5, "gone"), ValueError()])
 def test_what_cannot_be_said_raises_nothing(error, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Broken(error))
     streams.TalkHandler().emit(logging.LogRecord("kit", logging.INFO, "", 0, "said", (), None))
 
 
+@pytest.mark.abuse("D14")
 def test_the_log_is_printed_on_stderr_with_foreign_text_made_safe(capsys):
     handler = streams.TalkHandler()
     for level in (logging.INFO, logging.WARNING, logging.ERROR):
@@ -79,6 +82,7 @@ def test_tables_show_numbers_without_trailing_zeros_and_foreign_text_safely(caps
     assert [line.split()[-1] for line in printed.splitlines()] == ["value", "0.5", "0.0002"]
 
 
+@pytest.mark.abuse("D16")
 @pytest.mark.parametrize("command", [["--help"], ["models"], ["models", "dcgan"], ["models", "--json"]], ids=" ".join)
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_every_encoding_of_a_terminal_will_do(command, encoding):
@@ -88,6 +92,7 @@ def test_every_encoding_of_a_terminal_will_do(command, encoding):
     assert done.stderr == b""
 
 
+@pytest.mark.abuse("D16")
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE there")
 @pytest.mark.parametrize("command", [["--help"], ["models"], ["models", "--json"], ["runs"]], ids=" ".join)
 def test_a_closed_pipe_is_no_error(command, tmp_path):

@@ -197,12 +197,14 @@ DEPTHS = {
 }
 
 
+@pytest.mark.abuse("F31")
 @pytest.mark.parametrize("kind", DEPTHS)
 def test_every_depth_is_what_another_library_makes_of_it(kind: str) -> None:
     pixels, _ = decode(DEPTHS[kind])
     np.testing.assert_allclose(pixels / 255, by_opencv(DEPTHS[kind]), atol=2 / 255)  # one for the colour, one for alpha
 
 
+@pytest.mark.abuse("F31")
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 def test_a_transparent_grey_is_white_at_every_depth(bits: int) -> None:
     """OpenCV ignores it: compared with the same picture without."""
@@ -230,6 +232,7 @@ JUNK = (
 )
 
 
+@pytest.mark.abuse("F33")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
 @pytest.mark.parametrize("exif", JUNK)
@@ -247,6 +250,7 @@ READERS: tuple[Callable[[Path], object], ...] = (
 )
 
 
+@pytest.mark.abuse("A4")
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize("read", READERS)
 def test_no_path_lets_a_picture_start_ghostscript(
@@ -262,6 +266,7 @@ def test_no_path_lets_a_picture_start_ghostscript(
         read(path)
 
 
+@pytest.mark.abuse("A4")
 def test_only_one_place_opens_pictures_that_the_kit_did_not_make() -> None:
     package = Path(kit.__file__).parent
     calling = {
@@ -270,6 +275,7 @@ def test_only_one_place_opens_pictures_that_the_kit_did_not_make() -> None:
     assert calling == {"data/decoding.py", "demo/archive.py", "generation/pack.py"}  # the others open what they wrote
 
 
+@pytest.mark.abuse("D18")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc; getrusage counts the parent's memory, too")
 @pytest.mark.parametrize("shape", [(5793, 5792, "RGBA"), (8192, 8192, "L")])
 def test_a_process_that_reads_pictures_keeps_its_bound(shape: tuple[int, int, str], tmp_path: Path) -> None:

@@ -315,6 +315,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.abuse("B6")
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_folders_of_the_user_are_never_replaced(kind: str, tmp_path: Path) -> None:
     source = dogs_at(tmp_path / "source")
@@ -331,6 +332,7 @@ def test_folders_of_the_user_are_never_replaced(kind: str, tmp_path: Path) -> No
     make(source, tmp_path / "empty")
 
 
+@pytest.mark.abuse("B6")
 def test_what_the_user_put_into_a_set_stays_when_the_set_is_replaced(tmp_path: Path) -> None:
     source = dogs_at(tmp_path / "source")
     first = make(source, tmp_path / "set", "mixed")
@@ -343,6 +345,7 @@ def test_what_the_user_put_into_a_set_stays_when_the_set_is_replaced(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "source"]
 
 
+@pytest.mark.abuse("F23")
 def test_a_set_of_other_pictures_is_named_before_it_is_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -355,6 +358,7 @@ def test_a_set_of_other_pictures_is_named_before_it_is_replaced(
     assert first.path.name in message
 
 
+@pytest.mark.abuse("F25")
 @pytest.mark.parametrize("source", ["set", ".", "set/below"])
 def test_a_source_that_is_or_holds_or_lies_in_the_output_is_refused(source: str, tmp_path: Path) -> None:
     files = {"a.jpg": photo(), "set/b.jpg": photo(seed=1), "set/below/c.jpg": photo(seed=2)}
@@ -364,17 +368,20 @@ def test_a_source_that_is_or_holds_or_lies_in_the_output_is_refused(source: str,
     assert all((tmp_path / name).read_bytes() == data for name, data in files.items())
 
 
+@pytest.mark.abuse("F25")
 def test_a_prepared_set_is_no_source(tmp_path: Path) -> None:
     prepared = make(dogs_at(tmp_path / "source"), tmp_path / "set")
     with pytest.raises(KitError, match=r"made by the kit \(dataset.json\)"):
         make(prepared.path, tmp_path / "other")
 
 
+@pytest.mark.abuse("B8")
 def test_two_at_once_do_not_share_a_folder(tmp_path: Path) -> None:
     with folder_lock(tmp_path / "set"), pytest.raises(KitError, match="in use by process"):
         make(dogs_at(tmp_path / "source"), tmp_path / "set")
 
 
+@pytest.mark.abuse("D15")
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems allow no such names")
 def test_names_that_are_no_utf8_are_taken_as_they_are(tmp_path: Path) -> None:
     odd = os.fsdecode(b"caf\xe9 [x] ")
@@ -384,6 +391,7 @@ def test_names_that_are_no_utf8_are_taken_as_they_are(tmp_path: Path) -> None:
     assert [sample.file for sample in prepared.samples] == ["b.jpg", "caf\\udce9 [x] .jpg"]
 
 
+@pytest.mark.abuse("F33")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_more_zips_than_a_process_may_open(tmp_path: Path) -> None:
     import resource
@@ -417,6 +425,7 @@ def alive(pid: int) -> bool:
     return False
 
 
+@pytest.mark.abuse("B9")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_leaves_no_processes_and_no_parts(number: signal.Signals, tmp_path: Path) -> None:

@@ -315,6 +315,7 @@ def test_pictures_with_odd_names_are_found(tmp_path: Path) -> None:
     assert sorted(found) == sorted(name.replace("\t", "\\t") for name in names)
 
 
+@pytest.mark.abuse("F27")
 @pytest.mark.parametrize("name", ["a.jfif", "b.JPG", "c.Pgm", "no suffix", "misleading.txt", "data.bin"])
 def test_what_begins_like_a_picture_is_one_whatever_its_name(name: str, tmp_path: Path) -> None:
     kind = "PPM" if name == "c.Pgm" else "JPEG"
@@ -323,6 +324,7 @@ def test_what_begins_like_a_picture_is_one_whatever_its_name(name: str, tmp_path
         assert {item.file for item in look(source).items} == {"first.png", name}
 
 
+@pytest.mark.abuse("F27")
 def test_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "set", {"a/1.jpg": photo(seed=1), "a/labels.csv": b"1,2", "a/x.tfrec": b"record"})
     (root / "gone.jpg").symlink_to(root / "nowhere.jpg")
@@ -343,6 +345,7 @@ def test_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
     assert {item.file for item in found.items} == {"a/1.jpg", "b.zip/2.jpg"}
 
 
+@pytest.mark.abuse("F27")
 def test_a_folder_that_cannot_be_entered_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_folder(tmp_path / "set", {"open/1.jpg": photo(seed=1), "shut/2.jpg": photo(seed=2)})
     scandir = os.scandir
@@ -359,6 +362,7 @@ def test_a_folder_that_cannot_be_entered_is_listed(tmp_path: Path, monkeypatch: 
     ]
 
 
+@pytest.mark.abuse("D15")
 def test_a_folder_of_any_depth_is_read(tmp_path: Path) -> None:
     deep = tmp_path / "set"
     deep.mkdir()
@@ -382,6 +386,7 @@ OWN = {
 }
 
 
+@pytest.mark.abuse("F25")
 @pytest.mark.parametrize("kind", OWN)
 @pytest.mark.parametrize("below", ["", "x/y/"])
 def test_what_the_kit_made_is_no_source(kind: str, below: str, tmp_path: Path) -> None:
@@ -390,6 +395,7 @@ def test_what_the_kit_made_is_no_source(kind: str, below: str, tmp_path: Path) -
         look(make_folder(tmp_path / "set", {"a.jpg": photo(), **files}))
 
 
+@pytest.mark.abuse("F26")
 def test_pictures_without_a_class_are_left_out_where_the_others_have_one(tmp_path: Path) -> None:
     files = {"cat/1.jpg": 1, "cat/2.jpg": 2, "dog/1.jpg": 3, "loose.jpg": 4}
     found = look(make_folder(tmp_path / "set", {name: photo(seed=seed) for name, seed in files.items()}))
@@ -397,6 +403,7 @@ def test_pictures_without_a_class_are_left_out_where_the_others_have_one(tmp_pat
     assert [(row.file, row.reason) for row in found.rejected] == [("loose.jpg", "it has no class, and the others have")]
 
 
+@pytest.mark.abuse("F26")
 def test_more_classes_than_labels_can_hold_are_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,6 +413,7 @@ def test_more_classes_than_labels_can_hold_are_refused_before_the_work(
         look(make_folder(tmp_path / "set", {f"{k}/1.jpg": photo(seed=k) for k in range(3)}))
 
 
+@pytest.mark.abuse("F29")
 def test_class_folders_that_differ_only_between_their_words_are_refused(tmp_path: Path) -> None:
     names = ("golden retriever", "golden_retriever")
     with pytest.raises(KitError, match="golden retriever and golden_retriever"):
@@ -418,6 +426,7 @@ FOREIGN_LABELS = {
 }
 
 
+@pytest.mark.abuse("F30")
 @pytest.mark.parametrize("kind", FOREIGN_LABELS)
 def test_labels_of_another_format_are_named_as_the_cause_and_do_not_hinder_whole_pictures(
     kind: str, tmp_path: Path
@@ -441,6 +450,7 @@ IDX_PARTS = {
 }
 
 
+@pytest.mark.abuse("F28")
 @pytest.mark.parametrize("case", IDX_PARTS)
 def test_the_test_part_is_never_trained_on_and_several_are_asked_about(case: str, tmp_path: Path) -> None:
     parts, chosen = IDX_PARTS[case]
@@ -458,6 +468,7 @@ def test_the_test_part_is_never_trained_on_and_several_are_asked_about(case: str
     assert all(name in error.value.problem for name in files)
 
 
+@pytest.mark.abuse("F28")
 def test_a_training_part_without_its_labels_is_not_replaced_by_the_test_part(tmp_path: Path) -> None:
     files = mnist_files("unpacked")
     del files["train-labels-idx1-ubyte"]
@@ -465,6 +476,7 @@ def test_a_training_part_without_its_labels_is_not_replaced_by_the_test_part(tmp
         look(make_folder(tmp_path / "m", files))
 
 
+@pytest.mark.abuse("F33")
 def test_an_empty_idx_file_is_refused(tmp_path: Path) -> None:
     files = {
         "train-images-idx3-ubyte": np.empty((0, 28, 28), np.uint8),

@@ -42,6 +42,16 @@ def test_the_rest_is_shown_and_of_ticks_one_a_minute(written: list[str], capsys:
     assert shown == [f"  {line}" for line in (*written[:3], written[5])]
 
 
+def test_a_tick_without_finite_losses_is_written_and_what_happens_after_it_happens(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("kit"), "handlers", [])
+    after: list[bool] = []
+    KernelLog(Stopwatch(), after_tick=lambda: after.append(True)).on_tick(TickRecord(pictures=640, seconds=9.0))
+    assert TICK.match(capsys.readouterr().out)
+    assert after == [True]
+
+
 @pytest.mark.abuse("D14")
 def test_a_kernels_log_cannot_command_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with KernelScreen() as screen:
