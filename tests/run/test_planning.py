@@ -71,13 +71,14 @@ def test_without_a_budget_there_is_nothing_to_correct():
 def test_every_plan_is_in_the_record_before_a_checkpoint_is_trained_under_it(run_tiny, monkeypatch):
     """A machine that seemed ten times as fast when it was measured."""
     rate, save, saved = Trainer.rate, checkpoint.save, []
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def noting(path, players, *rest):
         record = read_run(path.parent)
         saved.append((players.pictures, {plan.at for plan in record.plans}))
         save(path, players, *rest)
 
-    monkeypatch.setattr(Trainer, "rate", lambda self, clock: 10 * rate(self, clock))
+    monkeypatch.setattr(Trainer, "rate", lambda *args, **options: 10 * rate(*args, **options))
     monkeypatch.setattr(checkpoint, "save", noting)
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
     run = run_tiny(budget_s=30.0, settings=["schedule=linear"], clock=Even())
