@@ -35,7 +35,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from kit.models import registry
 from kit.training import device, distributed, train_state
-from kit.training.batch_norm import convert_sync_batch_norm
+from kit.training.distributed import convert_sync_batch_norm
 
 DEVICES = (1, 2, 8, 64)
 

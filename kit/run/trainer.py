@@ -20,9 +20,8 @@ from kit.models.recipe import Recipe, TaskName
 from kit.run.threads import num_threads
 from kit.training import checkpoint, distributed, loop, train_state
 from kit.training.adversarial import Adversarial
-from kit.training.batch_norm import convert_sync_batch_norm
 from kit.training.device import Device
-from kit.training.distributed import SINGLE_PROCESS, Distributed
+from kit.training.distributed import SINGLE_PROCESS, Distributed, convert_sync_batch_norm
 from kit.training.memory import DEFAULT, MemoryPolicy
 from kit.training.translation import CUT, CycleGAN
 

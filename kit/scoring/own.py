@@ -28,7 +28,7 @@ from kit.scoring.extract import BICUBIC, FeatureSet, feature_set
 from kit.scoring.reference import Cache
 from kit.scoring.weights import untrained
 from kit.training.device import Device, choose
-from kit.training.ema import PictureEma
+from kit.training.train_state import PictureEma
 
 Task = Literal["classes", "rotation"]
 

@@ -16,11 +16,9 @@ from kit.models.recipe import Recipe
 from kit.training.augment import augment
 from kit.training.device import Device
 from kit.training.distributed import SINGLE_PROCESS, Distributed
-from kit.training.losses import LOSSES
-from kit.training.penalties import PENALTIES, DOutputs
+from kit.training.losses import LOSSES, PENALTIES, DOutputs
 from kit.training.random import BatchSlice, SlicedGenerator, sample_z, step_generator
-from kit.training.schedule import scale
-from kit.training.train_state import TrainState
+from kit.training.train_state import TrainState, scale
 
 
 class DStepOutputs(NamedTuple):

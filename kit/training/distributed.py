@@ -2,7 +2,7 @@
 
 They share each batch and end every step with the same weights, those that one process would have. So the logits of all
 are gathered before a loss is taken (losses compare and average over the whole batch), batch norm's statistics are those
-of the whole batch (`kit.training.batch_norm`), and gradients are summed. DistributedDataParallel does only the last,
+of the whole batch (`SyncBatchNorm`), and gradients are summed. DistributedDataParallel does only the last,
 and cannot be differentiated twice, which gradient penalties need.
 
 All processes are on one machine. They find each other through a file in a folder that only their user can read, and
@@ -20,15 +20,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from kit.core.errors import KitError
 from kit.core.signals import exit_with_parent
 from kit.training.random import BatchSlice
+
+Network = TypeVar("Network", bound=nn.Module)
 
 RENDEZVOUS = "KIT_RENDEZVOUS"
 """Environment variable: the file through which the processes of a run find each other."""
@@ -235,3 +238,62 @@ def _worker_lost() -> Iterator[None]:
         raise
     except RuntimeError as error:
         raise WorkerLostError("a process is gone") from error
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch norm whose statistics in training are those of the pictures of all processes.
+
+    torch's own needs GPUs and cannot be differentiated twice, which gradient penalties do.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Takes (B, C) and (B, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C) or (B, C, H, W) to the same shape; B may differ between the processes."""
+        if not self.training:
+            return super().forward(x)
+        dims, shape = [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
+        y = x.to(torch.promote_types(x.dtype, torch.float32))
+        sums = all_reduce(torch.cat([y.sum(dims), y.new_full((1,), y.numel() // y.shape[1])]))
+        total = sums[-1].detach()
+        mean = sums[:-1] / total
+        y = y - mean.view(shape)
+        var = all_reduce(y.square().sum(dims)) / total
+        scale = torch.rsqrt(var + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        y = y * scale.view(shape)
+        if self.bias is not None:
+            y = y + self.bias.view(shape)
+        self._update_running_statistics(mean.detach(), var.detach() * total / (total - 1))
+        return y.to(x.dtype)
+
+    def _update_running_statistics(self, mean: Tensor, unbiased_var: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_(unbiased_var.to(self.running_var.dtype), momentum)
+
+
+def convert_sync_batch_norm(network: Network) -> Network:
+    """Replaces every batch norm of a network, in place, by one over all processes, with its weights and buffers."""
+    for name, module in network.named_children():
+        if isinstance(module, _BatchNorm) and not isinstance(module, SyncBatchNorm):
+            synchronized = SyncBatchNorm(
+                module.num_features,
+                eps=module.eps,
+                momentum=module.momentum,
+                affine=module.affine,
+                track_running_stats=module.track_running_stats,
+                device="meta",
+            )
+            synchronized.weight, synchronized.bias = module.weight, module.bias
+            for key, buffer in module.named_buffers(recurse=False):
+                synchronized.register_buffer(key, buffer)
+            setattr(network, name, synchronized.train(module.training))
+        else:
+            convert_sync_batch_norm(module)
+    return network

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from kit.models.recipe import Recipe
-from kit.training import schedule
 from kit.training.distributed import Distributed
 from kit.training.memory import DEFAULT, MemoryPolicy
 from kit.training.random import BatchSlice
-from kit.training.train_state import Player, TrainState
+from kit.training.train_state import Player, TrainState, scale, train_progress
 
 DStepOutputs = TypeVar("DStepOutputs")
 
@@ -125,8 +124,8 @@ def train(
 
     while not distributed.broadcast(done(state.pictures)):
         # Schedule
-        progress = schedule.progress(state.pictures, total_images)
-        lr_factor = lr_scale * schedule.scale(recipe.schedule, progress, end=recipe.lr_end, start=recipe.schedule_start)
+        progress = train_progress(state.pictures, total_images)
+        lr_factor = lr_scale * scale(recipe.schedule, progress, end=recipe.lr_end, start=recipe.schedule_start)
         lr: dict[Player, float] = {"D": recipe.lr_d * lr_factor, "G": recipe.lr_g * lr_factor}
         for player, optimizer in state.optimizers.items():
             for group in optimizer.param_groups:

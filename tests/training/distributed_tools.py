@@ -24,8 +24,8 @@ from kit.models.registry import MODELS
 from kit.run.trainer import OBJECTIVES
 from kit.training import distributed, loop, train_state
 from kit.training.adversarial import Adversarial
-from kit.training.batch_norm import convert_sync_batch_norm
 from kit.training.device import Device
+from kit.training.distributed import convert_sync_batch_norm
 from kit.training.memory import DEFAULT, MemoryPolicy
 
 PROCESSES = 2

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from kit.training.ema import PictureEma
+from kit.training.train_state import PictureEma
 
 
 def test_after_a_half_life_half_of_the_old_weights_is_left():

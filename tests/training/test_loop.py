@@ -15,8 +15,7 @@ from kit.training import adversarial, loop, train_state
 from kit.training.adversarial import Adversarial
 from kit.training.augment import augment
 from kit.training.device import Device
-from kit.training.losses import LOSSES
-from kit.training.penalties import PENALTIES, DOutputs
+from kit.training.losses import LOSSES, PENALTIES, DOutputs
 from kit.training.random import BatchSlice, sample_z, step_generator
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)

@@ -11,10 +11,9 @@ from torch import nn
 from kit.models.registry import MODELS
 from kit.training import checkpoint, loop
 from kit.training.distributed import SINGLE_PROCESS
-from kit.training.ema import PictureEma
 from kit.training.memory import DEFAULT, MemoryPolicy
 from kit.training.random import step_generator
-from kit.training.train_state import TrainState
+from kit.training.train_state import PictureEma, TrainState
 
 CPU = torch.device("cpu")
 BATCH = 4

@@ -10,7 +10,7 @@ from torch import nn
 from kit.models import registry
 from kit.training import train_state
 from kit.training.device import Device
-from kit.training.penalties import PENALTIES, DOutputs
+from kit.training.losses import PENALTIES, DOutputs
 from kit.training.random import SlicedGenerator
 
 

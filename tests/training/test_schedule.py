@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kit.training.schedule import SCHEDULES, progress, scale
+from kit.training.train_state import SCHEDULES, scale, train_progress
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -26,8 +26,8 @@ def test_a_cosine_begins_and_ends_slowly():
 
 
 def test_progress_counts_pictures_and_stays_at_the_end():
-    assert [progress(pictures, 400) for pictures in (0, 100, 400, 500)] == [0, 0.25, 1, 1]
-    assert progress(10**9, None) == 0
+    assert [train_progress(pictures, 400) for pictures in (0, 100, 400, 500)] == [0, 0.25, 1, 1]
+    assert train_progress(10**9, None) == 0
 
 
 def test_a_schedule_can_begin_in_the_middle():
