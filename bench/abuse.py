@@ -5,10 +5,13 @@ many situations: a test counts as one.
 
     python bench/abuse.py              all of them, the slow ones too
     python bench/abuse.py A1 C         these kinds
+    python bench/abuse.py --seed 7     other values in every field, other bytes damaged; default: drawn, and printed
 """
 
 from __future__ import annotations
 
+import argparse
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Generator
@@ -50,14 +53,20 @@ class ByKind:
 
     def _kinds(self, item: pytest.Item) -> list[str]:
         kinds = {str(kind) for mark in item.iter_markers("abuse") for kind in mark.args}
-        return sorted(kind for kind in kinds if not self._wanted or kind.startswith(tuple(self._wanted)))
+        return sorted(kind for kind in kinds if not self._wanted or kind in self._wanted or kind[0] in self._wanted)
 
 
 def main() -> int:
     """The exit code: 0 where everything held."""
-    found = ByKind(sys.argv[1:])
-    code = pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), str(ROOT / "tests")], plugins=[found])
-    print(f"\n{'kind':6} {'tried':>6} {'held':>6} {'skipped':>8}")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help="A to G, or with a number; default: all")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32), help="of what is drawn at random")
+    asked = parser.parse_args()
+    found = ByKind(asked.kinds)
+    drawn = ["--hypothesis-profile", "abuse", "--hypothesis-seed", str(asked.seed)]
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), *drawn]
+    code = pytest.main([*options, str(ROOT / "tests")], plugins=[found])
+    print(f"\nseed {asked.seed}\n{'kind':6} {'tried':>6} {'held':>6} {'skipped':>8}")
     for kind in sorted(found.tried | found.skipped, key=lambda kind: (kind[:1], int(kind[1:] or 0))):
         print(f"{kind:6} {found.tried[kind]:6} {found.held[kind]:6} {found.skipped[kind]:8}")
     tried, held = sum(found.tried.values()), sum(found.held.values())

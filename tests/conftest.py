@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # The same examples in every run, and no limit of time: a slow machine is no failure.
 settings.register_profile("kit", derandomize=True, deadline=None)
+settings.register_profile("abuse", deadline=None, print_blob=True)  # of bench/abuse.py, which draws them at random
 settings.load_profile("kit")
+
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` is not to keep it from the commands under test
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from kit.commands.common import SlugOption
 from kit.competition import DEFAULT, Competition
 from kit.competition import get as get_competition
 from kit.core.errors import KitError
+from kit.core.streams import echo
 
 if TYPE_CHECKING:
     from kit.core.progress import Progress
@@ -101,7 +102,7 @@ def data(
     remember(prepared.path, root=ROOT)
     for line in describe(prepared):
         log.info("%s", line)
-    typer.echo(prepared.path)
+    echo(prepared.path)
 
 
 class Origin(NamedTuple):

@@ -11,6 +11,7 @@ import typer
 
 from kit.commands.common import CommandGroup, JsonOption, TrustOption, print_json
 from kit.core.errors import KitError, unknown
+from kit.core.streams import echo
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def build(
         built = kernels.build(spec, root, trust=trust, overwrite=overwrite)
         changes = " with changes that are not committed" if built.source.dirty else ""
         log.info(f"{built.code}: {built.bytes:,} bytes, carries the kit's tree {built.source.digest[:12]}{changes}")
-        typer.echo(built.folder)
+        echo(built.folder)
 
 
 KernelArgument = Annotated[
@@ -127,7 +128,7 @@ def push(kernel: KernelArgument = None, again: AgainOption = False, trust: Trust
     from kit.kaggle.pushes import push as push_once
 
     client, built = _built(kernel, trust=trust)
-    typer.echo(push_once(client, built, again=again).version)
+    echo(push_once(client, built, again=again).version)
 
 
 @app.command()
@@ -148,7 +149,7 @@ def status(kernel: KernelArgument = None, as_json: JsonOption = False) -> None:
             {"version": str(push.version), "status": now.name, "failure": now.failure, "submission": push.submission}
         )
     else:
-        typer.echo(f"{push.version}  {now.name}{f'  {now.failure}' if now.failure else ''}")
+        echo(f"{push.version}  {now.name}{f'  {now.failure}' if now.failure else ''}")
 
 
 @app.command()
@@ -160,7 +161,7 @@ def pull(kernel: KernelArgument = None) -> None:
     from kit.commands import workflow
 
     client = workflow.connection()
-    typer.echo(workflow.pull(client, _folder(kernel, client)).folder)
+    echo(workflow.pull(client, _folder(kernel, client)).folder)
 
 
 @app.command()
@@ -198,7 +199,7 @@ def run(
     if send:
         send_version(client, submission, message=message)
     else:
-        typer.echo(submission.folder)
+        echo(submission.folder)
 
 
 def _built(words: str | None, *, trust: bool) -> tuple[Client, Built]:

@@ -13,6 +13,7 @@ from kit.commands.common import JsonOption, SlugOption, TrustOption, print_json
 from kit.competition import DEFAULT
 from kit.competition import get as get_competition
 from kit.core.errors import KitError
+from kit.core.streams import echo
 
 if TYPE_CHECKING:  # torch is imported where it is used
     from kit.core.records import Record
@@ -109,7 +110,7 @@ def score(
         print_json(result.to_json())
     else:
         for line in result.lines():
-            typer.echo(line)
+            echo(line)
     if found.record and not against:
         _keep(result, found.record)
 
@@ -181,7 +182,7 @@ def check(
         print_json(dataclasses.asdict(report))
     else:
         for line in report.lines():
-            typer.echo(line)
+            echo(line)
         verdict = "valid" if report.ok else "would be rejected"
-        typer.echo(f"{archive}: {report.count:,} pictures for {slug}: {verdict}")
+        echo(f"{archive}: {report.count:,} pictures for {slug}: {verdict}")
     raise typer.Exit(0 if report.ok else 1)

@@ -11,6 +11,7 @@ import typer
 
 from kit.commands.common import DataOption, JsonOption, RunArgument, TrustOption, print_json
 from kit.core.errors import KitError
+from kit.core.streams import echo
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def pack(
 
     with bar("checking", unit="pictures") as progress:
         submission = make_submission(run, out=out, progress=progress)
-    typer.echo(submission.folder)
+    echo(submission.folder)
 
 
 def submit(
@@ -63,7 +64,7 @@ def submit(
         plan = make_plan(submission, message=message, progress=progress)
     if dry_run:
         for line in plan.lines():
-            typer.echo(line)
+            echo(line)
         raise typer.Exit(0 if plan.ok else 1)
     if submission.sent is None and plan.competition.kernels_only and submission.kernel is None:
         if not yes:
@@ -94,7 +95,7 @@ def submissions(
     else:
         print_table(COLUMNS, [row.cells() for row in rows])
         for correlation in leaderboard_correlations(listed):
-            typer.echo(correlation.line())
+            echo(correlation.line())
     for error in damaged.values():
         log.warning("%s", error)
 
@@ -127,5 +128,5 @@ def reproduce(
 
         verdict = rebuild_kernel(submission, run_again=yes, trust=trust)
     for line in verdict.lines:
-        typer.echo(line)
+        echo(line)
     raise typer.Exit(0 if verdict.identical else 1)

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import typer
 from rich.status import Status
 
 from kit.core.console import stderr
 from kit.core.errors import KitError
+from kit.core.streams import echo
 from kit.core.text import safe
 from kit.kaggle.kernel_log import TICK
 
@@ -213,4 +213,4 @@ def print_scores(submission: Submission) -> None:
     if answer is None:
         raise KitError(f"{submission.name}: no score yet", "`kit submissions --refresh` reads it when it is there")
     for board, score in (("public", answer.public), ("private", answer.private)):
-        typer.echo(f"{board:8} {'–' if score is None else f'{score:.5f}'}")
+        echo(f"{board:8} {'–' if score is None else f'{score:.5f}'}")

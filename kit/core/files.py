@@ -80,7 +80,7 @@ def sweep(folder: Path, names: str) -> None:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path, *, owned: Collection[str] | None = None) -> Iterator[Path]:
+def atomic_folder(path: Path, *, owned: Collection[str] = ()) -> Iterator[Path]:
     """A folder to fill whose name appears only once it is complete; on any error nothing is left.
 
     A folder that stands there already is replaced as a whole, and is kept should anything go wrong. Between the two
@@ -89,8 +89,8 @@ def atomic_folder(path: Path, *, owned: Collection[str] | None = None) -> Iterat
 
     Args:
         path: the folder; missing parents are made.
-        owned: names in a folder to be replaced that may be deleted; any other file of it is moved into the new folder.
-            None: all of them may be deleted.
+        owned: names in a folder to be replaced that may be deleted; any other file of it is moved into the new folder,
+            or stays beside it where the new one has a file of that name.
 
     Raises:
         KitError: the disk is full, or the place cannot be written.
@@ -151,10 +151,10 @@ def _beside(path: Path, kind: Literal["part", "old"]) -> list[Path]:
     return sorted(found)
 
 
-def _retire(old: Path, new: Path, owned: Collection[str] | None) -> None:
+def _retire(old: Path, new: Path, owned: Collection[str]) -> None:
     """Deletes a folder that was replaced, except for what is not to be deleted, which moves into the new one."""
     for item in sorted(old.iterdir()):
-        if owned is not None and item.name not in owned:
+        if item.name not in owned:
             if (new / item.name).exists():
                 log.warning("%s stays where it is: the new folder has a file of that name", item)
             else:

@@ -21,7 +21,7 @@ from kit.data.grid import make_grid
 from kit.generation import interpolate
 from kit.generation.classes import class_labels, find_class
 from kit.generation.generate import generate, prepare_generator, render
-from kit.generation.pack import DIGITS, pack
+from kit.generation.pack import DIGITS, is_packed, pack
 from kit.generation.pictures import Pixels
 from kit.generation.video import MARK, VIDEO_SUFFIXES, has_encoder, write_video
 from kit.models.recipe import Recipe, SampleClasses
@@ -353,11 +353,12 @@ def require_writable(out: Path, suffixes: Sequence[str], *, overwrite: bool) -> 
 
 
 def _made_by_kit(path: Path) -> bool:
+    if path.suffix == ".zip":
+        return is_packed(path)
     with path.open("rb") as file:
         head = file.read(4096)
         file.seek(-min(4096, path.stat().st_size), 2)
-        ends = head + file.read()
-    return MARK in ends or head[30:36] == f"{0:0{DIGITS}}.".encode()  # the first name in a zip of `pack`
+        return MARK in head + file.read()
 
 
 def write_png(picture: Image.Image, out: Path) -> None:

@@ -100,6 +100,20 @@ def pack(
     )
 
 
+def is_packed(path: Path) -> bool:
+    """Whether a file is a zip of numbered pictures with the time and permissions that `pack` gives all of them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+        return False
+    return bool(entries) and all(
+        (entry.filename.partition(".")[0], entry.date_time, entry.external_attr)
+        == (f"{index:0{DIGITS}d}", TIMESTAMP, PERMISSIONS)
+        for index, entry in enumerate(entries)
+    )
+
+
 def most_bytes(competition: Competition, count: int) -> int:
     """What a zip of so many pictures may take at most: noise grows by 2 % as a PNG of 64 × 64 and its entry."""
     return round(1.03 * count * competition.size**2 * len(competition.mode))

@@ -85,7 +85,8 @@ class Cache:
             self._memory[_key(identity)] = arrays
             return
         try:
-            with atomic_folder(self.folder / _key(identity)) as part:
+            owned = ("entry.json", *(f"{name}.npy" for name in arrays))
+            with atomic_folder(self.folder / _key(identity), owned=owned) as part:
                 for name, array in arrays.items():
                     np.save(part / f"{name}.npy", array, allow_pickle=False)
                 digests = {name: sha256(part / f"{name}.npy") for name in arrays}

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -103,11 +104,17 @@ def test_a_folder_that_is_replaced_loses_only_what_is_owned(tmp_path: Path) -> N
     assert [item.name for item in tmp_path.iterdir()] == ["set"]
 
 
-def test_a_foreign_file_with_the_name_of_a_new_one_is_not_overwritten_either(tmp_path: Path) -> None:
-    path = folder(tmp_path / "set", canvas="mine")
-    with atomic_folder(path, owned={"images"}) as part:
+@pytest.mark.abuse("B6")
+@pytest.mark.parametrize("owned", [(), ("images",)])
+def test_a_foreign_file_with_the_name_of_a_new_one_is_not_overwritten_either(
+    owned: Sequence[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "set"
+    with atomic_folder(path, owned=owned) as part:
+        folder(path, canvas="mine", notes="mine, too")  # also where it comes while the new one is being filled
         (part / "canvas").write_text("new")
     assert "mine" in {item.read_text() for item in tmp_path.rglob("canvas")}
+    assert (path / "notes").read_text() == "mine, too"
 
 
 def test_an_error_leaves_the_old_folder(tmp_path: Path) -> None:
@@ -126,6 +133,7 @@ def test_an_error_leaves_the_old_folder(tmp_path: Path) -> None:
 
 KILLED = """
 import os, sys
+from collections.abc import Sequence
 from pathlib import Path
 from kit.core.files import atomic_folder
 

@@ -225,3 +225,7 @@ def test_only_files_that_the_kit_made_are_replaced(runs, tmp_path):
         assert out.read_bytes() == b"a user's own"
         write(runs["dcgan"], out=out, count=4, overwrite=True)
         assert write(runs["dcgan"], out=out, count=4) == out
+    with zipfile.ZipFile(tmp_path / "photo.zip", "w") as archive:
+        archive.writestr("00000.png", b"FFHQ names its photographs as images.zip does")
+    with pytest.raises(KitError, match="the kit did not make it"):
+        sample_run(runs["dcgan"], out=tmp_path / "photo.zip", count=4)
