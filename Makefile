@@ -23,11 +23,10 @@ $(READY): requirements.lock setup.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $(READY)
 
-# Half the default width: four minutes on a CPU then hold three times as many pictures.
 # Scored on untrained features where timm's pretrained ones cannot be fetched: the number is then uncalibrated.
 demo: venv
 	$(BIN)/kit data --from demo
-	run=$$($(BIN)/kit train --model dcgan --set width=32 --data data/demo --budget 4m) && \
+	run=$$($(BIN)/kit train --model dcgan --data data/demo --budget 4m) && \
 	{ $(BIN)/kit score $$run --count 1000 2>.demo.log || { \
 		echo "timm's pretrained network cannot be fetched: an untrained one is used instead" && \
 		$(BIN)/kit score $$run --count 1000 --features random; }; } && rm -f .demo.log && \

@@ -223,8 +223,10 @@ class Session:
 
         spec = self.spec
         custom.require_trust(spec.model, spec.source, trust=True, where=spec.slug)  # who pushed the kernel trusted it
+        row, settings = registry.get(spec.model, spec.source), list(spec.settings)
         return RunConfig(
-            recipe=registry.get(spec.model, spec.source).override(list(spec.settings)),
+            recipe=row.override(settings),
+            ladder=row.widths(settings),
             data=self._data,
             out=self._run,
             seed=spec.seed,

@@ -97,7 +97,8 @@ def train(
 
     from kit.models import registry
 
-    recipe = registry.get(model).override(settings or [])
+    row = registry.get(model)
+    recipe = row.override(settings or [])
     import kit.run
     from kit.data.prepared_set import latest
     from kit.report.panel import TrainingScreen
@@ -124,6 +125,7 @@ def train(
     memory_limit = parse_size(memory) if memory else None
     config = kit.run.RunConfig(
         recipe=recipe,
+        ladder=row.widths(settings or []) if budget_s else (),
         data=data,
         out=out or (run_folder.newest_unfinished() if resume else run_folder.claim_run(recipe.model, data)),
         resume=resume,

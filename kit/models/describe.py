@@ -26,7 +26,8 @@ def model(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         KitError: no such model.
     """
     row = registry.get(name)
-    return _facts(row) | {"note": row.note}, [
+    ladder = ", ".join(f"{rung.width} from {rung.pictures:,} pictures" for rung in row.ladder)
+    return _facts(row) | {"note": row.note, **({"width by budget": ladder} if ladder else {})}, [
         {
             "setting": key,
             "default": getattr(row.recipe, key),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.core.errors import KitError, unknown
-from kit.models import custom
+from kit.models import custom, ladders
 from kit.models.architectures import ARCHITECTURES, Architecture
 from kit.models.recipe import Recipe, TaskName, settings
 
@@ -37,6 +37,7 @@ class ModelEntry:
     paper: str
     note: str = ""  # what differs from the paper, and why
     unconditional: str = ""  # for a conditional model, the row to take for a set without classes
+    ladder: tuple[ladders.Rung, ...] = ()  # widths that a budget chooses from; none: it keeps the recipe's
 
     @property
     def name(self) -> str:
@@ -56,6 +57,13 @@ class ModelEntry:
             KitError: a setting that the model does not have, or a value of another type or out of range.
         """
         return self.recipe.override(texts, among=self.settings())
+
+    def widths(self, texts: list[str]) -> tuple[tuple[int, Recipe], ...]:
+        """What a budget chooses from: (pictures needed, recipe), narrowest first; empty where `texts` set a width."""
+        if any(text.partition("=")[0] == "width" for text in texts):
+            return ()
+        rungs = ((rung.pictures, [f"width={rung.width}", *rung.settings, *texts]) for rung in self.ladder)
+        return tuple((pictures, self.override(settings)) for pictures, settings in rungs)
 
 
 def _table(*rows: ModelEntry) -> dict[str, ModelEntry]:
@@ -80,14 +88,8 @@ MODELS = _table(
         unconditional="gan",
     ),
     ModelEntry(
-        recipe=Recipe(
-            model="dcgan",
-            architecture="dcgan",
-            batch=32,
-            lr_g=5e-4,
-            lr_d=5e-4,
-            schedule="linear",
-        ),
+        recipe=Recipe(model="dcgan", architecture="dcgan", batch=32, lr_g=5e-4, lr_d=5e-4, schedule="linear"),
+        ladder=ladders.DCGAN,
         about="strided convolutions and batch norm: the plain GAN that works",
         paper="Radford et al. 2016, arXiv:1511.06434",
         note="width 64 (PyTorch's tutorial) in place of 128; batch size 32 in place of 128, and learning rates of 5e-4 "
@@ -114,14 +116,9 @@ MODELS = _table(
     ),
     ModelEntry(
         recipe=Recipe(
-            model="lsgan",
-            architecture="dcgan",
-            loss="least-squares",
-            batch=32,
-            lr_g=5e-4,
-            lr_d=5e-4,
-            schedule="linear",
+            model="lsgan", architecture="dcgan", loss="least-squares", batch=32, lr_g=5e-4, lr_d=5e-4, schedule="linear"
         ),
+        ladder=ladders.DCGAN,
         about="dcgan with the least-squares loss: gradients do not vanish far from the decision boundary",
         paper="Mao et al. 2017, arXiv:1611.04076",
         note="dcgan's networks, batch size and learning rates, so that only the loss differs",
@@ -182,6 +179,7 @@ MODELS = _table(
             beta2=0.9,
             schedule="linear",
         ),
+        ladder=ladders.SNDCGAN,
         about="spectral norm in D: stable training at little cost",
         paper="Miyato et al. 2018, arXiv:1802.05957",
         note="hinge loss and β of 0 and 0.9, which the paper has for larger pictures: with gan's loss and β1 0.5 D "
@@ -199,6 +197,7 @@ MODELS = _table(
             lr_g=1e-3,
             lr_d=1e-4,
         ),
+        ladder=ladders.DCGAN,
         about="relativistic average least squares: real pictures should look more real than the average generated one",
         paper="Jolicoeur-Martineau 2019, arXiv:1807.00734",
         note="spectral norm in D: with a loss over the batch's means, batch norm would mix the samples twice; a higher "
@@ -220,6 +219,7 @@ MODELS = _table(
             ema_half_life=500_000,
             standing_batches=16,
         ),
+        ladder=ladders.RESIDUAL,
         about="residual networks with self-attention, conditional batch norm in G and projection in D",
         paper="Zhang et al. 2019, arXiv:1805.08318",
         note="batch size 64 in place of 256, for the memory and the hours of one kernel; learning rates of 2e-4 and "
@@ -243,6 +243,7 @@ MODELS = _table(
             truncation=2.0,
             standing_batches=16,
         ),
+        ladder=ladders.RESIDUAL,
         about="sagan with a shared class embedding and a chunk of z for each block: what won the competition",
         paper="Brock et al. 2019, arXiv:1809.11096",
         note="batch size 64 and one D step in place of 2048 and two, for the memory and the hours of one kernel; "
@@ -268,6 +269,7 @@ MODELS = _table(
             augment="color,translation,cutout",
             ema_half_life=500_000,
         ),
+        ladder=ladders.R3GAN,
         about="no tricks: a relativistic loss, two gradient penalties, residual networks without normalization",
         paper="Huang et al. 2024, arXiv:2501.05441",
         note="the settings for 64×64 faces, with the schedules of learning rate and penalty over the plan in place of "

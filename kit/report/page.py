@@ -273,7 +273,7 @@ def train_command(run: RunData) -> str:
     words += ["--data", record.data.path] if record.data.path else []
     words += ["--seed", str(record.seed), "--count", str(record.count)]
     for setting in recipe_rows(run):
-        if setting.changed:
+        if setting.changed or (record.width and setting.key == "width"):
             words += ["--set", f"{setting.key}={setting.value}"]
     return shlex.join(words)
 

@@ -27,6 +27,7 @@ from kit.training.distributed import SINGLE_PROCESS, Distributed
 from kit.training.memory import MemoryPolicy
 from kit.training.run_folder import CHECKPOINT, IMAGES, Run
 from kit.training.run_record import Callback, DataRecord, PlanRecord, RunRecord, TickRecord
+from kit.training.train_state import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class RunConfig:
     seed: int = 0
     budget_s: float | None = None  # seconds for the whole run, or
     images: int | None = None  # real pictures to train on
+    ladder: tuple[tuple[int, Recipe], ...] = ()  # (pictures needed, recipe), narrowest first: a budget chooses
     count: int | None = None  # pictures in images.zip; None: as the competition asks
     scores: ScoringConfig | None = None  # of candidates on the way; never changes what is trained
     resume: bool = False  # go on with the run in `out` where there is one
@@ -117,7 +119,6 @@ class RunContext:
         self.config, self.clock, self.callback = config, clock, SafeCallback(callback)
         # A clock may have begun before the process, or after it.
         self.spare_s = budget.spare(min(clock.seconds(), process_age()))
-        self.recipe = config.recipe
         self.prepared = prepared_set.load(config.data)
         self.rules: Competition = competition.get(self.prepared.competition)
         self.count = self._default_count() if config.count is None else config.count
@@ -128,15 +129,25 @@ class RunContext:
         if config.memory:
             memory.limit(config.memory, self.device.kind)
         self.trainer = Trainer(
-            self.recipe, self.prepared, seed=config.seed, device=self.device, distributed=distributed
+            config.recipe, self.prepared, seed=config.seed, device=self.device, distributed=distributed
         )
-        self.state, self.shape = self.trainer.state, self.trainer.shape
+        self.shape = self.trainer.shape
         self.run = Run(config.out, self._new_record())
         self.snapshots = self._new_snapshots(scorer=None)
         self.plan: PlanRecord | None = None  # how the budget's time is to be spent, if there is one
         self.used_s = 0.0  # by earlier processes
         self.alarms: list[str] = []  # for the next tick
         self.stop = Stop()
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the run trains."""
+        return self.trainer.recipe
+
+    @property
+    def state(self) -> TrainState:
+        """What it trains."""
+        return self.trainer.state
 
     @property
     def checkpoint(self) -> Path:
@@ -152,6 +163,12 @@ class RunContext:
     def disk_reserve(self) -> Path:
         """The file that keeps space on the disk."""
         return self.run.path / DISK_RESERVE
+
+    def use_recipe(self, recipe: Recipe) -> None:
+        """The run begins anew with the recipe of another width."""
+        self.trainer.use_recipe(recipe)
+        self.run.record.recipe = recipe
+        self.snapshots = self._new_snapshots(scorer=None)
 
     def score_with(self, scorer: PeriodicScorer) -> None:
         """From here on candidates are scored."""

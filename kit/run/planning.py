@@ -87,7 +87,7 @@ def make_plan(context: RunContext) -> None:
 def _divide(context: RunContext, budget_s: float) -> None:
     images_zip.time_trial(context, min(context.count, WARM_UP[context.recipe.task]))
     began = context.clock.seconds()
-    reserve_s, artifacts_s = _measure_reserve(context)
+    reserve_s, artifacts_s = measure_reserve(context)
     now = context.clock.seconds()
     if not context.used_s:  # a run that goes on with no time left to train comes to its end with what it has
         budget.require_enough(budget_s, started_s=now, reserve_s=reserve_s, count=context.count)
@@ -115,7 +115,7 @@ def correct(context: RunContext, plan: PlanRecord, rate: float) -> None:
     """
     with contextlib.suppress(images_zip.AbandonedError):
         began = context.clock.seconds()
-        reserve_s, artifacts_s = _measure_reserve(context, whole_s=_last_zip_s(context))
+        reserve_s, artifacts_s = measure_reserve(context, whole_s=_last_zip_s(context))
         took_s = context.clock.seconds() - began
         plan = dataclasses.replace(plan, reserve_s=reserve_s, artifacts_s=artifacts_s, measuring_s=took_s)
         _plan_rest(context, plan, rate)
@@ -166,13 +166,21 @@ def _plan_rest(context: RunContext, plan: PlanRecord, rate: float) -> None:
     record_plan(context)
 
 
-def _measure_reserve(context: RunContext, *, whole_s: float = 0.0) -> tuple[float, float]:
-    """Seconds to keep back, and those of them that are for film and page; `whole_s` is what a whole zip took.
+def measure_reserve(context: RunContext, *, whole_s: float = 0.0, trial: int | None = None) -> tuple[float, float]:
+    """Measures what is kept of the budget for the end.
+
+    Args:
+        context: of the run.
+        whole_s: seconds that a whole zip took; 0: not known.
+        trial: pictures of the trial; None: those of `TRIAL`.
+
+    Returns:
+        Seconds to keep back, and those of them that are for film and page.
 
     Raises:
         AbandonedError: a signal asks for the end, and there is a zip.
     """
-    trial = min(context.count, TRIAL[context.recipe.task])
+    trial = min(context.count, trial or TRIAL[context.recipe.task])
     once_s, trial_s = images_zip.time_trial(context, trial)
     once_s += context.snapshots.reserve_s
     finish_s = budget.reserve(

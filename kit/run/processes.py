@@ -269,10 +269,12 @@ def reduce_memory(config: RunConfig, *, processes: int) -> bool:
         False where nothing is left to try.
     """
     run = Run(config.out, read_run(config.out))
+    if run.record.width and run.record.width.chosen is None:
+        return True  # a narrower network comes first; the record says which one did not fit
     policies = planning.memory_policies(run.record)
     before = policies[-1][1] if policies else DEFAULT
     kind = torch.device(run.record.device.type)
-    wanted = before.reduce_memory(batch=config.recipe.batch, processes=processes, device=kind)
+    wanted = before.reduce_memory(batch=run.record.recipe.batch, processes=processes, device=kind)
     if wanted is None:
         return False
     seen = run.record.pictures

@@ -12,7 +12,7 @@ import logging
 
 import torch
 
-from kit.core.clock import Stopwatch
+from kit.core.clock import Stopwatch, show_duration
 from kit.core.errors import DiskFullError, KitError
 from kit.core.files import reserve_disk, sweep
 from kit.core.lock import folder_lock
@@ -22,7 +22,7 @@ from kit.data import prepared_set
 from kit.generation import pack
 from kit.models.custom import shown
 from kit.report import artifacts
-from kit.run import images_zip, planning, ticks
+from kit.run import images_zip, planning, ticks, width
 from kit.run.context import DISK_RESERVE, RunConfig, RunContext
 from kit.run.threads import num_threads
 from kit.run.trainer import Trainer
@@ -138,6 +138,8 @@ def start_or_resume(context: RunContext) -> bool:
     if record.state == "finished":
         log.info("%s: finished already, nothing was changed", out)
         return True
+    if record.width:
+        _keep_width(context, record, ours)
     _require_same(record, ours)
     record.budget_s, record.device, record.data = ours.budget_s, ours.device, ours.data
     record.commit, record.dirty, record.tree = ours.commit, ours.dirty, ours.tree
@@ -178,8 +180,9 @@ def begin_part(context: RunContext) -> None:
 
 
 def _plan(context: RunContext) -> None:
-    planning.prepare_scores(context)
     try:
+        width.choose_width(context)
+        planning.prepare_scores(context)
         planning.make_plan(context)
     except BaseException as error:
         if _ends_all_processes(context, error):
@@ -191,6 +194,19 @@ def _plan(context: RunContext) -> None:
 def _ends_all_processes(context: RunContext, error: BaseException) -> bool:
     """Whether an error leaves several processes that cannot go on together."""
     return context.trainer.distributed.size > 1 and (isinstance(error, WorkerLostError) or memory.ran_out(error))
+
+
+def _keep_width(context: RunContext, theirs: RunRecord, ours: RunRecord) -> None:
+    """Goes on with the width that was chosen when the run began, whatever the budget is now."""
+    if any(theirs.recipe == recipe for _, recipe in context.config.ladder):
+        context.use_recipe(theirs.recipe)
+        ours.recipe = theirs.recipe
+    if theirs.width and theirs.width.chosen and ours.budget_s not in (None, theirs.width.budget_s):
+        log.info(
+            "width %d stays: it was chosen for a budget of %s",
+            theirs.width.chosen,
+            show_duration(theirs.width.budget_s),
+        )
 
 
 def _require_same(theirs: RunRecord, ours: RunRecord) -> None:

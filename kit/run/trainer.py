@@ -58,27 +58,36 @@ class Trainer:
         distributed: Distributed = SINGLE_PROCESS,
     ) -> None:
         require_fit(recipe, prepared, device)
-        self.recipe, self.seed, self.device, self.distributed = recipe, seed, device, distributed
+        self.seed, self.device, self.distributed = seed, device, distributed
         self.shape = checkpoint.Shape(
             prepared.size, prepared.channels, tuple(prepared.classes), tuple(prepared.class_counts("train"))
         )
-        self.state = train_state.build(
-            recipe,
-            size=prepared.size,
-            channels=prepared.channels,
-            classes=len(prepared.classes),
-            seed=seed,
-            device=device,
-        )
-        if distributed.size > 1:
-            for network in (self.state.G, self.state.D):
-                convert_sync_batch_norm(network)
-        flip = recipe.flip and prepared.mirror
-        batches = Batches(prepared, seed=seed, device=device.kind, flip=flip)
-        objective = OBJECTIVES.get(recipe.architecture, Adversarial)
-        self._objective = objective(recipe, batches, seed, device, distributed)
         self.memory: MemoryPolicy = DEFAULT
         self._others_in_loop = False
+        self._batches = Batches(prepared, seed=seed, device=device.kind, flip=recipe.flip and prepared.mirror)
+        self._build(recipe)
+
+    def _build(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.state = train_state.build(
+            recipe,
+            size=self.shape.size,
+            channels=self.shape.channels,
+            classes=len(self.shape.classes),
+            seed=self.seed,
+            device=self.device,
+        )
+        if self.distributed.size > 1:
+            for network in (self.state.G, self.state.D):
+                convert_sync_batch_norm(network)
+        objective = OBJECTIVES.get(recipe.architecture, Adversarial)
+        self._objective = objective(recipe, self._batches, self.seed, self.device, self.distributed)
+
+    def use_recipe(self, recipe: Recipe) -> None:
+        """Begins anew with another width, untrained, and with what goes along with it."""
+        if recipe != self.recipe:
+            self._tell({"do": "build", "recipe": dataclasses.asdict(recipe)})
+            self._build(recipe)
 
     def steps(
         self,
@@ -108,16 +117,17 @@ class Trainer:
         yield from self._loop(self.state, done=done, tick_due=tick_due, total_images=total_images, lr_scale=lr_scale)
         self._others_in_loop = False
 
-    def rate(self, clock: Stopwatch, *, threads: int | None = None) -> float:
+    def rate(self, clock: Stopwatch, *, threads: int | None = None, seconds: float = CALIBRATION_S) -> float:
         """Pictures a second of training, measured on a copy of the networks.
 
         Args:
             clock: of the run.
             threads: of a step; None: as many as now.
+            seconds: to measure over; at least one step is.
         """
         self._tell({"do": "measure", "memory": dataclasses.asdict(self.memory)})
         with num_threads(threads or torch.get_num_threads()):
-            return self._rate(clock)
+            return self._rate(clock, seconds)
 
     def reduce_memory(self) -> bool:
         """Goes over to needing less memory, from the next steps on; false if there is no way left."""
@@ -161,9 +171,12 @@ class Trainer:
             if order["do"] == "load":
                 checkpoint.load(Path(order["path"]), self.state, self.recipe, self.shape)
                 continue
+            if order["do"] == "build":
+                self._build(Recipe(**order["recipe"]))
+                continue
             self.memory = MemoryPolicy(**order["memory"])
             if order["do"] == "measure":
-                self._rate(Stopwatch())
+                self._rate(Stopwatch(), CALIBRATION_S)
             else:
                 for _ in self._loop(
                     self.state,
@@ -200,14 +213,12 @@ class Trainer:
             memory=self.memory,
         )
 
-    def _rate(self, clock: Stopwatch) -> float:
+    def _rate(self, clock: Stopwatch, seconds: float) -> float:
         copied = copy.deepcopy(self.state)
         for _ in self._loop(copied, tick_due=_never, done=lambda n: n > self.state.pictures):
             pass  # the first step also chooses kernels and fills caches
         began, first = clock.seconds(), copied.pictures
-        for _ in self._loop(
-            copied, tick_due=_never, done=lambda n: n > first and clock.seconds() - began >= CALIBRATION_S
-        ):
+        for _ in self._loop(copied, tick_due=_never, done=lambda n: n > first and clock.seconds() - began >= seconds):
             pass
         return (copied.pictures - first) / (clock.seconds() - began)
 

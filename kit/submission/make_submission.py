@@ -325,12 +325,13 @@ def _scores(run: Path, result: ResultRecord) -> tuple[list[Score], list[str]]:
 
 
 def _settings(recipe: Recipe) -> tuple[str, ...]:
-    """What differs from the model's row, as KEY=VALUE."""
-    usual = registry.get(recipe.model).recipe
+    """What differs from the model's row, as KEY=VALUE; the width always, where a kernel would choose one."""
+    row = registry.get(recipe.model)
+    usual = row.recipe
     different = {
         field.name: getattr(recipe, field.name)
         for field in fields(Recipe)
-        if getattr(recipe, field.name) != getattr(usual, field.name)
+        if getattr(recipe, field.name) != getattr(usual, field.name) or (row.ladder and field.name == "width")
     }
     return tuple(
         f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in different.items()

@@ -65,6 +65,24 @@ class PlanRecord:
         return self.budget_s - self.reserve_s
 
 
+@dataclass(frozen=True)
+class WidthTrial:
+    """What was measured of a width on this machine."""
+
+    width: int
+    needs: int  # pictures that make it worth it
+    sees: int | None  # pictures that the budget would let it see; None: it does not fit into the memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidthRecord:
+    """The width that was chosen for a budget, see `kit.run.width`."""
+
+    chosen: int | None  # None: not yet, as several processes ran out of memory at the last of the trials
+    budget_s: float
+    trials: list[WidthTrial]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InterimZip:
     """An `images.zip` written in the middle of training."""
@@ -216,6 +234,7 @@ class RunRecord(Record):
     tree: str  # digest of the kit's files
     pictures: int = 0  # seen
     parts: list[PartRecord] = field(default_factory=list)
+    width: WidthRecord | None = None  # None: the recipe's own, or that of --set
     plans: list[PlanRecord] = field(default_factory=list)
     interim_zips: list[InterimZip] = field(default_factory=list)
     rollbacks: list[Rollback] = field(default_factory=list)

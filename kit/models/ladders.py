@@ -1,0 +1,51 @@
+"""Ladders: which width a row takes for a budget, by the pictures that a run can see in it.
+
+A wide network sees fewer pictures in the same time, and is better only once it has seen enough. How many that are was
+measured on dogs by `bench/widths.py` for `dcgan`; see docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A width, and from how many pictures on it is worth it."""
+
+    width: int
+    pictures: int  # that a run has to see for this width to be better than the next smaller one
+    settings: tuple[str, ...] = ()  # that go with it, as KEY=VALUE: batch size, learning rates
+
+
+DCGAN = (
+    Rung(16, 0),
+    Rung(24, 150_000),
+    Rung(32, 250_000),
+    Rung(48, 700_000),
+    Rung(64, 1_500_000),
+)
+
+SNDCGAN = (
+    Rung(16, 0),
+    Rung(24, 200_000),
+    Rung(32, 400_000),
+    Rung(48, 1_000_000),
+    Rung(64, 2_000_000),
+)
+
+RESIDUAL = (
+    Rung(16, 0),
+    Rung(24, 500_000),
+    Rung(32, 1_000_000),
+    Rung(48, 5_000_000),
+    Rung(64, 10_000_000),
+)
+"""For sagan and biggan: the competition's winners saw about 4 million pictures with 24 to 32 channels."""
+
+R3GAN = (
+    Rung(16, 0),
+    Rung(24, 500_000),
+    Rung(32, 1_500_000),
+    Rung(48, 8_000_000),
+)
