@@ -94,11 +94,21 @@ def time_trial(context: RunContext, count: int) -> tuple[float, float]:
 
 def save_grid(context: RunContext) -> NDArray[np.uint8]:
     """The same latents or inputs at every tick, so that the grids can be laid over each other; returns the pictures."""
-    standing, inputs = min(context.recipe.standing_batches, GRID_STANDING), context.prepared.inputs
-    count = GRID if inputs is None else min(PAIRS, len(inputs))
+    inputs, size = context.prepared.inputs, context.shape.size
     with num_threads(context.generation_threads):
-        tiles = np.concatenate(list(_sample(context, count, context.shape.size, standing_batches=standing)))
-    grid = make_grid(tiles, columns=GRID_COLUMNS) if inputs is None else make_pairs(inputs[:count], tiles)
+        if inputs is None:
+            standing = min(context.recipe.standing_batches, GRID_STANDING)
+            tiles = np.concatenate(list(_sample(context, GRID, size, standing_batches=standing)))
+            grid = make_grid(tiles, columns=GRID_COLUMNS)
+        else:
+            inputs = inputs[:PAIRS]
+            tiles = np.concatenate(list(_sample(context, len(inputs), size)))
+            before, after = inputs, tiles
+            if back := getattr(context.state.ema.module, "to_input", None):  # cyclegan's way back, in a second row
+                targets = context.prepared.images[:PAIRS]
+                made = _sample(context, len(targets), size, generator=back, inputs=targets)
+                before, after = np.concatenate([inputs, targets]), np.concatenate([tiles, *made])
+            grid = make_pairs(before, after)
     with atomic(context.run.path / "samples" / f"{context.state.pictures:010d}.png") as file:
         grid.save(file, "PNG")
     return tiles
@@ -111,6 +121,7 @@ def _sample(
     *,
     generator: nn.Module | None = None,
     standing_batches: int | None = None,
+    inputs: NDArray[np.uint8] | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     standing = context.recipe.standing_batches if standing_batches is None else standing_batches
     return generate(
@@ -122,7 +133,7 @@ def _sample(
         device=context.device.kind,
         precision=context.device.precision,
         labels=class_labels(context.recipe, context.shape, count),
-        inputs=context.prepared.inputs,
+        inputs=context.prepared.inputs if inputs is None else inputs,
     )
 
 
