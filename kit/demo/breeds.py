@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any
+
+from PIL import ImageColor
 
 from kit.demo.paint import Colour
-
-Ears = Literal["pricked", "folded", "drop", "long", "round"]
-Coat = Literal["plain", "cream", "spots", "saddle", "mask", "collie", "beard", "curls"]
-Tail = Literal["curled", "sabre", "plume", "stub"]
-
-WHITE: Colour = (246, 242, 233)
-BLACK: Colour = (46, 42, 44)
-TAN: Colour = (196, 132, 74)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,18 +18,18 @@ class Breed:
     name: str
     base: Colour  # of most of the coat
     second: Colour  # of its markings
-    coat: Coat
-    ears: Ears
-    tail: Tail
-    fur: float = 0.0  # how far the coat's outline is ruffled
-    head: float = 0.25  # half the width of the head
-    muzzle: float = 0.5  # half the width of the muzzle, in half heads
-    snout: float = 0.5  # how far it hangs down, in half heads
-    legs: float = 0.46  # length of the legs
-    body: float = 1.0  # length of the trunk
-    girth: float = 0.44  # depth of the chest
-    eyes: Colour = (74, 44, 24)
-    share: float = 1.0  # how often it is met, against the others
+    coat: str  # plain, cream, spots, saddle, mask, collie, beard or curls
+    ears: str  # pricked, folded, drop, long or round
+    tail: str  # curled, sabre, plume or stub
+    fur: float  # how far the coat's outline is ruffled
+    head: float  # half the width of the head
+    muzzle: float  # half the width of the muzzle, in half heads
+    snout: float  # how far it hangs down, in half heads
+    legs: float  # length of the legs
+    body: float  # length of the trunk
+    girth: float  # depth of the chest
+    eyes: Colour
+    share: float  # how often it is met, against the others
 
     @property
     def folder(self) -> str:
@@ -43,154 +37,27 @@ class Breed:
         return f"{self.wnid}-{self.name}"
 
 
-BREEDS = (
-    Breed(
-        wnid="n90000017",
-        name="Marmalade_spitz",
-        base=(222, 138, 62),
-        second=(252, 226, 186),
-        coat="cream",
-        ears="pricked",
-        tail="curled",
-        fur=0.055,
-        muzzle=0.4,
-        snout=0.44,
-        legs=0.36,
-        body=0.86,
-        girth=0.48,
-        share=1.2,
-    ),
-    Breed(
-        wnid="n90000028",
-        name="Inkblot_runner",
-        base=WHITE,
-        second=BLACK,
-        coat="spots",
-        ears="drop",
-        tail="sabre",
-        head=0.21,
-        muzzle=0.46,
-        snout=0.62,
-        legs=0.58,
-        body=1.02,
-        girth=0.37,
-        share=1.1,
-    ),
-    Breed(
-        wnid="n90000039",
-        name="Cocoa_lowrider",
-        base=(122, 68, 40),
-        second=(190, 122, 72),
-        coat="plain",
-        ears="long",
-        tail="sabre",
-        head=0.27,
-        muzzle=0.44,
-        snout=0.64,
-        legs=0.2,
-        body=1.42,
-        girth=0.4,
-    ),
-    Breed(
-        wnid="n90000046",
-        name="Harbour-watch_shepherd",
-        base=TAN,
-        second=(52, 46, 46),
-        coat="saddle",
-        ears="pricked",
-        tail="plume",
-        fur=0.018,
-        head=0.22,
-        muzzle=0.42,
-        snout=0.62,
-        legs=0.5,
-        body=1.08,
-        girth=0.43,
-    ),
-    Breed(
-        wnid="n90000053",
-        name="Dumpling_snorer",
-        base=(226, 186, 132),
-        second=(58, 46, 44),
-        coat="mask",
-        ears="folded",
-        tail="curled",
-        head=0.31,
-        muzzle=0.62,
-        snout=0.36,
-        legs=0.32,
-        body=0.86,
-        girth=0.52,
-        eyes=(40, 26, 20),
-        share=0.9,
-    ),
-    Breed(
-        wnid="n90000064",
-        name="Snowdrift_bear",
-        base=(244, 240, 230),
-        second=(226, 208, 184),
-        coat="plain",
-        ears="round",
-        tail="plume",
-        fur=0.07,
-        head=0.29,
-        muzzle=0.5,
-        snout=0.46,
-        legs=0.38,
-        body=0.98,
-        girth=0.56,
-        eyes=(36, 26, 24),
-    ),
-    Breed(
-        wnid="n90000071",
-        name="Crossroads_drover",
-        base=(54, 50, 54),
-        second=WHITE,
-        coat="collie",
-        ears="folded",
-        tail="plume",
-        fur=0.04,
-        head=0.24,
-        muzzle=0.42,
-        snout=0.58,
-        legs=0.46,
-        body=1.0,
-        girth=0.44,
-        eyes=(84, 112, 138),
-        share=0.9,
-    ),
-    Breed(
-        wnid="n90000082",
-        name="Pewter_whiskers",
-        base=(116, 118, 124),
-        second=(218, 218, 216),
-        coat="beard",
-        ears="folded",
-        tail="stub",
-        fur=0.014,
-        head=0.25,
-        muzzle=0.6,
-        snout=0.56,
-        legs=0.48,
-        body=0.88,
-        girth=0.43,
-        share=0.7,
-    ),
-    Breed(
-        wnid="n90000095",
-        name="Apricot_woolly",
-        base=(212, 150, 104),
-        second=(228, 178, 136),
-        coat="curls",
-        ears="long",
-        tail="stub",
-        fur=0.05,
-        head=0.26,
-        muzzle=0.42,
-        snout=0.56,
-        legs=0.48,
-        body=0.9,
-        girth=0.46,
-        share=0.7,
-    ),
+# A row for each, its columns the fields of Breed.
+_TABLE = """
+n90000017 Marmalade_spitz        #de8a3e #fce2ba cream  pricked curled 0.055 0.25 0.4  0.44 0.36 0.86 0.48 #4a2c18 1.2
+n90000028 Inkblot_runner         #f6f2e9 #2e2a2c spots  drop    sabre  0.0   0.21 0.46 0.62 0.58 1.02 0.37 #4a2c18 1.1
+n90000039 Cocoa_lowrider         #7a4428 #be7a48 plain  long    sabre  0.0   0.27 0.44 0.64 0.2  1.42 0.4  #4a2c18 1.0
+n90000046 Harbour-watch_shepherd #c4844a #342e2e saddle pricked plume  0.018 0.22 0.42 0.62 0.5  1.08 0.43 #4a2c18 1.0
+n90000053 Dumpling_snorer        #e2ba84 #3a2e2c mask   folded  curled 0.0   0.31 0.62 0.36 0.32 0.86 0.52 #281a14 0.9
+n90000064 Snowdrift_bear         #f4f0e6 #e2d0b8 plain  round   plume  0.07  0.29 0.5  0.46 0.38 0.98 0.56 #241a18 1.0
+n90000071 Crossroads_drover      #363236 #f6f2e9 collie folded  plume  0.04  0.24 0.42 0.58 0.46 1.0  0.44 #54708a 0.9
+n90000082 Pewter_whiskers        #74767c #dadad8 beard  folded  stub   0.014 0.25 0.6  0.56 0.48 0.88 0.43 #4a2c18 0.7
+n90000095 Apricot_woolly         #d49668 #e4b288 curls  long    stub   0.05  0.26 0.42 0.56 0.48 0.9  0.46 #4a2c18 0.7
+"""
+
+
+def _value(text: str) -> Any:
+    if text.startswith("#"):
+        return ImageColor.getrgb(text)
+    return float(text) if text[0].isdecimal() else text
+
+
+_FIELDS = [field.name for field in fields(Breed)]
+BREEDS = tuple(
+    Breed(**dict(zip(_FIELDS, map(_value, row.split()), strict=True))) for row in _TABLE.strip().splitlines()
 )
