@@ -138,7 +138,7 @@ def test_a_run_of_a_given_width_does_not_go_on_as_one_that_chooses(run_tiny, mac
     run_tiny(images=8, settings=["width=6"])
     record = read_run(tmp_path / "run")
     Run(tmp_path / "run", dataclasses.replace(record, state="stopped", images=None)).save()
-    with pytest.raises(KitError, match="recipe"):
+    with pytest.raises(KitError, match="width 6 → 4"):
         run_tiny(budget_s=30.0, ladder=LADDER, resume=True)
 
 
