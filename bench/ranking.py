@@ -40,7 +40,7 @@ from kit.models import registry
 from kit.scoring import features
 from kit.scoring.extract import FeatureSet
 from kit.scoring.frechet import gaussian
-from kit.scoring.interval import Jackknife, fids, jackknife
+from kit.scoring.interval import jackknife, jackknife_fids, jackknife_groups
 from kit.scoring.kid import kid
 from kit.scoring.memorization import memorization_distance
 
@@ -154,7 +154,9 @@ def main() -> None:
         for name, pictures in shown:
             seen = network.extract(pictures)
             found[name] = Distances(
-                *fids(Jackknife(seen), fitted), memorization_distance(seen, real), kid(seen, real, subsets=20).mean
+                *jackknife_fids(seen, fitted, jackknife_groups(len(seen))),
+                memorization_distance(seen, real),
+                kid(seen, real, subsets=20).mean,
             )
             epsilon = found["held out"].distance / 2
             caught = f"  below ε {epsilon:.4f}" if found[name].distance < epsilon else ""

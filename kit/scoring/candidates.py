@@ -18,7 +18,7 @@ from kit.data.prepared_set import PreparedSet, Split
 from kit.generation.generate import generate
 from kit.scoring.compute_score import compute_score
 from kit.scoring.extract import FeatureSet
-from kit.scoring.interval import fid_interval
+from kit.scoring.interval import intervals
 from kit.scoring.reference import Cache, References
 from kit.scoring.score_record import Interval, Kind, Score
 from kit.training import checkpoint, device
@@ -140,11 +140,7 @@ def compare(
         )
         generated = features.extract((picture for batch in batches for picture in batch), total=count)
         score = compute_score(generated, references, reference=reference, split=split, began=began)
-        real = references.gaussian(reference, split)
-        try:
-            interval = fid_interval(generated, real)
-        except ValueError:
-            interval = None
+        interval, _ = intervals(generated, references.gaussian(reference, split))
         return ScoredCandidate(pictures=pictures, truncation=truncation, score=score, interval=interval)
 
     for done, pictures in enumerate(files, 1):

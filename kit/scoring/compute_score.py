@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator
@@ -14,17 +15,17 @@ from kit import competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.progress import Progress, no_progress
-from kit.data.prepared_set import Split
+from kit.data.prepared_set import PreparedSet, Split
 from kit.generation.pictures import picture_names, read_pictures, resize
 from kit.scoring.extract import Features, FeatureSet, Pixels
 from kit.scoring.frechet import Frechet, Gaussian, frechet, gaussian, sqrtm_reference
-from kit.scoring.interval import Jackknife, fid_infinity, fids, jackknife
+from kit.scoring.interval import fid_infinity, intervals
 from kit.scoring.kid import kid
-from kit.scoring.memorization import nearest_distances
+from kit.scoring.memorization import memorization_distance, nearest_distances
 from kit.scoring.mifid import mifid
 from kit.scoring.prdc import NEIGHBOURS_DC, prdc
-from kit.scoring.reference import Cache, References, ReferenceSet
-from kit.scoring.score_record import Details, Flag, InputsScore, Interval, Kind, Method, ReferenceRecord, Score
+from kit.scoring.reference import Cache, References
+from kit.scoring.score_record import Details, Flag, InputsScore, Kind, Method, ReferenceRecord, Score
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ PRDC_COUNT = 5000
 
 def score_pictures(
     pictures: Path,
-    prepared: ReferenceSet,
+    prepared: PreparedSet,
     *,
     features: FeatureSet,
     reference: Kind = "whole",
@@ -70,32 +71,27 @@ def score_pictures(
     rows = len(references.rows(reference, split))
     _require_two(rows, f"{prepared.path}: only {rows} picture(s) in its {split} part", "use --split all")
 
-    pending = references.pending_count(reference, inputs=True)
+    done, pending = 0, references.pending_count(reference, inputs=True)
     log.info("features of %s generated and %s real pictures", f"{len(names):,}", f"{pending:,}")
-    before, latest, of = 0, 0, len(names)
 
-    def stage(now: int, total: int) -> None:
-        nonlocal before, latest, of
-        if now <= latest or total != of:  # the next kind of pictures, which count from 0
-            before += latest
-        latest, of = now, total
-        progress(before + now, len(names) + pending)
+    def advance(now: int, total: int) -> None:
+        progress(done + now, len(names) + pending)
 
     # The generated pictures first, so that an error in them comes early.
     resized, matching = read_matching(pictures, prepared, limit=len(names))
-    generated = features.extract(matching, total=len(names), progress=stage)
-    return compute_score(
-        generated,
-        references,
-        reference=reference,
-        split=split,
-        method=method,
-        detailed=detailed,
-        with_inputs=True,
-        began=began,
+    generated = features.extract(matching, total=len(names), progress=advance)
+    done = len(generated)
+    for array in references.pending(reference, inputs=True):
+        done += len(references.extracted(array, progress=advance))
+    score = compute_score(
+        generated, references, reference=reference, split=split, method=method, detailed=detailed, began=began
+    )
+    return dataclasses.replace(
+        score,
         resized=resized,
         archive=None if pictures.is_dir() else sha256(pictures),
-        progress=stage,
+        inputs=_score_inputs(references, score, detailed=detailed),
+        seconds=time.perf_counter() - began,
     )
 
 
@@ -107,49 +103,24 @@ def compute_score(
     split: Split = "all",
     method: Method = "symmetric",
     detailed: bool = False,
-    with_inputs: bool = False,
     began: float,
-    resized: str | None = None,
-    archive: str | None = None,
-    progress: Progress = no_progress,
 ) -> Score:
-    """The score of extracted features.
+    """The score of extracted features, float32 (N, dim), of the feature set of the references.
 
-    Args:
-        generated: float32 (N, dim), of the feature set of the references.
-        references: the prepared set on it.
-        reference: which pictures of the set.
-        split: which side of its hold-out.
-        method: see `score_pictures`.
-        detailed: see `score_pictures`.
-        with_inputs: with the score of the untouched inputs, if the set is one of a translation.
-        began: `time.perf_counter()` when the work on this score began.
-        resized: how the generated pictures were resized to the set's size.
-        archive: SHA-256 of the zip with the pictures.
-        progress: called with (real pictures done, in all) while features of the set are extracted.
+    `began` is `time.perf_counter()` when the work on this score began; for the rest see `score_pictures`.
 
     Raises:
         KitError: features that are 0 throughout.
     """
     prepared, features = references.prepared, references.features
-    real = references.gaussian(reference, split, progress=progress)
-    real_features = references.split_features(reference, split, progress=progress)
-    epsilon = references.epsilon(progress=progress)
+    real, real_features = references.gaussian(reference, split), references.split_features(reference, split)
+    epsilon = references.epsilon()
     result = _frechet(gaussian(generated), real, method)
     try:
         nearest = nearest_distances(generated, real_features)
     except ValueError as error:
         raise KitError(f"{features.name}: no memorization distance ({error})") from error
     distance = float(np.nanmean(nearest))
-    untouched = references.inputs(progress=progress) if with_inputs else None
-    inputs = _score_inputs(
-        None if untouched is None else untouched[: len(generated)],  # as many, since the FID depends on the number
-        real,
-        real_features,
-        method=method,
-        epsilon=epsilon.value,
-        detailed=detailed,
-    )
     flags: list[Flag] = []
     if result.rank_deficient:
         flags.append("rank-deficient")
@@ -169,32 +140,26 @@ def compute_score(
         size=prepared.size,
         flags=tuple(flags),
         seconds=time.perf_counter() - began,
-        resized=resized,
-        archive=archive,
         method=method,
         details=details(generated, real_features, real, nearest=nearest, epsilon=epsilon.value) if detailed else None,
-        inputs=inputs,
     )
 
 
-def _score_inputs(
-    inputs: Features | None,
-    real: Gaussian,
-    real_features: Features,
-    *,
-    method: Method,
-    epsilon: float | None,
-    detailed: bool,
-) -> InputsScore | None:
-    if inputs is None or len(inputs) < 2:
+def _score_inputs(references: References, score: Score, *, detailed: bool) -> InputsScore | None:
+    """The score of the untouched inputs of a translation, as many as there are pictures: the FID depends on it."""
+    if references.prepared.inputs is None:
         return None
-    fid = _frechet(gaussian(inputs), real, method).distance
-    distance = float(np.nanmean(nearest_distances(inputs, real_features)))
+    inputs = references.extracted("inputs")[: score.count]
+    if len(inputs) < 2:
+        return None
+    kind, split = score.reference.kind, score.reference.split
+    real = references.split_features(kind, split)
+    fid = _frechet(gaussian(inputs), references.gaussian(kind, split), score.method).distance
     return InputsScore(
         count=len(inputs),
         fid=fid,
-        mifid=None if epsilon is None else mifid(fid, distance, epsilon),
-        kid=kid(inputs, real_features).mean if detailed else None,
+        mifid=None if score.epsilon is None else mifid(fid, memorization_distance(inputs, real), score.epsilon),
+        kid=kid(inputs, real).mean if detailed else None,
     )
 
 
@@ -226,11 +191,11 @@ def details(
         raise KitError(f"{least} pictures are too few for precision and recall", "leave them out with --brief")
     shape = prdc(*(_subset(rows, rng) for rows in (generated, real)))
     kernel = kid(generated, real, seed=seed)
-    fid_interval, mifid_interval = _intervals(generated, fitted, nearest, epsilon)
+    fid_interval, mifid_interval = intervals(generated, fitted, nearest=nearest, epsilon=epsilon)
     return Details(
         fid_interval=fid_interval,
         mifid_interval=mifid_interval,
-        fid_infinity=fid_infinity(generated, fitted, seed=seed) if len(generated) // 2 > generated.shape[1] else None,
+        fid_infinity=fid_infinity(generated, fitted, seed=seed),
         kid=kernel.mean,
         kid_std=kernel.std,
         kid_subset=kernel.subset_size,
@@ -247,50 +212,26 @@ def _subset(features: Features, rng: np.random.Generator) -> Features:
     return features[np.sort(rng.choice(len(features), min(len(features), PRDC_COUNT), replace=False))]
 
 
-def _intervals(
-    generated: Features, real: Gaussian, nearest: NDArray[np.float64], epsilon: float | None
-) -> tuple[Interval | None, Interval | None]:
-    """Intervals of FID and MiFID, on the same groups."""
-    try:
-        sample = Jackknife(generated)
-    except ValueError:
-        return None, None
-    if sample.least <= generated.shape[1]:
-        return None, None
-    whole, parts = fids(sample, real)
-    if epsilon is None:
-        return jackknife(whole, parts), None
-    distance = float(np.nanmean(nearest))
-    distances = [float(np.nanmean(np.delete(nearest, rows))) for rows in sample.rows]
-    if len({value < epsilon for value in (distance, *distances)}) > 1:
-        return jackknife(whole, parts), None
-    penalized = [mifid(fid, d, epsilon) for fid, d in zip(parts, distances, strict=True)]
-    return jackknife(whole, parts), jackknife(mifid(whole, distance, epsilon), penalized)
-
-
 def _frechet(generated: Gaussian, real: Gaussian, method: Method) -> Frechet:
+    moments = (generated.mean, generated.covariance, real.mean, real.covariance)
     if method == "symmetric":
-        return frechet(generated.mean, generated.covariance, real.mean, real.covariance)
+        return frechet(*moments)
     try:
-        distance = sqrtm_reference(generated.mean, generated.covariance, real.mean, real.covariance)
+        distance = sqrtm_reference(*moments)
     except ValueError as error:
         raise KitError(f"--method sqrtm fails here: {error}", "score more pictures, or leave --method out") from error
     return Frechet(distance, rank_deficient=min(generated.count, real.count) <= len(real.mean))
 
 
-def read_matching(path: Path, prepared: ReferenceSet, *, limit: int | None) -> tuple[str | None, Iterator[Pixels]]:
+def read_matching(path: Path, prepared: PreparedSet, *, limit: int | None) -> tuple[str | None, Iterator[Pixels]]:
     """Generated pictures with the size and the channels of a set.
 
     A generator that was trained at another size than the competition's, or on grey pictures, writes its pictures at the
     competition's size and mode: these are resized to the set's size, and become grey.
 
-    Args:
-        path: a zip or a folder of pictures.
-        prepared: the set.
-        limit: at most so many, the first by name.
-
     Returns:
-        How they are resized (None: not at all), and the pictures, uint8 (size, size, channels) each.
+        How they are resized (None: not at all), and the pictures of a zip or a folder, the first `limit` by name: uint8
+        (size, size, channels) each.
 
     Raises:
         KitError: one that cannot be read, or has another size or mode.

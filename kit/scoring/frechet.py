@@ -46,26 +46,23 @@ class Frechet:
     rank_deficient: bool
 
 
-def gaussian(features: NDArray[Any], *, rows: NDArray[np.int64] | None = None) -> Gaussian:
+def gaussian(features: NDArray[Any]) -> Gaussian:
     """Mean and unbiased covariance (divided by N − 1, as `np.cov` does), summed in float64.
 
     Args:
         features: (N, D), any float type, N at least 2. May be memory-mapped: it is read in pieces.
-        rows: which of them, at least two; None: all.
 
     Raises:
         ValueError: fewer than two rows, or no matrix.
     """
-    count = len(features) if rows is None else len(rows)
-    if features.ndim != 2 or count < 2:
+    if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"features of shape {features.shape}; a covariance needs (N, D) with N of at least 2")
-    dim = features.shape[1]
-    slices = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
-    pieces = slices if rows is None else [rows[piece] for piece in slices]
-    mean: Float64 = sum((features[piece].sum(axis=0, dtype=np.float64) for piece in pieces), np.zeros(dim)) / count
+    count, dim = features.shape
+    pieces = [features[start : start + CHUNK] for start in range(0, count, CHUNK)]
+    mean: Float64 = sum((piece.sum(axis=0, dtype=np.float64) for piece in pieces), np.zeros(dim)) / count
     scatter = np.zeros((dim, dim))
     for piece in pieces:
-        centred = features[piece] - mean
+        centred = piece - mean
         scatter += centred.T @ centred
     scatter /= count - 1
     return Gaussian(mean, scatter, count)
@@ -91,19 +88,14 @@ def frechet_distance(mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: 
 
 def frechet(mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: ArrayLike) -> Frechet:
     """`frechet_distance`, and whether a covariance is singular."""
-    mean1, cov1, mean2, cov2 = (np.asarray(array, np.float64) for array in (mu1, sigma1, mu2, sigma2))
+    names = ("mu1", "sigma1", "mu2", "sigma2")
+    mean1, cov1, mean2, cov2 = arrays = [np.asarray(array, np.float64) for array in (mu1, sigma1, mu2, sigma2)]
     dim = mean1.size
-    for name, array, shape in (
-        ("mu1", mean1, (dim,)),
-        ("sigma1", cov1, (dim, dim)),
-        ("mu2", mean2, (dim,)),
-        ("sigma2", cov2, (dim, dim)),
-    ):
+    for name, array, shape in zip(names, arrays, ((dim,), (dim, dim)) * 2, strict=True):
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds NaN or infinity")
-
     root_trace, rank_deficient = _root_trace(cov1, cov2)
     distance = np.square(mean1 - mean2).sum() + np.trace(cov1) + np.trace(cov2) - 2 * root_trace
     # Rounding takes the distance of equal Gaussians to about −1e-12.
@@ -115,12 +107,6 @@ def sqrtm_reference(mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: A
 
     At full rank it equals `frechet_distance` to rounding and takes twenty times as long at 2048 dimensions. For
     singular covariances the scorer's repairs decide, and the two differ. Rounding may take it below 0.
-
-    Args:
-        mu1: mean (D,).
-        sigma1: covariance (D, D).
-        mu2: the other mean (D,).
-        sigma2: the other covariance (D, D).
 
     Raises:
         ValueError: shapes that do not belong together, or a root with a large imaginary part.

@@ -8,7 +8,6 @@ pictures estimates the bias, which is then subtracted (Quenouille 1956; Shao & W
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit  # Student's t; scipy.stats would take half a second to import
 
 from kit.scoring.frechet import Gaussian, frechet_distance, gaussian
+from kit.scoring.mifid import mifid
 from kit.scoring.score_record import Interval
 
 GROUPS = 10
@@ -26,107 +26,89 @@ POINTS = 8
 """Sample sizes of the extrapolation to N → ∞."""
 
 
-class Jackknife:
-    """Generated features, with each group of them left out in turn.
+def intervals(
+    features: NDArray[Any],
+    real: Gaussian,
+    *,
+    nearest: NDArray[np.float64] | None = None,
+    epsilon: float | None = None,
+    seed: int = 0,
+) -> tuple[Interval | None, Interval | None]:
+    """Intervals of the FID and the MiFID of this generator for N → ∞, on the same groups.
+
+    The FID of the given pictures may lie above its interval, because of its bias. None where there are fewer pictures
+    than dimensions (the bias of a singular covariance is not of order 1 / N), and for the MiFID also where its distance
+    may lie on either side of ε.
 
     Args:
-        features: (N, D), any float type, N at least twice `groups`.
-        groups: how many.
+        features: generated, (N, D).
+        real: the reference; its own error is not considered.
+        nearest: see `kit.scoring.memorization.nearest_distances`, (N,); needed where there is an ε.
+        epsilon: the memorization threshold; None: no interval of the MiFID.
         seed: of the division into groups.
-
-    Raises:
-        ValueError: too few rows.
     """
-
-    def __init__(self, features: NDArray[Any], *, groups: int = GROUPS, seed: int = 0) -> None:
-        if len(features) < 2 * groups:
-            raise ValueError(f"{len(features)} pictures are too few for {groups} groups")
-        # At random, as pictures of a conditional generator are ordered by class.
-        self.rows = np.array_split(np.random.default_rng(seed).permutation(len(features)), groups)
-        self.features = features
-        self.all = gaussian(features)
-
-    @property
-    def least(self) -> int:
-        """Pictures that are left without the largest group."""
-        return self.all.count - max(map(len, self.rows))
-
-    def without(self) -> Iterator[Gaussian]:
-        """The rest without each group, one at a time: ten covariances at 2048 dimensions are 335 MB."""
-        for rows in self.rows:
-            yield _without(self.all, gaussian(self.features, rows=np.sort(rows)))
+    count, dim = features.shape
+    if count < 2 * GROUPS or count - -(-count // GROUPS) <= dim:
+        return None, None
+    groups = jackknife_groups(count, seed=seed)
+    whole, parts = jackknife_fids(features, real, groups)
+    of_fid = jackknife(whole, parts)
+    if epsilon is None or nearest is None:
+        return of_fid, None
+    distances = [float(np.nanmean(nearest)), *(float(np.nanmean(np.delete(nearest, rows))) for rows in groups)]
+    if len({distance < epsilon for distance in distances}) > 1:
+        return of_fid, None
+    whole, *parts = [mifid(fid, d, epsilon) for fid, d in zip([whole, *parts], distances, strict=True)]
+    return of_fid, jackknife(whole, parts)
 
 
-def jackknife(whole: float, parts: list[float], *, level: float = LEVEL) -> Interval:
+def jackknife_groups(count: int, *, seed: int = 0) -> list[NDArray[np.int64]]:
+    """Indices of the pictures of each group: at random, as those of a conditional generator are ordered by class."""
+    return np.array_split(np.random.default_rng(seed).permutation(count), GROUPS)
+
+
+def jackknife_fids(
+    features: NDArray[Any], real: Gaussian, groups: list[NDArray[np.int64]]
+) -> tuple[float, list[float]]:
+    """The FID of all pictures, and the FIDs with each group left out."""
+    whole = gaussian(features)
+    return _fid(whole, real), [_fid(_without(whole, gaussian(features[np.sort(rows)])), real) for rows in groups]
+
+
+def jackknife(whole: float, parts: list[float]) -> Interval:
     """The interval of a statistic, corrected for its bias of order 1 / N.
 
     Args:
         whole: the statistic of all pictures.
         parts: the statistic with each group left out.
-        level: probability that the interval contains the true value.
     """
     groups = len(parts)
     pseudo = groups * whole - (groups - 1) * np.array(parts)
     centre, error = float(pseudo.mean()), float(pseudo.std(ddof=1) / np.sqrt(groups))
-    reach = float(stdtrit(groups - 1, (1 + level) / 2)) * error
-    return Interval(low=centre - reach, high=centre + reach, level=level, method=METHOD)
+    reach = float(stdtrit(groups - 1, (1 + LEVEL) / 2)) * error
+    return Interval(low=centre - reach, high=centre + reach, level=LEVEL, method=METHOD)
 
 
-def fids(sample: Jackknife, real: Gaussian) -> tuple[float, list[float]]:
-    """The FID of all pictures, and the FIDs with each group left out; the reference has no error of its own."""
-
-    def fid(fitted: Gaussian) -> float:
-        return frechet_distance(fitted.mean, fitted.covariance, real.mean, real.covariance)
-
-    return fid(sample.all), list(map(fid, sample.without()))  # a comprehension would hold two
-
-
-def fid_interval(features: NDArray[Any], real: Gaussian, *, level: float = LEVEL, seed: int = 0) -> Interval:
-    """An interval of the FID of this generator for N → ∞.
-
-    The FID of the given pictures may lie above it, because of its bias.
-
-    Args:
-        features: generated, (N, D), with N above D: the bias of a singular covariance is not of order 1 / N.
-        real: the reference; its own error is not considered.
-        level: probability that the interval contains the true value.
-        seed: of the division into groups.
-
-    Raises:
-        ValueError: too few pictures.
-    """
-    sample = Jackknife(features, seed=seed)
-    _require_full_rank(sample.least, features.shape[1])
-    return jackknife(*fids(sample, real), level=level)
-
-
-def fid_infinity(features: NDArray[Any], real: Gaussian, *, points: int = POINTS, seed: int = 0) -> float:
+def fid_infinity(features: NDArray[Any], real: Gaussian, *, seed: int = 0) -> float | None:
     """The FID for N → ∞: a line through the FIDs of smaller samples over 1 / N (Chong & Forsyth 2020).
 
     Args:
-        features: generated, (N, D), with N / 2 above D.
+        features: generated, (N, D); None is returned unless N / 2 is above D.
         real: the reference.
-        points: sample sizes, evenly from half of the pictures to all.
         seed: of the samples.
-
-    Raises:
-        ValueError: too few pictures.
     """
-    count = len(features)
-    _require_full_rank(count // 2, features.shape[1])
+    count, dim = features.shape
+    if count // 2 <= dim:
+        return None
     rng = np.random.default_rng(seed)
-    sizes = np.linspace(count // 2, count, points).astype(int)
-    values = []
-    for size in sizes:
-        fitted = gaussian(features, rows=np.sort(rng.choice(count, size, replace=False)))
-        values.append(frechet_distance(fitted.mean, fitted.covariance, real.mean, real.covariance))
-    _, intercept = np.polyfit(1 / sizes, values, 1)
+    sizes = np.linspace(count // 2, count, POINTS).astype(int)
+    samples = (features[np.sort(rng.choice(count, size, replace=False))] for size in sizes)
+    _, intercept = np.polyfit(1 / sizes, [_fid(gaussian(sample), real) for sample in samples], 1)
     return float(intercept)
 
 
-def _require_full_rank(count: int, dim: int) -> None:
-    if count <= dim:
-        raise ValueError(f"{count} pictures are too few for {dim} feature dimensions")
+def _fid(generated: Gaussian, real: Gaussian) -> float:
+    return frechet_distance(generated.mean, generated.covariance, real.mean, real.covariance)
 
 
 def _without(whole: Gaussian, part: Gaussian) -> Gaussian:

@@ -48,23 +48,17 @@ def kid(
     if size < 2 or generated.shape[1:] != real.shape[1:]:
         raise ValueError(f"features of shapes {generated.shape} and {real.shape}; each side needs at least two rows")
     rng = np.random.default_rng(seed)
-    values = np.array(
-        [
-            _discrepancy(
-                generated[rng.choice(len(generated), size, replace=False)],
-                real[np.sort(rng.choice(len(real), size, replace=False))],  # sorted, as it may be memory-mapped
-            )
-            for _ in range(subsets)
-        ]
-    )
-    return Kid(float(values.mean()), float(values.std()), size)
+    values = []
+    for _ in range(subsets):
+        x = generated[rng.choice(len(generated), size, replace=False)].astype(np.float64)
+        y = real[np.sort(rng.choice(len(real), size, replace=False))].astype(np.float64)  # may be memory-mapped
+        values.append(_discrepancy(x, y))
+    return Kid(float(np.mean(values)), float(np.std(values)), size)
 
 
-def _discrepancy(x: NDArray[Any], y: NDArray[Any]) -> float:
+def _discrepancy(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """The unbiased estimate (equation 4): without the pairs of a picture with itself."""
-    x, y = x.astype(np.float64), y.astype(np.float64)
-    n = len(x)
-    within = 0.0
+    n, within = len(x), 0.0
     for rows in (x, y):
         values = _kernel(rows, rows)
         within += values.sum() - np.trace(values)

@@ -13,7 +13,7 @@ from kit.core.progress import Progress, no_progress
 from kit.data.grid import make_grid
 from kit.data.prepared_set import PreparedSet, Split
 from kit.scoring.compute_score import read_matching
-from kit.scoring.extract import FeatureSet, Pixels
+from kit.scoring.extract import Features, FeatureSet, Pixels
 from kit.scoring.memorization import nearest_distances
 from kit.scoring.reference import Cache, References
 from kit.scoring.score_record import Kind
@@ -79,49 +79,30 @@ def neighbours(
     source = prepared.whole if reference == "whole" else prepared.images
     found = features.extract(generated, total=len(generated), progress=progress)
     which = np.argsort(nearest_distances(found, real), kind="stable")[:rows].astype(np.int64)
-    by_features, feature_distances = closest(found[which], real, each=each)
-    by_pixels, pixel_distances = closest_pixels(generated[which], source, places, each=each)
+    by_features, feature_distances = _nearest(feature_distances_between(found[which], real), each)
+    by_pixels, pixel_distances = _nearest(pixel_distances_between(generated[which], source, places), each)
     return Neighbours(
         generated=generated[which],
         which=which,
         by_features=np.asarray(source[places[by_features]]),
         feature_distances=feature_distances,
-        by_pixels=np.asarray(source[by_pixels]),
+        by_pixels=np.asarray(source[places[by_pixels]]),
         pixel_distances=pixel_distances,
     )
 
 
-def closest(
-    generated: NDArray[np.float32], real: NDArray[np.float32], *, each: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The real rows at the smallest cosine distance 1 − |cos| to each generated one.
-
-    Args:
-        generated: features (R, D).
-        real: features (M, D), M at least `each`.
-        each: neighbours of each.
-
-    Returns:
-        Their indices and distances, (R, each), nearest first.
-    """
-    distances = 1 - np.abs(_unit(generated) @ _unit(np.asarray(real)).T)
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, :each].astype(np.int64)
-    return nearest, np.take_along_axis(distances, nearest, axis=1)
+def feature_distances_between(generated: Features, real: Features) -> NDArray[np.float64]:
+    """The cosine distances 1 − |cos| of features (R, D) and (M, D), (R, M)."""
+    return 1 - np.abs(_unit(generated) @ _unit(real).T)
 
 
-def closest_pixels(
-    generated: Pixels, real: Pixels, places: NDArray[np.int64], *, each: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The real pictures with the smallest root mean square difference to each generated one.
+def pixel_distances_between(generated: Pixels, real: Pixels, places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The root mean square differences of pictures, in grey levels, (R, len(places)).
 
     Args:
         generated: (R, H, W, C).
         real: (M, H, W, C), which may be memory-mapped: it is read in pieces.
         places: indices of those to compare with.
-        each: neighbours of each.
-
-    Returns:
-        Indices into `real` and differences in grey levels, (R, each), nearest first.
     """
     flat = generated.reshape(len(generated), -1).astype(np.float32)
     squares = np.empty((len(flat), len(places)), np.float64)
@@ -129,11 +110,16 @@ def closest_pixels(
         piece = real[places[start : start + CHUNK]].reshape(-1, flat.shape[1]).astype(np.float32)
         for row, picture in enumerate(flat):
             squares[row, start : start + len(piece)] = np.square(piece - picture).mean(axis=1)
-    nearest = np.argsort(squares, axis=1, kind="stable")[:, :each]
-    return places[nearest], np.sqrt(np.take_along_axis(squares, nearest, axis=1))
+    return np.sqrt(squares, out=squares)
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+def _nearest(distances: NDArray[np.float64], each: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The columns of the smallest distances of each row, and these distances, (R, each), nearest first."""
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :each].astype(np.int64)
+    return nearest, np.take_along_axis(distances, nearest, axis=1)
+
+
+def _unit(rows: Features) -> NDArray[np.float64]:
     wide = rows.astype(np.float64)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
     unit: NDArray[np.float64] = np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 0)

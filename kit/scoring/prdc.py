@@ -16,6 +16,8 @@ NEIGHBOURS_PR = 3
 NEIGHBOURS_DC = 5
 """k of precision and recall, and of density and coverage, as in the papers."""
 
+Float64 = NDArray[np.float64]
+
 CHUNK = 512
 """Rows whose distances to all others are computed at a time."""
 
@@ -42,6 +44,7 @@ def prdc(generated: NDArray[Any], real: NDArray[Any]) -> Prdc:
     """
     if min(len(generated), len(real)) <= NEIGHBOURS_DC or generated.shape[1:] != real.shape[1:]:
         raise ValueError(f"features of shapes {generated.shape} and {real.shape}; each side needs at least six rows")
+    generated, real = generated.astype(np.float64), real.astype(np.float64)
     (fake_pr,) = _radii(generated, NEIGHBOURS_PR)
     true_pr, true_dc = _radii(real, NEIGHBOURS_PR, NEIGHBOURS_DC)
     inside_true = np.zeros(len(generated), np.bool_)
@@ -64,29 +67,22 @@ def prdc(generated: NDArray[Any], real: NDArray[Any]) -> Prdc:
     )
 
 
-def _radii(rows: NDArray[Any], *neighbours: int) -> list[NDArray[np.float64]]:
+def _radii(rows: Float64, *neighbours: int) -> list[Float64]:
     """Squared distances of each row to its k-th nearest other one, an array for each k."""
-    radii = [np.empty(len(rows)) for _ in neighbours]
+    radii = np.empty((len(rows), len(neighbours)))
     for start in range(0, len(rows), CHUNK):
-        piece = slice(start, start + CHUNK)
-        distances = _squared(rows[piece], rows)
+        distances = _squared(rows[start : start + CHUNK], rows)
         # Each row is nearest to itself, whatever rounding says.
-        distances[np.arange(len(distances)), np.arange(start, start + len(distances))] = 0
+        np.fill_diagonal(distances[:, start:], 0)
         distances.partition(neighbours, axis=1)
-        for radius, k in zip(radii, neighbours, strict=True):
-            radius[piece] = distances[:, k]
-    return radii
+        radii[start : start + CHUNK] = distances[:, neighbours]
+    return list(radii.T)
 
 
-def _squared(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
-    """Squared Euclidean distances (len(x), len(y)), at least 0, in float64."""
-    distances = np.empty((len(x), len(y)))
-    x = x.astype(np.float64)
-    for start in range(0, len(y), CHUNK):
-        others = y[start : start + CHUNK].astype(np.float64)
-        block = distances[:, start : start + CHUNK]
-        block[:] = x @ others.T
-        block *= -2
-        block += np.einsum("ij,ij->i", x, x)[:, None]
-        block += np.einsum("ij,ij->i", others, others)
+def _squared(x: Float64, y: Float64) -> Float64:
+    """Squared Euclidean distances (len(x), len(y)), at least 0."""
+    distances: Float64 = x @ y.T
+    distances *= -2
+    distances += np.einsum("ij,ij->i", x, x)[:, None]
+    distances += np.einsum("ij,ij->i", y, y)
     return np.maximum(distances, 0.0, out=distances)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from kit.core.errors import KitError
 from kit.core.files import atomic_folder, read_json, sha256, write_json
 from kit.core.progress import Progress, no_progress
 from kit.core.records import to_json
-from kit.data.prepared_set import PreparedSet, Split, load
+from kit.data.prepared_set import CropRecord, DatasetRecord, PreparedSet, Sample, Split, load
 from kit.generation.pictures import picture_digest, pixels_digest, read_pictures, resize
 from kit.scoring.extract import Features, FeatureSet, Pixels
 from kit.scoring.frechet import Gaussian, gaussian
@@ -26,6 +26,9 @@ from kit.scoring.memorization import memorization_distance
 from kit.scoring.score_record import Kind
 
 Arrays = Mapping[str, NDArray[Any]]
+
+Array = Literal["images", "whole", "inputs"]
+"""An array of a prepared set."""
 
 CACHE_VERSION = 2
 """Goes up when the meaning of a cached entry changes; older entries are then not found."""
@@ -40,12 +43,9 @@ class Cache:
 
     A damaged entry counts as absent and is written again. Where the folder cannot be written (a full disk, a read-only
     data set) entries are kept in memory, as long as this object lives.
-
-    Args:
-        folder: need not exist yet; None keeps entries in memory alone.
     """
 
-    folder: Path | None
+    folder: Path | None  # need not exist yet; None keeps entries in memory alone
     _memory: dict[str, Arrays] = field(default_factory=dict, repr=False)
 
     def get(self, identity: Mapping[str, Any]) -> Arrays | None:
@@ -66,11 +66,9 @@ class Cache:
             return None
 
     def fetch(self, identity: Mapping[str, Any], build: Callable[[], Arrays]) -> Arrays:
-        """The arrays of an entry; built and kept where there is none.
+        """The arrays of an entry, built and kept where there is none.
 
-        Args:
-            identity: JSON values; everything that decides the arrays.
-            build: computes them.
+        Its identity is everything that decides the arrays, as JSON values.
         """
         kept = self.get(identity)
         if kept is not None:
@@ -110,42 +108,11 @@ def _key(identity: Mapping[str, Any]) -> str:
     return f"{identity.get('what', 'entry')}-{digest[:20]}"
 
 
-class ReferenceSet(Protocol):
-    """What a score needs of real pictures: a `PreparedSet`, or a `FolderReference`."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def competition(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def images(self) -> Pixels: ...
-    @property
-    def whole(self) -> Pixels: ...
-    @property
-    def inputs(self) -> Pixels | None: ...
-    def rows(self, split: Split) -> NDArray[np.int64]: ...
-    def whole_rows(self, split: Split) -> NDArray[np.int64]: ...
-
-
-@dataclass(frozen=True, eq=False)
-class FolderReference:
+class FolderReference(PreparedSet):
     """A folder or a zip of the user's as the reference: whole pictures without crops and without a hold-out."""
 
-    path: Path
-    competition: str  # slug
-    images: Pixels  # (N, S, S, C)
-    inputs: Pixels | None  # the pictures that a translation starts from
-
     @classmethod
-    def read(cls, path: Path, *, like: ReferenceSet) -> FolderReference:
+    def read(cls, path: Path, *, like: PreparedSet) -> FolderReference:
         """Reads the pictures and squashes them to the size of a set, by Pillow's LANCZOS.
 
         Args:
@@ -156,39 +123,21 @@ class FolderReference:
             KitError: no picture there, or one that cannot be read.
         """
         pictures = read_pictures(path, mode="L" if like.channels == 1 else "RGB")
-        squashed = [resize(pixels[None], like.size)[0] for _, pixels in pictures]
-        return cls(path, like.competition, np.stack(squashed), like.inputs)
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.path.absolute().name
+        images = np.stack([resize(pixels[None], like.size)[0] for _, pixels in pictures])
+        record = DatasetRecord(
+            name=path.absolute().name,
+            competition=like.competition,
+            size=like.size,
+            channels=like.channels,
+            crop=CropRecord(policy="whole"),
+            digest=pixels_digest(map(picture_digest, images)),
+        )
+        return cls(path, record, images, np.full(len(images), -1, np.int16), whole=images, inputs=like.inputs)
 
     @cached_property
-    def digest(self) -> str:
-        """SHA-256, in hexadecimal, over the pixels."""
-        return pixels_digest(map(picture_digest, self.images))
-
-    @property
-    def size(self) -> int:
-        """Side of the pictures, in pixels."""
-        return int(self.images.shape[1])
-
-    @property
-    def channels(self) -> int:
-        """1 for grey, 3 for RGB."""
-        return int(self.images.shape[3])
-
-    @property
-    def whole(self) -> Pixels:
-        """The same pictures: there are no crops."""
-        return self.images
-
-    def rows(self, split: Split) -> NDArray[np.int64]:
-        """Indices of the pictures; none is held out."""
-        return np.arange(0 if split == "holdout" else len(self.images))
-
-    whole_rows = rows
+    def samples(self) -> list[Sample]:
+        """A whole picture in each row; none is held out."""
+        return [Sample(file=str(row), holdout=False) for row in range(len(self.images))]
 
 
 @dataclass(frozen=True)
@@ -201,9 +150,9 @@ class Epsilon:
 
 @dataclass(frozen=True)
 class References:
-    """The reference of scores on one feature set."""
+    """The reference of scores on one feature set: its features and statistics."""
 
-    prepared: ReferenceSet
+    prepared: PreparedSet
     features: FeatureSet
     cache: Cache
 
@@ -211,42 +160,31 @@ class References:
         """Rows of the pictures of a kind on one side of the hold-out."""
         return self.prepared.whole_rows(split) if kind == "whole" else self.prepared.rows(split)
 
-    def extracted(self, kind: Kind, *, progress: Progress = no_progress) -> Features:
-        """The features of all pictures of a kind, float32 (N, dim), memory-mapped where they are kept."""
-        pictures = self._pictures(kind)
+    def extracted(self, array: Array, *, progress: Progress = no_progress) -> Features:
+        """The features of all pictures of one of the set's arrays, float32 (N, dim), memory-mapped where kept."""
+        pictures = self._pictures(array)
 
-        def build() -> dict[str, Features]:
+        def build() -> Arrays:
             return {"features": self.features.extract(pictures, total=len(pictures), progress=progress)}
 
-        return self.cache.fetch(self._identity("features", kind), build)["features"]
-
-    def inputs(self, *, progress: Progress = no_progress) -> Features | None:
-        """The features of the inputs of a translation, float32 (K, dim); None where the set has none."""
-        pictures = self.prepared.inputs
-        if pictures is None:
-            return None
-
-        def build() -> dict[str, Features]:
-            return {"features": self.features.extract(pictures, total=len(pictures), progress=progress)}
-
-        return self.cache.fetch(self._identity("features", "inputs"), build)["features"]
-
-    def gaussian(self, kind: Kind, split: Split, *, progress: Progress = no_progress) -> Gaussian:
-        """Mean and covariance of one side's features."""
-
-        def build() -> dict[str, NDArray[np.float64]]:
-            fitted = gaussian(self.split_features(kind, split, progress=progress))
-            return {"mean": fitted.mean, "covariance": fitted.covariance}
-
-        kept = self.cache.fetch({**self._identity("gaussian", kind), "split": split}, build)
-        return Gaussian(kept["mean"], kept["covariance"], len(self.rows(kind, split)))
+        return self.cache.fetch(self._identity("features", array), build)["features"]
 
     def split_features(self, kind: Kind, split: Split, *, progress: Progress = no_progress) -> Features:
         """The features of one side, float32 (n, dim)."""
-        features, rows = self.extracted(kind, progress=progress), self.rows(kind, split)
+        features, rows = self.extracted(self._array(kind), progress=progress), self.rows(kind, split)
         return features if len(rows) == len(features) else features[rows]
 
-    def epsilon(self, *, progress: Progress = no_progress) -> Epsilon:
+    def gaussian(self, kind: Kind, split: Split) -> Gaussian:
+        """Mean and covariance of one side's features."""
+
+        def build() -> Arrays:
+            fitted = gaussian(self.split_features(kind, split))
+            return {"mean": fitted.mean, "covariance": fitted.covariance}
+
+        kept = self.cache.fetch({**self._identity("gaussian", self._array(kind)), "split": split}, build)
+        return Gaussian(kept["mean"], kept["covariance"], len(self.rows(kind, split)))
+
+    def epsilon(self) -> Epsilon:
         """The threshold ε on these features.
 
         It is the official one where the feature set has one. Else it is half the memorization distance of held-out
@@ -260,53 +198,51 @@ class References:
         if not len(held) or not len(train):
             return Epsilon(None, "none, as the set has no hold-out (`kit data --holdout`) to calibrate it with")
 
-        def build() -> dict[str, NDArray[np.float64]]:
-            features = self.extracted("crops", progress=progress)
+        def build() -> Arrays:
+            features = self.extracted("images")
             try:
                 return {"distance": np.array(memorization_distance(features[held], features[train]))}
             except ValueError as error:
                 raise KitError(f"{self.features.name}: no threshold ({error})") from error
 
-        distance = float(self.cache.fetch(self._identity("holdout-distance", "crops"), build)["distance"])
+        distance = float(self.cache.fetch(self._identity("holdout-distance", "images"), build)["distance"])
         return Epsilon(
             HALF * distance,
             f"half the distance {distance:.4g} of {len(held):,} held-out crops to {len(train):,} training crops",
         )
 
-    def pending(self, kind: Kind) -> list[Kind]:
-        """The kinds whose features a score against `kind` needs and the cache does not have."""
-        wanted: dict[str, Kind] = {self._array(kind): kind}
-        calibrates = self.features.epsilon is None and len(self.prepared.rows("holdout"))
-        if calibrates and self.cache.get(self._identity("holdout-distance", "crops")) is None:
-            wanted.setdefault(self._array("crops"), "crops")
-        return [kind for kind in wanted.values() if self.cache.get(self._identity("features", kind)) is None]
-
-    def pending_count(self, kind: Kind, *, inputs: bool = False) -> int:
-        """Pictures whose features a score against `kind` still has to compute, without the generated ones.
+    def pending(self, kind: Kind, *, inputs: bool = False) -> list[Array]:
+        """The set's arrays whose features a score against `kind` needs and the cache does not have.
 
         Args:
             kind: see `Kind`.
             inputs: with the untouched inputs of a translation.
         """
-        count = sum(len(self._pictures(pending)) for pending in self.pending(kind))
-        pictures = self.prepared.inputs if inputs else None
-        known = pictures is None or self.cache.get(self._identity("features", "inputs")) is not None
-        return count if known or pictures is None else count + len(pictures)
+        wanted = [self._array(kind)]
+        calibrates = self.features.epsilon is None and len(self.prepared.rows("holdout"))
+        if calibrates and self.cache.get(self._identity("holdout-distance", "images")) is None:
+            wanted.append("images")
+        if inputs and self.prepared.inputs is not None:
+            wanted.append("inputs")
+        return [one for one in dict.fromkeys(wanted) if self.cache.get(self._identity("features", one)) is None]
 
-    def _pictures(self, kind: Kind) -> Pixels:
-        return self.prepared.whole if self._array(kind) == "whole" else self.prepared.images
+    def pending_count(self, kind: Kind, *, inputs: bool = False) -> int:
+        """Pictures whose features a score against `kind` still has to compute, without the generated ones."""
+        return sum(len(self._pictures(array)) for array in self.pending(kind, inputs=inputs))
 
-    def _array(self, kind: Kind | Literal["inputs"]) -> str:
-        """The array with the pictures of a kind; a set without crops has one array for both kinds."""
-        if kind == "inputs":
-            return kind
+    def _pictures(self, array: Array) -> Pixels:
+        pictures: Pixels = getattr(self.prepared, array)
+        return pictures
+
+    def _array(self, kind: Kind) -> Array:
+        """The array with the pictures of a kind; a set without crops has one for both kinds."""
         return "images" if kind == "crops" or self.prepared.whole is self.prepared.images else "whole"
 
-    def _identity(self, what: str, kind: Kind | Literal["inputs"]) -> dict[str, Any]:
+    def _identity(self, what: str, array: Array) -> dict[str, Any]:
         return {
             "what": what,
             "set": self.prepared.digest,
-            "pictures": self._array(kind),
+            "pictures": array,
             "features": {key: value for key, value in to_json(self.features.record).items() if key != "tag"},
         }
 

@@ -1,4 +1,4 @@
-"""The memorization distance against loops, and the scorer's edge cases."""
+"""The memorization distance against loops, the scorer's edge cases, and its last line: the MiFID."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from kit.scoring.memorization import CHUNK, memorization_distance
+from kit.scoring.frechet import frechet_distance, gaussian
+from kit.scoring.memorization import CHUNK, memorization_distance, nearest_distances
+from kit.scoring.mifid import mifid
 
 Array = NDArray[np.float64]
 
@@ -49,6 +51,7 @@ def test_rows_that_sum_to_zero_are_left_out_on_either_side() -> None:
     generated = np.array([[1.0, 0, 0], [0, 0, 0], [1, -1, 0]])
     real = np.array([[1.0, 1, 0], [0, 0, 0], [2, -1, -1]])
     assert memorization_distance(generated, real) == pytest.approx(1 - 1 / math.sqrt(2))
+    assert np.flatnonzero(np.isnan(nearest_distances(generated, real))).tolist() == [1, 2]
 
 
 def test_opposite_features_count_as_near() -> None:
@@ -106,3 +109,31 @@ def test_float32_features_are_compared_in_float64() -> None:
 def test_what_cannot_be_compared_is_refused(generated: Array, real: Array, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         memorization_distance(generated, real)
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.0113])
+def test_mifid_around_the_threshold(epsilon: float) -> None:
+    fid, under, over = 12.46, math.nextafter(epsilon, 0), math.nextafter(epsilon, 1)
+    assert mifid(fid, under, epsilon) == pytest.approx(fid / epsilon)
+    assert mifid(fid, epsilon, epsilon) == pytest.approx(fid)
+    assert mifid(fid, over, epsilon) == pytest.approx(fid)
+
+
+def test_1e_minus_14_is_added_before_the_division() -> None:
+    assert mifid(2.0, 0.0, 0.1) == pytest.approx(2e14)
+    assert mifid(55.42, 0.3, 0.25) == 55.42 / (1 + 1e-14)
+
+
+def test_a_memorizing_generator_is_caught() -> None:
+    rng = np.random.default_rng(0)
+    real, honest = rng.gamma(1.0, size=(2, 400, 32))
+    thief = real[:200] + rng.normal(0, 0.02, (200, 32))
+    fits = {name: gaussian(rows) for name, rows in (("real", real), ("honest", honest), ("thief", thief))}
+    fid = {
+        name: frechet_distance(fit.mean, fit.covariance, fits["real"].mean, fits["real"].covariance)
+        for name, fit in fits.items()
+    }
+    distance = {"honest": memorization_distance(honest, real), "thief": memorization_distance(thief, real)}
+    epsilon = distance["honest"] / 2
+    assert mifid(fid["honest"], distance["honest"], epsilon) == pytest.approx(fid["honest"])
+    assert mifid(fid["thief"], distance["thief"], epsilon) > 100 * fid["thief"]

@@ -10,7 +10,7 @@ import pytest
 from scoring_helpers import draw, small_features
 
 from kit.data.prepared_set import PreparedSet
-from kit.scoring.neighbours import closest, closest_pixels, neighbours
+from kit.scoring.neighbours import feature_distances_between, neighbours, pixel_distances_between
 
 HELD = range(0, 30, 5)
 
@@ -42,20 +42,14 @@ def test_copies_are_found_beside_their_originals(
     np.testing.assert_array_equal(tile, found.generated[0])
 
 
-def test_neighbours_in_features_are_by_the_cosine() -> None:
-    real = np.array([[1, 0], [10, 1], [0, 3], [-2, 0.1]], np.float32)
-    nearest, distances = closest(np.array([[5, 0]], np.float32), real, each=4)
-    assert nearest[0].tolist() == [0, 3, 1, 2]  # whatever the sign and the length
-    assert distances[0] == pytest.approx(1 - np.array([1, 2 / np.hypot(2, 0.1), 10 / np.hypot(10, 1), 0]), abs=1e-6)
+def test_distances_are_the_cosine_and_the_mean_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.array([[1, 0], [10, 1], [0, 3], [-2, 0.1]], np.float32)
+    distances = feature_distances_between(np.array([[5, 0]], np.float32), rows)  # whatever the sign and the length
+    assert distances[0] == pytest.approx(1 - np.array([1, 10 / np.hypot(10, 1), 0, 2 / np.hypot(2, 0.1)]), abs=1e-6)
 
-
-def test_neighbours_in_pixels_are_by_the_mean_square(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kit.scoring.neighbours.CHUNK", 4)
-    real, generated = draw(25, seed=1), draw(3, seed=2)
-    places = np.arange(0, 25, 2)
-    nearest, distances = closest_pixels(generated, real, places, each=5)
+    real, generated, places = draw(25, seed=1), draw(3, seed=2), np.arange(0, 25, 2)
+    found = pixel_distances_between(generated, real, places)
     for row in range(3):
         expected = np.sqrt(((real[places].astype(float) - generated[row]) ** 2).mean(axis=(1, 2, 3)))
-        order = np.argsort(expected)[:5]
-        assert nearest[row].tolist() == places[order].tolist()
-        assert distances[row] == pytest.approx(expected[order], rel=1e-5)
+        assert found[row] == pytest.approx(expected, rel=1e-5)

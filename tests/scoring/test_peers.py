@@ -84,17 +84,6 @@ def test_fid_at_full_rank(features: tuple[np.ndarray, np.ndarray], peer: str) ->
     assert sqrtm_reference(*statistics(features)) == pytest.approx(theirs, rel=1e-6)
 
 
-@pytest.mark.parametrize("shift", [0.0, 2.5])
-def test_fid_of_singular_covariances_has_a_closed_form(shift: float) -> None:
-    """Of diagonal covariances, some of whose variances are 0: Σ (√a − √b)², and the means apart."""
-    rng = np.random.default_rng(1)
-    a, b = rng.uniform(0, 2, DIM), rng.uniform(0, 2, DIM)
-    a[::3], b[::4] = 0, 0
-    turn, _ = np.linalg.qr(rng.normal(size=(DIM, DIM)))
-    found = frechet_distance(np.zeros(DIM), turn * a @ turn.T, np.full(DIM, shift), turn * b @ turn.T)
-    assert found == pytest.approx(np.square(np.sqrt(a) - np.sqrt(b)).sum() + DIM * shift**2, rel=1e-6)
-
-
 @pytest.mark.parametrize("epsilon", [0.001, 0.9])
 def test_mifid_is_torchmetrics_with_its_distance_turned_round(
     features: tuple[np.ndarray, np.ndarray], epsilon: float
