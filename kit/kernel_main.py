@@ -26,6 +26,7 @@ from kit.core import provenance
 from kit.core.clock import Stopwatch, show_duration
 from kit.core.errors import KitError
 from kit.core.files import atomic, write_json
+from kit.core.records import to_json
 from kit.kaggle.kernel_log import KernelLog, progress_lines
 from kit.kaggle.kernel_spec import GPUS, parse_spec
 from kit.training.run_folder import CHECKPOINT, IMAGES, RECORD, SCORE, read_run
@@ -41,28 +42,19 @@ REPORT, GRID, FILM = "report.html", "samples.png", "film.gif"
 FEATURES = "own"
 """The feature set that scores inside a kernel: no foreign weights are allowed there."""
 
+# What is kept of the budget for what follows training and its checked zip; of a short budget a quarter at most.
 AFTERWARDS_SHARE, AFTERWARDS_LEAST_S, AFTERWARDS_MOST_S = 0.02, 20.0, 600.0
-"""What is kept of the budget for what follows training and its checked zip; of a short budget a quarter at most."""
-
-REPORT_SHARE = 0.5
-"""Of that, what the score leaves for the report, its film and the end."""
-
-SCORE_LEAST = 256
-"""Where time is short fewer pictures are scored, but a score of fewer than these says nothing."""
-
-CHOICE_SHARE = 0.05
-"""Of training's time, for the scores by which it chooses among the generators that it keeps."""
-
-SCORE_CAUTION = 0.8
-"""An estimate of a score's time may be so much too low."""
+REPORT_SHARE = 0.5  # of that, for the report, its film and the end
+CHOICE_SHARE = 0.05  # of training's time, for the scores by which it chooses among the generators that it keeps
+SCORE_LEAST = 256  # where time is short fewer pictures are scored, but a score of fewer than these says nothing
+SCORE_CAUTION = 0.8  # an estimate of a score's time may be so much too low
 
 
 @dataclass(kw_only=True)
 class Session:
     """A kernel's work, step by step: `prepare`, `train`, `score`, `report`, `finish`; `main` takes them all.
 
-    Raises:
-        KitError: the kit that runs is not the one that was carried.
+    Raises `KitError` where the kit that runs is not the one that was carried.
     """
 
     recipe: str  # text of the kernel.toml
@@ -84,9 +76,7 @@ class Session:
         self.spec = parse_spec(self.recipe, slug=self.slug)
         running = provenance.source_tree().digest
         if running != self.tree:
-            raise KitError(
-                f"the kit that runs ({running[:12]}) is not the one this kernel carries ({self.tree[:12]})", ""
-            )
+            raise KitError(f"the kit that runs ({running[:12]}) is not the one this kernel carries ({self.tree[:12]})")
         self.scratch = self._scratch = Path(self.scratch or tempfile.mkdtemp(prefix="kit-kernel-"))
         self.input, self.working = Path(self.input), Path(self.working)  # the script gives them as text
         budget_s = self.spec.budget_s
@@ -98,11 +88,7 @@ class Session:
         self._published: tuple[int, int] | None = None  # which images.zip
 
     def main(self) -> int:
-        """All of it.
-
-        Returns:
-            The exit code: 0 as soon as a valid `images.zip` stands in the working folder, whatever failed after it.
-        """
+        """All of it; the exit code is 0 as soon as a valid `images.zip` is there, whatever failed after it."""
         try:
             for step in (self.prepare, self.train, self.score, self.report, self.finish):
                 step()
@@ -118,11 +104,7 @@ class Session:
         return 0
 
     def prepare(self) -> None:
-        """Finds the competition's pictures and prepares them.
-
-        Raises:
-            KitError: they are not mounted, or cannot be used.
-        """
+        """Finds the competition's pictures and prepares them."""
         from kit.data.crops import CropSettings
         from kit.data.prepare import prepare
         from kit.data.prepare_stats import describe
@@ -148,28 +130,20 @@ class Session:
             log.info("%s", line)
 
     def train(self) -> None:
-        """Trains, and leaves a checked `images.zip` in the working folder.
-
-        Raises:
-            KitError: there is no valid one.
-            Exception: whatever else stopped training before there was a valid one.
-        """
+        """Trains, and leaves a checked `images.zip` in the working folder; raises where there is no valid one."""
         order = self._scratch / "session.json"
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        write_json(order, {key: str(value) if isinstance(value, Path) else value for key, value in values.items()})
+        write_json(order, to_json(self))
         try:
             try:
                 self._train([str(order)], processes=self._processes())
             except SystemExit:  # several processes that could not begin, and have said why
-                if self._processes() == 1 or self._valid(self._run / IMAGES):
+                if self._valid(self._run / IMAGES):
                     raise
                 log.warning("several processes could not train; going on with one process on one GPU")
                 shutil.rmtree(self._run, ignore_errors=True)
                 self._train([], processes=1)
         except (Exception, SystemExit) as error:
             if not self._valid(self._run / IMAGES):
-                if isinstance(error, SystemExit):
-                    raise KitError("the processes that train could not", "see what they say above") from None
                 raise
             self._tell(error, "training")
         self._record = self._described(read_run(self._run))

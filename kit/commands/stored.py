@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -66,5 +65,4 @@ def rebuild_kernel(
     spec = parse_spec(recipe.read_text(encoding="utf-8"), slug=slug)
     custom.require_trust(spec.model, spec.source, trust=trust, where=recipe)
     source = Source(commit=commit, dirty=dirty, digest=provenance.source_tree().digest)
-    built = build(spec, out, source=source)
-    print(json.dumps({"code": str(built.code), "bytes": built.bytes, "digest": built.digest}))
+    build(spec, out, source=source)

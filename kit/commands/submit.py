@@ -84,8 +84,13 @@ def submissions(
     """
     from kit.commands.workflow import refreshed
     from kit.core.console import print_table
-    from kit.submission.submission_record import read_all
-    from kit.submission.submissions_table import COLUMNS, damaged_row, leaderboard_correlations, row
+    from kit.submission.submission_record import (
+        COLUMNS,
+        damaged_row,
+        leaderboard_correlations,
+        read_all,
+        row,
+    )
 
     found, damaged = read_all()
     listed = refreshed(found) if refresh else found

@@ -1,7 +1,10 @@
 """The one seam around the `kaggle` client: every call has a timeout, bounded retries, and an error to act on.
 
-`urllib3.Retry` on the session would not do for the retries: an upload and a download need a new signed address for each
-try, an answer can be cut after its head, and a call that must not be made twice is repeated only where Kaggle is busy.
+`urllib3.Retry` on the session was tried in place of the loop in `Client.call`, and failed 11 tests of this module: it
+waits without a word, and for an hour where `Retry-After` says so, ends with an error of its own on a `Retry-After` that
+is neither number nor date, and calls a server that hangs one that cannot be reached. Nor does it see an answer that is
+cut after its head, ask for the fresh address that an upload needs for each try, or keep apart what must not be done
+twice.
 """
 
 from __future__ import annotations
@@ -63,27 +66,19 @@ RETRY_POLICY = RetryPolicy()
 
 
 class Client:
-    """Makes calls through the `kaggle` client; `download`, `versions` and `submissions_api` say which."""
+    """An account's connection: makes calls through the `kaggle` client."""
 
     def __init__(self, api: Any, credentials: Credentials, *, policy: RetryPolicy) -> None:
         self.api = api
         self.policy = policy
         self._credentials = credentials
 
-    def sign_in(self) -> None:
-        """Loads the credentials into the client, and has Kaggle examine a token.
-
-        Raises:
-            KitError: Kaggle refuses them, or cannot be reached.
-        """
-        self.call(Subject("account", "this account", credentials.TOKEN_PAGE), self.api.authenticate)
-
     def call(self, about: Subject, call: Callable[[], T], *, once: bool = False) -> T:
         """Makes a call: the one place where Kaggle's failures are waited out or told.
 
         Args:
-            about: what the call is about.
-            call: makes it through the kaggle client.
+            about: for messages.
+            call: makes it.
             once: it must not be done twice: it is tried again only where Kaggle says that it did nothing.
 
         Raises:
@@ -104,16 +99,7 @@ class Client:
             self.policy.sleep(wait)
 
     def rpc(self, about: Subject, call: Callable[[Any], T], *, once: bool = False) -> T:
-        """Makes a call of the client's SDK, on a connection of its own; see `call`.
-
-        Args:
-            about: what the call is about.
-            call: is given a `KaggleClient`.
-            once: see `call`.
-
-        Raises:
-            KaggleError: see `call`.
-        """
+        """The same for a call of the client's SDK, which is given a `KaggleClient` of its own."""
 
         def attempt() -> T:
             with self.api.build_kaggle_client() as kaggle:
@@ -125,8 +111,6 @@ class Client:
         """A session without credentials, for signed addresses: storage refuses who brings both."""
         session = requests.Session()
         _set_timeouts(session, self.policy)
-        # Sizes and offsets count bytes of the file, not of a compressed transfer.
-        session.headers["Accept-Encoding"] = "identity"
         return session
 
     @property
@@ -152,10 +136,7 @@ class Client:
 
 
 def connect(*, policy: RetryPolicy | None = None) -> Client:
-    """Signs in to Kaggle.
-
-    Args:
-        policy: timeouts and retries of every call; None: RETRY_POLICY.
+    """Signs in to Kaggle: loads the credentials into the client, and has Kaggle examine a token.
 
     Raises:
         KitError: no credentials, refused ones, or Kaggle cannot be reached.
@@ -163,7 +144,7 @@ def connect(*, policy: RetryPolicy | None = None) -> Client:
     policy = policy or RETRY_POLICY
     api = kaggle_api(policy)
     client = Client(api, credentials.find(api), policy=policy)
-    client.sign_in()
+    client.call(Subject("this account", credentials.TOKEN_PAGE), api.authenticate)
     return client
 
 
@@ -194,7 +175,7 @@ def kaggle_api(policy: RetryPolicy = RETRY_POLICY) -> Any:
 def of_competition(competition: Competition) -> Subject:
     """What a call about a competition is about."""
     page = f"https://www.kaggle.com/competitions/{competition.slug}"
-    return Subject("competition", competition.slug, page, competition.rules_url)
+    return Subject(competition.slug, page, competition.rules_url)
 
 
 class _TimeoutAdapter(HTTPAdapter):
@@ -204,16 +185,8 @@ class _TimeoutAdapter(HTTPAdapter):
         self._timeout = (policy.connect, policy.read)
         super().__init__()
 
-    def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
-    ) -> requests.Response:
-        return super().send(request, stream, timeout or self._timeout, verify, cert, proxies)
+    def send(self, request: requests.PreparedRequest, *rest: Any, **options: Any) -> requests.Response:
+        return super().send(request, *rest, **{**options, "timeout": options.get("timeout") or self._timeout})
 
 
 def _set_timeouts(session: requests.Session, policy: RetryPolicy) -> None:
@@ -234,15 +207,18 @@ def _config_file() -> Path:
 
 def _api_class() -> Any:
     """Imports the client. That signs in at once, without a timeout, and prints: here it may do neither."""
+    # With these variables the client logs every request, addresses with signatures included.
+    hidden = {name: os.environ.pop(name) for name in ("VERBOSE", "VERBOSE_OUTPUT") if name in os.environ}
     try:
         from kagglesdk.kaggle_http_client import KaggleHttpClient
 
-        with (
-            _attribute(KaggleHttpClient, "call", _refuse),
-            _without_variables("VERBOSE", "VERBOSE_OUTPUT"),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
-            from kaggle.api.kaggle_api_extended import KaggleApi
+        call = KaggleHttpClient.call
+        KaggleHttpClient.call = _refuse
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                from kaggle.api.kaggle_api_extended import KaggleApi
+        finally:
+            KaggleHttpClient.call = call
     except ImportError as error:
         raise KitError(f"the kaggle client cannot be loaded ({error})", "run `pip install kaggle six`") from error
     except OSError as error:  # it makes its settings folder, and reads the token
@@ -250,28 +226,10 @@ def _api_class() -> Any:
             f"the kaggle client cannot make its settings folder ({error.strerror})",
             "set KAGGLE_CONFIG_DIR to a folder that can be written",
         ) from None
+    finally:
+        os.environ.update(hidden)
     return KaggleApi
 
 
 def _refuse(*arguments: object) -> None:
     raise ConnectionError("not while it is being imported")  # the client takes any exception for "not signed in"
-
-
-@contextlib.contextmanager
-def _attribute(owner: Any, name: str, value: object) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-@contextlib.contextmanager
-def _without_variables(*names: str) -> Iterator[None]:
-    """Hides variables that make the client log every request, addresses with signatures included."""
-    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)

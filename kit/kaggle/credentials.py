@@ -37,12 +37,7 @@ class Credentials:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def redact(self, text: str, *, header: str = "") -> str:
-        """The text without any secret.
-
-        Args:
-            text: to be shown, logged or written.
-            header: value of an Authorization header, which holds a secret too.
-        """
+        """The text without any secret; the value of an Authorization header holds one too."""
         scheme, _, value = header.partition(" ")
         secrets = [*self.secrets, value]
         if scheme == "Basic":
@@ -58,10 +53,7 @@ class Credentials:
 
 
 def find(api: Any) -> Credentials:
-    """The credentials that the client will send.
-
-    Args:
-        api: a `KaggleApi`; it reads its settings, and asks Kaggle nothing.
+    """The credentials that a `KaggleApi` will send. It reads its settings, and asks Kaggle nothing.
 
     Raises:
         KitError: there are none, or they cannot be read.
@@ -84,15 +76,16 @@ def find(api: Any) -> Credentials:
             f"make a new one at {TOKEN_PAGE}",
         ) from None
     if token:
+        place = PLACES[1] if source == "access_token" else source
         if len(token.split()) > 1:
             raise KitError(
-                f"the token from {_place(source)} has a space or a line break in it", f"copy it again from {TOKEN_PAGE}"
+                f"the token from {place} has a space or a line break in it", f"copy it again from {TOKEN_PAGE}"
             )
-        return Credentials(
-            kind="token", place=_place(source), hides_key=bool(user and key), secrets=_texts(token, key)
-        )  # fmt: skip
+        return Credentials(kind="token", place=place, hides_key=bool(user and key), secrets=_texts(token, key))
     if user and key:
-        place = _shown(Path(api.config)) if in_file == key else PLACES[2]
+        path = Path(api.config)
+        shown = f"~/{path.relative_to(Path.home()).as_posix()}" if path.is_relative_to(Path.home()) else str(path)
+        place = shown if in_file == key else PLACES[2]
         return Credentials(kind="key", place=place, secrets=_texts(key))
     signed_in = None
     with contextlib.suppress(AttributeError, TypeError, ValueError, OSError):  # a damaged file counts as none
@@ -114,16 +107,5 @@ def _forms(secret: str) -> tuple[str, ...]:
     return secret, repr(secret)[1:-1], in_bytes, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe="")
 
 
-def _place(source: str) -> str:
-    return PLACES[1] if source == "access_token" else source
-
-
 def _texts(*values: Any) -> tuple[str, ...]:
     return tuple(value for value in values if isinstance(value, str) and value)
-
-
-def _shown(path: Path) -> str:
-    try:
-        return f"~/{path.relative_to(Path.home()).as_posix()}"
-    except ValueError:
-        return str(path)

@@ -11,7 +11,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -28,11 +28,10 @@ _LONGEST_JSON = 1_000_000  # bytes
 class KaggleError(KitError):
     """What Kaggle, or the way to it, did not do.
 
-    Attributes:
+    Args:
         status: of the HTTP answer; None where none came.
-        transient: whether the same call may succeed later: a busy or failing server, no network.
-        outcome_unknown: whether the server may have done what was asked all the same: the answer got lost, or it
-            failed on the way.
+        transient: the same call may succeed later: a busy or failing server, no network.
+        outcome_unknown: the server may have done what was asked all the same, as its answer got lost.
     """
 
     def __init__(
@@ -50,33 +49,24 @@ class KaggleError(KitError):
 
 @dataclass(frozen=True)
 class Subject:
-    """What a call is about, so that a refusal can name it and its page.
+    """What a call is about, so that a refusal can name it and its page."""
 
-    Attributes:
-        name: slug of a competition, `owner/name` of a dataset or a kernel.
-        page: its address.
-        rules: where an account accepts its rules; empty where there are none.
-    """
-
-    kind: Literal["account", "competition", "dataset", "kernel"]
-    name: str
-    page: str
-    rules: str = ""
+    name: str  # slug of a competition, `owner/name` of a dataset or a kernel
+    page: str  # its address
+    rules: str = ""  # where an account accepts its rules; empty where there are none
 
 
 def explain(error: BaseException, about: Subject, credentials: Credentials) -> KaggleError:
     """The error for the user, once there is no more to try; it holds no secret."""
-    told = _told(error, about, credentials)
-    response = error.response if isinstance(error, requests.HTTPError) else None
+    told, header = _told(error, about, credentials), _authorization(error)
     # An answer that cannot be read is an answer all the same: the work behind it may be done.
-    lost = (is_transient(error) and not is_busy(error)) or isinstance(error, json.JSONDecodeError | RecursionError)
-    header = _authorization(error)
+    unreadable = isinstance(error, json.JSONDecodeError | RecursionError)
     return KaggleError(
         credentials.redact(told.problem, header=header),
         credentials.redact(told.remedy, header=header),
-        status=response.status_code if response is not None else None,
+        status=_status(error),
         transient=is_transient(error),
-        outcome_unknown=lost,
+        outcome_unknown=(is_transient(error) and not is_busy(error)) or unreadable,
     )
 
 
@@ -99,8 +89,8 @@ def words(text: Any, credentials: Credentials | None = None, *, header: str = ""
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed in a moment: a busy or failing server, a connection that was cut."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return error.response.status_code == 429 or error.response.status_code >= 500
+    if status := _status(error):
+        return status == 429 or status >= 500
     if isinstance(error, requests.exceptions.SSLError):
         return False
     return isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError))
@@ -108,7 +98,7 @@ def is_transient(error: BaseException) -> bool:
 
 def is_busy(error: BaseException) -> bool:
     """Whether Kaggle did nothing because it has had too many requests: what was asked may be asked again."""
-    return isinstance(error, requests.HTTPError) and error.response is not None and error.response.status_code == 429
+    return _status(error) == 429
 
 
 def retry_after(response: requests.Response) -> float | None:
@@ -122,6 +112,12 @@ def retry_after(response: requests.Response) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
+
+
+def _status(error: BaseException) -> int | None:
+    """Of the answer that an error is about, if one came."""
+    response = error.response if isinstance(error, requests.HTTPError) else None
+    return None if response is None else response.status_code
 
 
 def _told(error: BaseException, about: Subject, credentials: Credentials) -> KitError:
@@ -144,9 +140,8 @@ def _told(error: BaseException, about: Subject, credentials: Credentials) -> Kit
         )
     if isinstance(error, requests.RequestException):
         return KitError(f"{_host(error)} cannot be reached", "check the network (inside a kernel: internet is off)")
-    said = (
-        f": {words(error, credentials)}" if isinstance(error, ValueError) else ""
-    )  # others may quote what they were given
+    # Others may quote what they were given.
+    said = f": {words(error, credentials)}" if isinstance(error, ValueError) else ""
     return KitError(f"the kaggle client fails over {about.name} ({type(error).__name__}{said})")
 
 
@@ -158,7 +153,8 @@ def _explain_status(response: requests.Response, about: Subject, credentials: Cr
         return KitError(f"Kaggle has had too many requests from this account ({said})", f"try again {later}")
     if status >= 500:
         return KitError(f"Kaggle answers {status} again and again ({said})", "the fault is on its side: try later")
-    if _from_storage(response):
+    # Every call is a POST; its redirect to the file is followed by a GET, and an upload is a PUT.
+    if response.request.method in ("GET", "PUT"):
         return KitError(f"Kaggle's storage answers {status} for {about.name} ({said})", "run the command again")
     if status == 401:
         return _not_accepted(f" ({said})", credentials)
@@ -207,11 +203,6 @@ def _reason(response: requests.Response, credentials: Credentials | None) -> str
         said = message[1] if message else re.sub(r"<[^<>]*>", " ", text)
     header = str(response.request.headers.get("Authorization", ""))
     return words(said, credentials, header=header) or words(response.reason) or "no reason given"
-
-
-def _from_storage(response: requests.Response) -> bool:
-    # Every call is a POST; its redirect to the file is followed by a GET, and an upload is a PUT.
-    return response.request.method in ("GET", "PUT")
 
 
 def _host(error: requests.RequestException) -> str:

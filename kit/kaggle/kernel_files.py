@@ -75,13 +75,7 @@ START = """\
 
 
 def script(spec: KernelSpec, source: Source, kit: str) -> str:
-    """The kernel as a script.
-
-    Args:
-        spec: the recipe.
-        source: what the kit's files are.
-        kit: the files, see `encode`.
-    """
+    """The kernel as a script; `kit` is what `encode` makes of the kit's files."""
     about = "\n".join(f"{name:8}  {words}" for name, words in describe(spec, source).items())
     return (
         f'"""{title(spec)}\n\n{WRITTEN}\n\n{about}\n"""\n\n{IMPORTS}\n{_constants(spec, source)}\n\n{UNPACK}\n\n'
@@ -90,13 +84,7 @@ def script(spec: KernelSpec, source: Source, kit: str) -> str:
 
 
 def notebook(spec: KernelSpec, source: Source, kit: str) -> str:
-    """The kernel as a notebook: what a script does in one go, cell by cell, with its pictures shown.
-
-    Args:
-        spec: the recipe.
-        source: what the kit's files are.
-        kit: the files, see `encode`.
-    """
+    """The kernel as a notebook: what a script does in one go, cell by cell, with its pictures shown."""
     about = "\n".join(f"| **{name}** | {words} |" for name, words in describe(spec, source).items())
     cells = [
         _markdown(f"# {title(spec)}\n\n{WRITTEN}\n\n| | |\n|---|---|\n{about}\n"),
@@ -160,10 +148,7 @@ def describe(spec: KernelSpec, source: Source) -> dict[str, str]:
 
 
 def constants(text: str) -> dict[str, Any]:
-    """The values that a kernel's code gives to names at its top level, none of it run.
-
-    Args:
-        text: of a script or a notebook.
+    """The values that the code of a script or notebook gives to names at its top level, none of it run.
 
     Raises:
         ValueError: neither Python nor a notebook; SyntaxError is one.
@@ -182,12 +167,7 @@ def constants(text: str) -> dict[str, Any]:
 
 
 def digest(text: str, receipt: str = RECEIPT_PLACEHOLDER) -> str:
-    """SHA-256 of a kernel, whatever its receipt, and for a notebook whatever the layout of its JSON and its outputs.
-
-    Args:
-        text: of a script or a notebook.
-        receipt: that it carries.
-    """
+    """SHA-256 of a script or notebook, whatever its receipt, the layout of its JSON, and its outputs."""
     if text.lstrip().startswith("{"):
         cells = [[cell["cell_type"], "".join(cell["source"])] for cell in json.loads(text)["cells"]]
         text = json.dumps(cells, ensure_ascii=False)
@@ -198,12 +178,9 @@ def digest(text: str, receipt: str = RECEIPT_PLACEHOLDER) -> str:
 
 
 def encode(files: Mapping[str, bytes]) -> str:
-    """An archive of the files as lines of base 85, which has no quote and no backslash in it.
+    """An archive of the files (by path, with "/") as lines of base 85, which has no quote and no backslash in it.
 
     Sorted, with fixed times and owners: the same files give the same text.
-
-    Args:
-        files: contents by path, with "/".
     """
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -267,5 +244,5 @@ def _code(text: str, *, hidden: bool = False) -> dict[str, Any]:
 
 
 def _lines(text: str) -> list[str]:
-    """A cell's lines as notebooks keep them: each with its end, but the last."""
+    # As notebooks keep them: each with its end, but the last.
     return text.removesuffix("\n").splitlines(keepends=True)

@@ -38,12 +38,7 @@ Show = Callable[[str], None]
 
 
 class KernelLog(logging.Handler):
-    """Writes the log: it takes what the kit says, and is the callback of training.
-
-    Args:
-        clock: the kernel's time.
-        after_tick: is called once a tick.
-    """
+    """Writes the log: it takes what the kit says, and is the callback of training."""
 
     def __init__(self, clock: Stopwatch, *, after_tick: Callable[[], None] = lambda: None) -> None:
         super().__init__(logging.INFO)
@@ -102,11 +97,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def lines(events: Iterator[Mapping[str, Any]]) -> Iterator[str]:
-    """The lines of a log.
-
-    Args:
-        events: pieces of output, each with its text in `data`; a piece may end in the middle of a line.
-    """
+    """The lines of a log that comes in pieces, each with its text in `data`; one may end in the middle of a line."""
     rest = ""
     for event in events:
         # A progress bar returns to the beginning of its line: each state counts as one.
@@ -127,15 +118,10 @@ def kept_lines(log: str) -> list[str]:
 
 
 class Follower:
-    """Reads a running kernel's log in a thread of its own, until it is closed.
+    """Reads the log of a kernel's newest version in a thread of its own, until it is closed.
 
     The log is for the reader's eyes; what counts is the status. So nothing that goes wrong with it is an error: the
     stream is opened again, and is told from the beginning, of which what was shown already is passed over.
-
-    Args:
-        client: from `client.connect`.
-        version: whose kernel's log; Kaggle streams the newest version's.
-        show: is given each line, in the follower's thread.
     """
 
     def __init__(self, client: Client, version: Version, show: Show) -> None:
@@ -146,11 +132,7 @@ class Follower:
         self._thread.start()
 
     def close(self, kept: Iterable[str] = ()) -> None:
-        """Stops following, and shows what of the whole log was not shown yet.
-
-        Args:
-            kept: the lines of the log as Kaggle keeps it.
-        """
+        """Stops following, and shows what was not shown yet of the lines that Kaggle keeps."""
         self._closed.set()
         self._thread.join(timeout=1.0)  # it may be waiting for a line that never comes
         self._show_new(kept)

@@ -123,10 +123,7 @@ KEYS = tuple(field.name for field in dataclasses.fields(KernelSpec) if field.nam
 
 
 def read_spec(path: Path) -> KernelSpec:
-    """Reads a recipe.
-
-    Args:
-        path: a `kernel.toml`, or the folder that holds one; the folder's name is the slug.
+    """Reads a `kernel.toml`, or the one in a folder; the folder's name is the slug.
 
     Raises:
         KitError: it is not there, is no TOML, has an unknown key (with the close match) or a value of another type.
@@ -144,32 +141,23 @@ def read_spec(path: Path) -> KernelSpec:
 
 
 def find_spec(words: str, root: Path = KERNELS) -> tuple[KernelSpec, Path]:
-    """The recipe that a user means, and the folder of kernels that it lies in.
-
-    Args:
-        words: a kernel's slug below `root`, its folder, or its `kernel.toml`.
-        root: the folder of kernels.
+    """The recipe that a user means by a kernel's slug, its folder, or its `kernel.toml`; and the folder of kernels.
 
     Raises:
         KitError: there is none, with the close match; or it cannot be read.
     """
     path = Path(words)
     folder = path.parent if path.name == RECIPE else path
-    if (folder / RECIPE).is_file():
-        return read_spec(folder), folder.parent
-    if (root / words / RECIPE).is_file():
-        return read_spec(root / words), root
+    for place in (folder, root / words):
+        if (place / RECIPE).is_file():
+            return read_spec(place), place.parent
     if folder.is_dir():
         return read_spec(folder), folder.parent
     raise unknown("kernel", words, (file.parent.name for file in root.glob(f"*/{RECIPE}")))
 
 
 def parse_spec(text: str, *, slug: str, source: str = RECIPE) -> KernelSpec:
-    """The recipe in the text of a `kernel.toml`; `source` is what errors call it.
-
-    Raises:
-        KitError: as `read_spec`.
-    """
+    """The recipe in the text of a `kernel.toml`; `source` is what errors call it. Raises where `read_spec` does."""
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, deep brackets
@@ -179,12 +167,8 @@ def parse_spec(text: str, *, slug: str, source: str = RECIPE) -> KernelSpec:
 
 def spec_text(spec: KernelSpec) -> str:
     """The recipe as `kernel.toml`: what is not the default, in the order of the fields."""
-    fields = {field.name: field.default for field in dataclasses.fields(KernelSpec)}
-    lines = [
-        f"{key} = {_toml(getattr(spec, key))}"
-        for key in KEYS
-        if key in ("model", "budget") or getattr(spec, key) != fields[key]
-    ]
+    usual = {field.name: field.default for field in dataclasses.fields(KernelSpec)}
+    lines = [f"{key} = {_toml(getattr(spec, key))}" for key in KEYS if getattr(spec, key) != usual[key]]
     if spec.settings:
         lines += ["", "[set]"]
         for setting in spec.settings:
@@ -194,11 +178,9 @@ def spec_text(spec: KernelSpec) -> str:
 
 
 def own_slug(spec: KernelSpec, root: Path = KERNELS) -> str:
-    """A name for a recipe whose slug the user did not choose: of its model and budget, and a number where it is taken.
+    """A name for a recipe whose slug the user did not choose: of its model and budget.
 
-    Args:
-        spec: the recipe, whatever its slug.
-        root: the folder of kernels; a kernel there of the same recipe gives its name.
+    A kernel of the same recipe gives its name; where another recipe has it, a number follows.
     """
     base = re.sub(r"[^a-z0-9]+", "-", f"{spec.model}-{spec.budget}".lower()).strip("-")[: SLUG_MOST - 5]
     base = base if len(base) >= SLUG_LEAST else f"kernel-{base}"
@@ -213,7 +195,7 @@ def own_slug(spec: KernelSpec, root: Path = KERNELS) -> str:
 
 
 def write_spec(spec: KernelSpec, root: Path = KERNELS) -> Path:
-    """Writes a recipe into its folder; the same recipe that stands there already, in whatever words, is left alone.
+    """Writes a recipe into its folder, and leaves it alone where it stands there already, in whatever words.
 
     Raises:
         KitError: another recipe stands there, or the disk is full.

@@ -34,18 +34,23 @@ MAX_BYTES = 1_000_000
 class Built:
     """A kernel's folder as `build` wrote it."""
 
-    folder: Path
     spec: KernelSpec
     code: Path  # the script or notebook
-    metadata: Path
-    bytes: int  # of the code
     source: Source  # the kit it carries
     digest: str  # of the code, see `kernel_files.digest`: the same recipe and kit have the same, whatever the receipt
 
     @property
     def slug(self) -> str:
-        """The kernel's name below its owner."""
         return self.spec.slug
+
+    @property
+    def folder(self) -> Path:
+        return self.code.parent
+
+    @property
+    def bytes(self) -> int:
+        """Of the code."""
+        return self.code.stat().st_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +76,7 @@ def build(
     """Writes `root/SLUG/`: the code and its metadata. The same recipe and kit give the same bytes.
 
     Args:
-        spec: the recipe; it is not written, see `kit.kaggle.kernel_spec.write_spec`.
+        spec: the recipe; it is not written, see `kernel_spec.write_spec`.
         root: the folder of kernels.
         source: where the files come from; None: as git says of the running kit.
         files: of the kit, by path; None: those of the running kit.
@@ -107,26 +112,16 @@ def build(
                 )
     with atomic(code) as file:
         file.write(content)
-    write_json(folder / METADATA, metadata(spec, code.name))
+    write_json(folder / METADATA, _metadata(spec, code.name))
     if _is_kernel(other):  # of an earlier build, when the recipe asked for the other kind
         other.unlink()
-    return Built(
-        folder=folder,
-        spec=spec,
-        code=code,
-        metadata=folder / METADATA,
-        bytes=len(content),
-        source=source,
-        digest=kernel_files.digest(text),
-    )
+    return Built(spec=spec, code=code, source=source, digest=kernel_files.digest(text))
 
 
 def require_known(spec: KernelSpec, *, trust: bool = False) -> None:
     """Looks at model and settings: a mistake is told now, not after hours in a queue.
 
-    Args:
-        spec: the recipe.
-        trust: whether the code of its model file may be run, if the user has not named that file himself.
+    With `trust` the code of its model file may be run although the user has not named that file himself.
 
     Raises:
         KitError: an unknown model or setting, with the close match; a model file not trusted.
@@ -142,7 +137,7 @@ def require_known(spec: KernelSpec, *, trust: bool = False) -> None:
         raise KitError(f"{spec.slug}: {error.problem}", error.remedy) from error
 
 
-def metadata(spec: KernelSpec, code_file: str) -> dict[str, Any]:
+def _metadata(spec: KernelSpec, code_file: str) -> dict[str, Any]:
     """`kernel-metadata.json`, every field written: what is left out the server decides, and the internet is then on."""
     gpus = GPUS[spec.gpus]
     return {
@@ -166,28 +161,19 @@ def metadata(spec: KernelSpec, code_file: str) -> dict[str, Any]:
 
 
 def fill(folder: Path, out: Path, *, owner: str, receipt: str) -> Path:
-    """Writes a copy of a built kernel that can be pushed.
-
-    Args:
-        folder: what `build` wrote.
-        out: the copy's folder.
-        owner: the account's name.
-        receipt: letters, digits and dashes; it goes into the code's head and into the kernel's `run.json`.
+    """Writes a copy of a built kernel that can be pushed; the receipt goes into the code's head and its `run.json`.
 
     Returns:
-        The code's path in the copy.
+        the code's path in the copy.
 
     Raises:
         KitError: no kernel there, or one whose placeholders are gone.
     """
     about = read_json(folder / METADATA, remedy="run `kit kernel build` first")
-    if not _is_metadata(folder / METADATA) or about["code_file"] not in (f"{folder.name}.py", f"{folder.name}.ipynb"):
-        raise KitError(f"{folder}: this kernel was changed by hand", "run `kit kernel build` again")
-    code = folder / str(about["code_file"])
-    try:
-        text = code.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise KitError(f"{code}: no such file", "run `kit kernel build` again") from None
+    named = str(about.get("code_file")) if _is_metadata(folder / METADATA) else ""
+    code = folder / named
+    ours = named in (f"{folder.name}.py", f"{folder.name}.ipynb") and code.is_file()
+    text = code.read_text(encoding="utf-8") if ours else ""
     if text.count(RECEIPT_PLACEHOLDER) != 1:
         raise KitError(f"{folder}: this kernel was changed by hand", "run `kit kernel build` again")
     with atomic(out / code.name) as file:
@@ -197,10 +183,7 @@ def fill(folder: Path, out: Path, *, owner: str, receipt: str) -> Path:
 
 
 def read_kernel(code: Path) -> Kernel:
-    """Reads what a script or notebook of the kit carries; nothing of it is run.
-
-    Args:
-        code: as built, as filled in, or as Kaggle gives it back (which lays a notebook's JSON out anew).
+    """Reads what a script or notebook of the kit carries, as built, filled in, or given back by Kaggle; runs nothing.
 
     Raises:
         KitError: it was not written by `kit kernel build`, or is damaged.

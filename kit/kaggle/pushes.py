@@ -21,17 +21,16 @@ from kit.core.lock import folder_lock
 from kit.core.records import Record
 from kit.kaggle import exactly_once, versions
 from kit.kaggle.client import Client
-from kit.kaggle.exactly_once import Receipt
+from kit.kaggle.exactly_once import Receipt, Sending
 from kit.kaggle.failures import KaggleError
 from kit.kaggle.kernel_spec import RECIPE, SLUG
 from kit.kaggle.kernels import Built, fill
-from kit.kaggle.versions import ENDED, Pushed, Version
+from kit.kaggle.versions import ENDED, Version
 
 log = logging.getLogger(__name__)
 
 FOLDER = "pushes"  # in a kernel's folder
 RECORD = "push.json"
-OUTPUT = "output"  # what came back: a run folder
 
 FULL = "session count"
 """In Kaggle's words when as many GPU sessions run as an account may have ("Maximum batch GPU session count of 2 …")."""
@@ -87,7 +86,6 @@ class Push(Record):
 
     @property
     def running(self) -> bool:
-        """Whether more is to come of it."""
         return self.number is not None and self.status not in ENDED
 
     @property
@@ -102,8 +100,8 @@ class Push(Record):
 
     @property
     def output(self) -> Path:
-        """Where what it left is kept."""
-        return self.folder / OUTPUT
+        """The folder of what it left."""
+        return self.folder / "output"
 
     def update(self, **changes: Any) -> Push:
         """Another record with these fields changed, which is on the disk before it is returned."""
@@ -113,11 +111,7 @@ class Push(Record):
 
 
 def load(folder: Path) -> Push:
-    """Reads a push's record.
-
-    Raises:
-        KitError: there is none, it is damaged, or of another version.
-    """
+    """Reads a push's record; raises where there is none, or one that is damaged, or of another version."""
     path = folder / RECORD
     push = Push.load(path, remedy="look at Kaggle whether it was pushed, then restore it from git or remove it")
     if (push.receipt.id, push.slug) != (folder.name, folder.resolve().parent.parent.name):
@@ -137,11 +131,7 @@ def pushes(kernel: Path, account: str) -> list[Push]:
 
 
 def newest(kernel: Path, account: str) -> Push:
-    """An account's newest version of a kernel, by Kaggle's numbers.
-
-    Raises:
-        KitError: there is none.
-    """
+    """An account's newest version of a kernel, by Kaggle's numbers; raises where there is none."""
     for push in pushes(kernel, account):
         if push.number is not None:
             return push
@@ -174,11 +164,8 @@ def last_kernel(root: Path, account: str) -> Path:
 def push(client: Client, built: Built, *, again: bool = False) -> Push:
     """Pushes a kernel, unless this very one was pushed already; after a crash it finds out what became of the push.
 
-    Args:
-        client: from `client.connect`.
-        built: what to push.
-        again: push it although this very one has come to its end, another one is still running, or an earlier push
-            whose answer got lost cannot be found.
+    With `again` it is pushed although this very one has come to its end, another one is still running, or an earlier
+    push whose answer got lost cannot be found.
 
     Returns:
         the push, with its version: the new one, or the one that goes on.
@@ -194,7 +181,7 @@ def _standing(client: Client, built: Built, *, again: bool) -> Push | None:
     """The earlier push that this one would repeat or get in the way of."""
     for before in pushes(built.folder, client.user):
         if before.receipt.open:
-            _Sending(client, before).reconcile(again=again)
+            _Pushing(client, before).sending.reconcile(before.receipt, again=again)
     # Only the newest version can be in the way.
     push = next((before for before in pushes(built.folder, client.user) if before.number is not None), None)
     if push is None or push.unknown:
@@ -212,7 +199,7 @@ def _standing(client: Client, built: Built, *, again: bool) -> Push | None:
 
 
 def _send(client: Client, built: Built) -> Push:
-    receipt = Receipt(id=exactly_once.new_id(), account=client.user, when=exactly_once.utc_now())
+    receipt = exactly_once.new_receipt(client)
     push = Push(
         receipt=receipt,
         slug=built.slug,
@@ -226,7 +213,15 @@ def _send(client: Client, built: Built) -> Push:
         fill(built.folder, copy, owner=receipt.account, receipt=receipt.id)
         push.folder.mkdir(parents=True)
         shutil.copyfile(copy / push.code, push.folder / push.code)
-        push = _Sending(client, push).send(copy)
+        pushing = _Pushing(client, push, copy)
+        try:
+            pushing.sending.send_once(receipt)
+        except KaggleError as error:
+            if error.status != 409:
+                raise
+            taken = f"choose another --slug: {receipt.account} has a kernel of that title already"
+            raise KitError(error.problem, taken) from None
+        push = pushing.push
     if push.unknown:
         raise KitError(
             f"{push.version} was pushed, but Kaggle does not know its input {', '.join(push.unknown)} and left it "
@@ -238,64 +233,46 @@ def _send(client: Client, built: Built) -> Push:
     return push
 
 
-class _Sending:
-    """A push on its way, and what `exactly_once` has to know of it."""
+class _Pushing:
+    """A push on its way: what `exactly_once` has to know of it. `copy` is what `fill` wrote, where it is to be sent."""
 
-    def __init__(self, client: Client, push: Push) -> None:
-        self._client, self._push = client, push
-        self._words = {"what": f"the push of {push.slug}", "command": f"kit kernel push {push.slug}"}
-
-    def send(self, copy: Path) -> Push:
-        """Sends what `fill` wrote, and returns the push with its version."""
-
-        def send(receipt: Receipt) -> int | None:
-            answer = self._until_taken(copy)
-            self._push = dataclasses.replace(self._push, unknown=answer.unknown)
-            return answer.version
-
-        try:
-            exactly_once.send_once(
-                self._client, self._push.receipt, send=send, save=self._save, look=self._look, **self._words
-            )
-        except KaggleError as error:
-            if error.status != 409:
-                raise
-            owner = self._push.receipt.account
-            remedy = f"choose another --slug: {owner} has a kernel of that title already"
-            raise KitError(error.problem, remedy) from None
-        return self._push
-
-    def reconcile(self, *, again: bool) -> None:
-        """Finds out whether it arrived, and records it."""
-        exactly_once.reconcile(
-            self._client, self._push.receipt, save=self._save, look=self._look, again=again, **self._words
+    def __init__(self, client: Client, push: Push, copy: Path = Path()) -> None:
+        self.push, self._client, self._copy = push, client, copy
+        self.sending = Sending(
+            client=client,
+            what=f"the push of {push.slug}",
+            command=f"kit kernel push {push.slug}",
+            save=self._save,
+            send=self._send,
+            look=self._look,
         )
 
     def _save(self, receipt: Receipt) -> None:
-        self._push = self._push.update(receipt=receipt)
+        self.push = self.push.update(receipt=receipt)
 
-    def _look(self, receipt: Receipt) -> int | None:
-        found = versions.newest(self._client, receipt.account, self._push.slug)
-        if found is None or receipt.id not in found.source:
-            return None
-        if not found.number:
-            page = versions.about(receipt.account, self._push.slug).page
-            raise KitError(f"Kaggle has the push of {self._push.slug} and gives it no number", f"see {page}")
-        return found.number
-
-    def _until_taken(self, copy: Path) -> Pushed:
+    def _send(self, receipt: Receipt) -> int | None:
         """Pushes, and waits as long as the account's GPU sessions are all in use: then Kaggle has made no version."""
-        policy, owner, slug = self._client.policy, self._push.receipt.account, self._push.slug
+        policy, owner, slug = self._client.policy, receipt.account, self.push.slug
         waits, began = policy.polls(), policy.now()
         while True:
-            answer = versions.push(self._client, copy, owner=owner, slug=slug)
+            answer = versions.push(self._client, self._copy, owner=owner, slug=slug)
             if not answer.error:
-                return answer
+                self.push = dataclasses.replace(self.push, unknown=answer.unknown)
+                return answer.version
             if FULL not in answer.error.lower() or policy.now() - began > FULL_WAIT_S:
                 raise KaggleError(f"Kaggle did not take {owner}/{slug}: {answer.error}", _next_step(answer.error))
             wait = 5 * next(waits)
             log.info("Kaggle: %s; trying again in %s", answer.error.rstrip("."), show_duration(wait))
             policy.sleep(wait)
+
+    def _look(self, receipt: Receipt) -> int | None:
+        found = versions.newest(self._client, receipt.account, self.push.slug)
+        if found is None or receipt.id not in found.source:
+            return None
+        if not found.number:
+            page = versions.about(receipt.account, self.push.slug).page
+            raise KitError(f"Kaggle has the push of {self.push.slug} and gives it no number", f"see {page}")
+        return found.number
 
 
 def _next_sequence(root: Path) -> int:

@@ -1,6 +1,7 @@
 """Submissions on Kaggle: what a competition allows, sending a file or a kernel's version, and what became of it.
 
-One call each. Whether something was sent before is decided in `kit.submission.send`.
+One call each, which raises `KaggleError` where it is refused or not answered. Whether something was sent before is
+decided in `kit.submission.send`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,18 +61,13 @@ class Entry:
 
 
 def terms(client: Client, competition: Competition) -> Terms:
-    """What the competition asks of this account.
-
-    Raises:
-        KaggleError: refused, or not answered. So do the functions below.
-    """
+    """What the competition asks of this account."""
     from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
 
     request = ApiGetCompetitionRequest()
     request.competition_name = competition.slug
     found = client.rpc(
-        of_competition(competition),
-        lambda kaggle: kaggle.competitions.competition_api_client.get_competition(request),
+        of_competition(competition), lambda kaggle: kaggle.competitions.competition_api_client.get_competition(request)
     )
     deadline = found.deadline
     if deadline is not None and deadline.tzinfo is None:
@@ -84,16 +81,11 @@ def terms(client: Client, competition: Competition) -> Terms:
 
 
 def limits(client: Client, competition: Competition) -> Limits:
-    """How many submissions are left."""
-    found = client.call(
-        of_competition(competition), lambda: client.api.competition_get_submission_limits(competition.slug)
-    )
-    return Limits(
-        today=found.num_today,
-        total=found.num_total,
-        left=found.num_allowed_now,
-        for_good=bool(found.limited_by_total),
-    )
+    """How many submissions this account has left."""
+    ask = partial(client.api.competition_get_submission_limits, competition.slug)
+    found = client.call(of_competition(competition), ask)
+    left, for_good = found.num_allowed_now, bool(found.limited_by_total)
+    return Limits(today=found.num_today, total=found.num_total, left=left, for_good=for_good)
 
 
 def entries(client: Client, competition: Competition) -> Iterator[Entry]:
@@ -101,17 +93,16 @@ def entries(client: Client, competition: Competition) -> Iterator[Entry]:
     from kagglesdk.competitions.types.competition_api_service import ApiListSubmissionsRequest
     from kagglesdk.competitions.types.competition_enums import SubmissionSortBy
 
+    request = ApiListSubmissionsRequest()
+    request.competition_name = competition.slug
+    request.sort_by = SubmissionSortBy.SUBMISSION_SORT_BY_DATE
     token = ""
     while True:
-        request = ApiListSubmissionsRequest()
-        request.competition_name = competition.slug
-        request.sort_by = SubmissionSortBy.SUBMISSION_SORT_BY_DATE
         request.page_size, request.page_token = _PAGE, token
-
-        def ask(kaggle: Any, request: Any = request) -> Any:
-            return kaggle.competitions.competition_api_client.list_submissions(request)
-
-        page = client.rpc(of_competition(competition), ask)
+        page = client.rpc(
+            of_competition(competition),
+            lambda kaggle: kaggle.competitions.competition_api_client.list_submissions(request),
+        )
         for entry in page.submissions or ():
             yield Entry(
                 ref=entry.ref,
@@ -129,14 +120,7 @@ def entries(client: Client, competition: Competition) -> Iterator[Entry]:
 def submit_version(
     client: Client, competition: Competition, version: Version, *, file_name: str, message: str
 ) -> int | None:
-    """Submits the output of a kernel's version.
-
-    Args:
-        client: from `client.connect`.
-        competition: what it is for.
-        version: has to have come to its end.
-        file_name: of the output, that is to be scored.
-        message: is shown beside the score.
+    """Submits a file of the output of a kernel's version, which has to have come to its end.
 
     Returns:
         Kaggle's number of the submission; None where it gives none, and the listing has to tell.
@@ -155,29 +139,11 @@ def submit_version(
 
 
 def submit_file(
-    client: Client,
-    competition: Competition,
-    path: Path,
-    *,
-    message: str,
-    progress: Progress = no_progress,
+    client: Client, competition: Competition, path: Path, *, message: str, progress: Progress = no_progress
 ) -> int | None:
-    """Uploads a file and submits it.
+    """Uploads a file (`progress` counts bytes) and submits it; returns and raises as `submit_version` does.
 
     The upload makes no submission yet and may be done again; the last of the three calls does, and is made once.
-
-    Args:
-        client: from `client.connect`.
-        competition: what it is for.
-        path: the file.
-        message: is shown beside the score.
-        progress: bytes sent, bytes in all.
-
-    Returns:
-        Kaggle's number of the submission; None where it gives none, and the listing has to tell.
-
-    Raises:
-        KaggleError: refused, also in words under a 200; or not answered, then `outcome_unknown`.
     """
     from kagglesdk.competitions.types.competition_api_service import (
         ApiCreateSubmissionRequest,
@@ -187,10 +153,8 @@ def submit_file(
     about = of_competition(competition)
     stat = path.stat()
     start = ApiStartSubmissionUploadRequest()
-    start.competition_name = competition.slug
-    start.file_name = path.name
-    start.content_length = stat.st_size
-    start.last_modified_epoch_seconds = int(stat.st_mtime)
+    start.competition_name, start.file_name = competition.slug, path.name
+    start.content_length, start.last_modified_epoch_seconds = stat.st_size, int(stat.st_mtime)
 
     def upload() -> str:
         """One try, with an address of its own: one that failed half way may hold half a file."""
@@ -206,16 +170,11 @@ def submit_file(
         token = client.call(about, upload)
     except KaggleError as error:
         # Nothing has been submitted, whatever became of the upload.
-        raise KaggleError(
-            f"{path.name} was not uploaded: {error.problem}",
-            error.remedy,
-            status=error.status,
-            transient=error.transient,
-        ) from None
+        problem = f"{path.name} was not uploaded: {error.problem}"
+        raise KaggleError(problem, error.remedy, status=error.status, transient=error.transient) from None
     request = ApiCreateSubmissionRequest()
-    request.competition_name = competition.slug
+    request.competition_name, request.submission_description = competition.slug, message
     request.blob_file_tokens = token
-    request.submission_description = message
     answer = client.rpc(
         about, lambda kaggle: kaggle.competitions.competition_api_client.create_submission(request), once=True
     )
@@ -238,11 +197,7 @@ class _Counted:
 
 
 def _taken(answer: Any, competition: Competition) -> int | None:
-    """Kaggle's number of a submission that it says to have taken.
-
-    Raises:
-        KaggleError: there is no number, and the words are none of success.
-    """
+    """Kaggle's number of a submission that it says to have taken; raises where its words are none of success."""
     said = words(answer.message)
     if answer.ref or "success" in said.lower():
         return answer.ref or None

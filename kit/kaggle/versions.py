@@ -1,7 +1,8 @@
 """Kernel versions on Kaggle: pushed, asked how they are, read back, and their output listed.
 
 A push that Kaggle answers is not yet one that it took: errors and inputs that it does not know come in the answer's
-body, under a 200. Everything here is one call; what to do about its answer is decided in `pushes` and `watch`.
+body, under a 200. Everything here is one call, and raises `KaggleError` where it is refused or not answered; what to do
+about its answer is decided in `pushes` and `watch`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 
 from kit.core.errors import KitError
 from kit.kaggle.client import Client
+from kit.kaggle.download import Stream
 from kit.kaggle.failures import KaggleError, Subject, words
-from kit.kaggle.transfer import Stream
-
-T = TypeVar("T")
 
 _PAGE = 100  # files of a listing
 
@@ -53,7 +52,6 @@ class Pushed:
     """What Kaggle answered to a push, all of it."""
 
     version: int | None  # None where it does not say
-    url: str
     error: str  # in Kaggle's words; then there is no version
     unknown: tuple[str, ...]  # inputs that it does not know, and left out
 
@@ -89,42 +87,19 @@ class Newest:
 
 def about(owner: str, slug: str) -> Subject:
     """What a call about a kernel is about."""
-    return Subject("kernel", f"{owner}/{slug}", f"https://www.kaggle.com/code/{owner}/{slug}")
+    return Subject(f"{owner}/{slug}", f"https://www.kaggle.com/code/{owner}/{slug}")
 
 
 def push(client: Client, folder: Path, *, owner: str, slug: str) -> Pushed:
-    """Sends a folder's script and metadata, which makes a version and queues it.
-
-    Args:
-        client: from `client.connect`.
-        folder: holds `kernel-metadata.json` and the code file that it names.
-        owner: of the kernel.
-        slug: of the kernel.
-
-    Raises:
-        KaggleError: refused, or not answered; then `outcome_unknown` says whether it may have arrived.
-    """
+    """Sends a folder's code and metadata, which makes a version and queues it."""
     answer = client.call(about(owner, slug), lambda: client.api.kernels_push(str(folder)), once=True)
-    unknown = (
-        *(answer.invalid_competition_sources or ()),
-        *(answer.invalid_dataset_sources or ()),
-        *(answer.invalid_kernel_sources or ()),
-        *(answer.invalid_model_sources or ()),
-    )
-    return Pushed(
-        version=answer.version_number or None,
-        url=answer.url or about(owner, slug).page,
-        error=words(answer.error),
-        unknown=unknown,
-    )
+    kinds = ("competition", "dataset", "kernel", "model")
+    unknown = tuple(name for kind in kinds for name in getattr(answer, f"invalid_{kind}_sources") or ())
+    return Pushed(version=answer.version_number or None, error=words(answer.error), unknown=unknown)
 
 
 def newest(client: Client, owner: str, slug: str) -> Newest | None:
-    """The newest version's number and source; None where Kaggle shows no such kernel.
-
-    Raises:
-        KaggleError: it cannot be asked.
-    """
+    """The newest version's number and source; None where Kaggle shows no such kernel."""
     from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
 
     request = ApiGetKernelRequest()
@@ -139,33 +114,15 @@ def newest(client: Client, owner: str, slug: str) -> Newest | None:
 
 
 def status(client: Client, version: Version) -> Status:
-    """How a version is.
-
-    Raises:
-        KaggleError: not found (so too for a moment after a push), refused, or not answered.
-    """
+    """How a version is; for a moment after a push it is not found."""
     from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionStatusRequest
 
-    def ask(label: str | None) -> Any:
-        request = ApiGetKernelSessionStatusRequest()
-        request.user_name, request.kernel_slug = version.owner, version.slug
-        if label is not None:
-            request.version_label = label
-        return client.rpc(
-            about(version.owner, version.slug),
-            lambda kaggle: kaggle.kernels.kernels_api_client.get_kernel_session_status(request),
-        )
-
-    answer = _of_version(client, version, ask)
+    answer = _of_version(client, version, ApiGetKernelSessionStatusRequest, "get_kernel_session_status")
     return Status(name=answer.status.name, failure=words(answer.failure_message))
 
 
 def output(client: Client, version: Version) -> Iterator[OutputFile]:
-    """The files that a version left, page after page, each page asked for when it is wanted.
-
-    Raises:
-        KaggleError: refused, or not answered.
-    """
+    """The files that a version left, page after page, each page asked for when it is wanted."""
     token = ""
     while True:
         page = _output_page(client, version, token)
@@ -177,33 +134,32 @@ def output(client: Client, version: Version) -> Iterator[OutputFile]:
 
 
 def log(client: Client, version: Version) -> str:
-    """What a version wrote to its log, as Kaggle keeps it: JSON, or plain text.
-
-    Raises:
-        KaggleError: refused, or not answered.
-    """
+    """What a version wrote to its log, as Kaggle keeps it: JSON, or plain text."""
     return _output_page(client, version, "").log or ""
 
 
 def _output_page(client: Client, version: Version, token: str) -> Any:
     from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
-    def ask(label: str | None) -> Any:
+    def page() -> Any:
         request = ApiListKernelSessionOutputRequest()
-        request.user_name, request.kernel_slug = version.owner, version.slug
         request.page_size, request.page_token = _PAGE, token
+        return request
+
+    return _of_version(client, version, page, "list_kernel_session_output")
+
+
+def _of_version(client: Client, version: Version, make: Callable[[], Any], method: str) -> Any:
+    """Asks about this very version; of the kernel, where Kaggle does not take the number and this is its newest."""
+
+    def ask(label: str | None) -> Any:
+        request = make()
+        request.user_name, request.kernel_slug = version.owner, version.slug
         if label is not None:
             request.version_label = label
-        return client.rpc(
-            about(version.owner, version.slug),
-            lambda kaggle: kaggle.kernels.kernels_api_client.list_kernel_session_output(request),
-        )
+        subject = about(version.owner, version.slug)
+        return client.rpc(subject, lambda kaggle: getattr(kaggle.kernels.kernels_api_client, method)(request))
 
-    return _of_version(client, version, ask)
-
-
-def _of_version(client: Client, version: Version, ask: Callable[[str | None], T]) -> T:
-    """Asks about this very version; of the kernel, where Kaggle does not take the number and this is its newest."""
     try:
         return ask(str(version.number))
     except KaggleError as refused:
@@ -222,12 +178,7 @@ def _of_version(client: Client, version: Version, ask: Callable[[str | None], T]
 
 
 def open_output(client: Client, version: Version, name: str) -> Stream:
-    """A file of the output, from a fresh address.
-
-    Raises:
-        KaggleError: refused, or not answered.
-        KitError: the version left no such file.
-    """
+    """A file of the output, from a fresh address; raises where the version left none of that name."""
     file = next((file for file in output(client, version) if file.name == name), None)
     if file is None:
         raise KitError(f"{version}: no {name} among what it left", f"look at {version.page}")
@@ -235,12 +186,12 @@ def open_output(client: Client, version: Version, name: str) -> Stream:
 
     def attempt() -> Stream:
         session = client.storage()
-        try:
+
+        def ask() -> requests.Response:
             response = session.get(url, stream=True)
             response.raise_for_status()
-            return Stream(session, response)
-        except requests.RequestException:
-            session.close()
-            raise
+            return response
+
+        return Stream(session, ask)
 
     return client.call(about(version.owner, version.slug), attempt)

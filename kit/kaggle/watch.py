@@ -17,11 +17,11 @@ from kit.core.lock import folder_lock
 from kit.core.progress import Progress, no_progress
 from kit.kaggle import versions
 from kit.kaggle.client import Client
+from kit.kaggle.download import check_zip, download
 from kit.kaggle.failures import KaggleError
 from kit.kaggle.kernel_log import Follower, Show, kept_lines
 from kit.kaggle.kernels import Built
-from kit.kaggle.pushes import Push, load, push
-from kit.kaggle.transfer import check_zip, download
+from kit.kaggle.pushes import Push, push
 from kit.kaggle.versions import Status, Version
 
 log = logging.getLogger(__name__)
@@ -74,9 +74,7 @@ class End:
         )
 
 
-def run(
-    client: Client, built: Built, *, again: bool = False, show: Show, fetching: Callable[[], Any]
-) -> Push:  # fmt: skip
+def run(client: Client, built: Built, *, again: bool = False, show: Show, fetching: Callable[[], Any]) -> Push:
     """Pushes a kernel, waits for its end, and fetches what it leaves; goes on where it was left.
 
     Args:
@@ -94,9 +92,18 @@ def run(
     """
     pushed = push(client, built, again=again)
     try:
-        pushed = wait(client, pushed, hours=built.spec.hours, show=show)
+        if pushed.running:
+
+            def record(status: Status) -> None:
+                nonlocal pushed
+                pushed = pushed.update(status=status.name, failure=status.failure)
+
+            end = watch(client, pushed.version, hours=built.spec.hours, show=show, changed=record)
+        else:
+            end = End(Status(pushed.status, pushed.failure), [])
+        if not end.ok:
+            raise end.explain(pushed.version)
     except KitError:
-        pushed = load(pushed.folder)
         if pushed.failed:
             with contextlib.suppress(KitError), fetching() as progress:
                 fetch_output(client, pushed, progress=progress)
@@ -108,41 +115,13 @@ def run(
     return pushed
 
 
-def wait(client: Client, push: Push, *, hours: float, show: Show) -> Push:
-    """Watches a push's version to its end, and records each state that it comes into.
-
-    Args:
-        client: from `client.connect`.
-        push: what to watch; one that has ended is not asked for again.
-        hours: the longest that a kernel of the competition may run.
-        show: is given the kernel's log.
-
-    Raises:
-        KitError: it failed or was cancelled, or Kaggle is out of reach for too long.
-    """
-    if push.running:
-
-        def record(status: Status) -> None:
-            nonlocal push
-            push = push.update(status=status.name, failure=status.failure)
-
-        end = watch(client, push.version, hours=hours, show=show, changed=record)
-        if not end.ok:
-            raise end.explain(push.version)
-    elif push.failed:
-        raise End(Status(push.status, push.failure), []).explain(push.version)
-    return push
-
-
-def watch(
-    client: Client, version: Version, *, hours: float, show: Show, changed: Callable[[Status], None]
-) -> End:  # fmt: skip
+def watch(client: Client, version: Version, *, hours: float, show: Show, changed: Callable[[Status], None]) -> End:
     """Waits until a version has come to its end; shows its log meanwhile.
 
     Args:
         client: from `client.connect`.
         version: what to watch.
-        hours: the longest that it may run.
+        hours: the longest that a kernel of the competition may run.
         show: is given the kernel's log.
         changed: is called with each state that it comes into, to record it.
 
@@ -210,10 +189,7 @@ def _log(client: Client, version: Version) -> str:
 def fetch_output(client: Client, push: Push, *, progress: Progress = no_progress) -> Path:
     """Brings the run's files of a version that has ended into the push's folder; what is there is not fetched again.
 
-    Args:
-        client: from `client.connect`.
-        push: whose version's.
-        progress: is called with bytes here, bytes in all, of the file that is on its way.
+    `progress` counts the bytes of the file that is on its way.
 
     Returns:
         the folder: a run folder where all went well.

@@ -72,10 +72,10 @@ def make_submission(
 
     Args:
         run: a run folder with its `images.zip`; where it holds a `source.zip`, that is the code that ran.
-        out: the folder to write; default: the run's name under `root`.
+        out: the folder to write; None: the run's name under `root`.
         root: where submissions lie.
         kernel: the version on Kaggle that this run is the output of; None: it was made by `kit train`.
-        progress: called with (pictures checked, pictures in all).
+        progress: counts pictures checked.
 
     Raises:
         KitError: not a run, or one without a whole `images.zip`; pictures that the scorer would reject; something else
@@ -129,12 +129,7 @@ def make_submission(
 
 
 def submission_of_push(push: Push, *, root: Path = Path("submissions"), progress: Progress = no_progress) -> Submission:
-    """Makes a submission of what a kernel's version left; a second time it is the one that was made.
-
-    Args:
-        push: whose version has ended, and whose output was fetched.
-        root: where submissions lie.
-        progress: called with (pictures checked, pictures in all).
+    """Makes a submission of what a kernel's version left and was fetched; a second time it is the one made first.
 
     Raises:
         KitError: the version failed, or the output is another push's or no submission.

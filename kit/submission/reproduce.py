@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import tempfile
@@ -11,12 +10,11 @@ from pathlib import Path
 
 from kit.core import trust as trusting
 from kit.core.errors import KitError
-from kit.core.provenance import Source
 from kit.core.records import to_json
 from kit.core.source_zip import read_source
 from kit.data.prepared_set import load as load_set
 from kit.kaggle.kernel_spec import RECIPE, parse_spec
-from kit.kaggle.kernels import METADATA, Built
+from kit.kaggle.kernels import Built, read_kernel
 from kit.models import custom
 from kit.submission.submission_record import SOURCE, Submission
 from kit.training import run_folder
@@ -77,12 +75,7 @@ def reproduce(
 
 
 def rebuild_kernel(submission: Submission, root: Path, *, trust: bool = False) -> tuple[Verdict, Built]:
-    """Writes a kernel submission's code again from its stored kit and recipe, and compares it with what was pushed.
-
-    Args:
-        submission: one with a `kernel`.
-        root: the folder of kernels to write into.
-        trust: whether stored code that is not the installed kit's, and a model file in the recipe, may be run.
+    """Writes a kernel submission's code again, into `root`, from its stored kit and recipe, and compares it.
 
     Raises:
         KitError: the stored code is damaged or not trusted, or does not write the kernel.
@@ -101,37 +94,18 @@ def rebuild_kernel(submission: Submission, root: Path, *, trust: bool = False) -
         arguments = ["rebuild-kernel", str(recipe), "--slug", slug, "--out", str(root.absolute())]
         arguments += ["--commit", stored.commit] if stored.commit else []
         arguments += [*(["--dirty"] if stored.dirty else []), *(["--trust"] if trust else [])]
-        printed = _run_stored(submission, files, arguments)
-    try:
-        made = json.loads(printed.splitlines()[-1])
-        code, size, digest = root / slug / Path(str(made["code"])).name, int(made["bytes"]), str(made["digest"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise KitError(f"{submission.folder}: the stored kit is of another version ({error})") from error
-    identical = digest == kernel.code_sha256
-    built = Built(
-        folder=code.parent,
-        spec=spec,
-        code=code,
-        metadata=code.parent / METADATA,
-        bytes=size,
-        source=Source(commit=stored.commit, dirty=stored.dirty, digest=stored.tree),
-        digest=digest,
-    )
-    lines = (f"{'kit':8} {stored.tree[:16]}", _line("kernel", kernel.code_sha256, digest))
-    return Verdict(identical=identical, lines=lines), built
+        _run_stored(submission, files, arguments)
+    code = root / slug / f"{slug}.{'ipynb' if spec.notebook else 'py'}"
+    made = read_kernel(code)
+    lines = (f"{'kit':8} {stored.tree[:16]}", _line("kernel", kernel.code_sha256, made.digest))
+    built = Built(spec=spec, code=code, source=made.source, digest=made.digest)
+    return Verdict(identical=made.digest == kernel.code_sha256, lines=lines), built
 
 
 def compare(record: RunRecord, again: RunRecord) -> Verdict:
-    """Compares two runs link by link: data, set, weights, pixels, zip.
+    """Compares two runs link by link: data, set, weights, pixels, zip; raises where one of them made no pictures.
 
     The files that a set was made from may be packed in another way; what counts is the set.
-
-    Args:
-        record: the first run's.
-        again: the second's.
-
-    Raises:
-        KitError: one of them made no pictures.
     """
     then, now = record.result, again.result
     if then is None or now is None:
@@ -167,24 +141,15 @@ def _stored_kit(submission: Submission, *, trust: bool) -> dict[str, bytes]:
     return files
 
 
-def _run_stored(submission: Submission, files: dict[str, bytes], arguments: list[str]) -> str:
-    """What a command of the stored kit prints.
-
-    Raises:
-        KitError: it fails; why it wrote to stderr.
-    """
+def _run_stored(submission: Submission, files: dict[str, bytes], arguments: list[str]) -> None:
+    """Runs a command of the stored kit; where it fails it has said why on stderr."""
     done = trusting.run_kit(files, arguments, where=submission.folder / SOURCE)
     if done.returncode:
         raise KitError(f"{submission.folder}: the stored kit did not come to its end (exit code {done.returncode})")
-    return done.stdout
 
 
 def _processes(record: RunRecord, result: ResultRecord) -> int:
-    """How many processes shared each batch.
-
-    Raises:
-        KitError: it was not the same number all the time; sums in another order have other last bits.
-    """
+    """How many processes shared each batch; raises where that changed: sums in another order have other last bits."""
     counts = {part.processes for part in record.parts if part.start < min(part.stop, result.pictures)}
     if len(counts) > 1:
         numbers = " and ".join(map(str, sorted(counts)))

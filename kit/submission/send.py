@@ -16,6 +16,7 @@ from kit.core.progress import Progress, no_progress
 from kit.generation.validate import Report, check
 from kit.kaggle import exactly_once, submissions_api
 from kit.kaggle.client import Client
+from kit.kaggle.exactly_once import Sending
 from kit.kaggle.failures import KaggleError
 from kit.kaggle.submissions_api import Entry
 from kit.kaggle.versions import Version
@@ -81,8 +82,8 @@ def make_plan(submission: Submission, *, message: str | None = None, progress: P
 
     Args:
         submission: from `submission_record`.
-        message: what Kaggle shows beside the score; default: name, model, pictures seen, seed and source.
-        progress: called with (pictures checked, pictures in all).
+        message: what Kaggle shows beside the score; None: `default_message`.
+        progress: counts pictures.
 
     Raises:
         KitError: `images.zip` is missing, or is not the one that was packed.
@@ -115,7 +116,7 @@ def send(client: Client, plan: Plan, *, again: bool = False, progress: Progress 
         client: from `client.connect`.
         plan: from `make_plan`.
         again: send it once more where an earlier sending may have got lost and cannot be found.
-        progress: bytes uploaded, bytes in all; is not called for a code submission.
+        progress: counts bytes; is not called for a code submission.
 
     Returns:
         the submission, with the receipt under which Kaggle has it; see `wait_for_score`.
@@ -124,9 +125,10 @@ def send(client: Client, plan: Plan, *, again: bool = False, progress: Progress 
         KitError: the competition would not take it, Kaggle refuses it, or it is not clear whether it arrived.
     """
     with locked(plan.submission.folder):
-        sending = _Sending(client, submission_record.load(plan.submission.folder), plan)
-        sending.reconcile(again=again)
-        submission = sending.submission
+        sender = _Sender(client, submission_record.load(plan.submission.folder), plan, progress)
+        if receipt := sender.submission.sent:
+            sender.sending.reconcile(receipt, again=again)
+        submission = sender.submission
         if submission.sent:
             log.info("%s was sent %s: not again", submission.name, submission.sent.when)
             return submission
@@ -136,7 +138,17 @@ def send(client: Client, plan: Plan, *, again: bool = False, progress: Progress 
                 f"see `kit check {submission.images_zip}`",
             )
         version = _require_way(client, plan)
-        return sending.send(version, progress=progress)
+        new = exactly_once.new_receipt(client)
+        receipt = SubmissionReceipt(
+            id=new.id,
+            account=new.account,
+            when=new.when,
+            message=f"[{new.id}] {plan.message}",  # at the front: Kaggle cuts long messages
+            kernel=str(version) if version else None,
+        )
+        sender.sending.send_once(receipt)
+        log.info("sent %s: %s", submission.name, receipt.message)
+        return sender.submission
 
 
 def refresh(client: Client, submissions: Sequence[Submission]) -> list[Submission]:
@@ -194,41 +206,20 @@ def wait_for_score(client: Client, submission: Submission) -> Submission:
     )
 
 
-class _Sending:
-    """A submission on its way, and what `exactly_once` has to know of it. Its folder's lock is held."""
+class _Sender:
+    """A submission on its way: what `exactly_once` has to know of it. Its folder's lock is held."""
 
-    def __init__(self, client: Client, submission: Submission, plan: Plan) -> None:
+    def __init__(self, client: Client, submission: Submission, plan: Plan, progress: Progress) -> None:
         self.submission = submission
-        self._client, self._plan = client, plan
-        self._words = {"what": f"the submission {submission.name}", "command": f"kit submit {submission.name}"}
-
-    def reconcile(self, *, again: bool) -> None:
-        """Finds out whether an earlier sending arrived, and records it."""
-        receipt = self.submission.sent
-        if receipt:
-            exactly_once.reconcile(self._client, receipt, save=self._save, look=self._look, again=again, **self._words)
-
-    def send(self, version: Version | None, *, progress: Progress) -> Submission:
-        """Sends it, and returns it with its receipt and answer."""
-        new_id = exactly_once.new_id()
-        receipt = SubmissionReceipt(
-            id=new_id,
-            account=self._client.user,
-            when=exactly_once.utc_now(),
-            message=f"[{new_id}] {self._plan.message}",  # at the front: Kaggle cuts long messages
-            kernel=str(version) if version else None,
+        self._client, self._plan, self._progress = client, plan, progress
+        self.sending = Sending(
+            client=client,
+            what=f"the submission {submission.name}",
+            command=f"kit submit {submission.name}",
+            save=self._save,
+            send=self._send,
+            look=self._look,
         )
-
-        def call(receipt: SubmissionReceipt) -> int | None:
-            client, rules = self._client, self._plan.competition
-            if version:
-                return submissions_api.submit_version(client, rules, version, file_name=IMAGES, message=receipt.message)
-            file = self.submission.images_zip
-            return submissions_api.submit_file(client, rules, file, message=receipt.message, progress=progress)
-
-        exactly_once.send_once(self._client, receipt, send=call, save=self._save, look=self._look, **self._words)
-        log.info("sent %s: %s", self.submission.name, receipt.message)
-        return self.submission
 
     def _save(self, receipt: SubmissionReceipt) -> None:
         receipts = [each for each in self.submission.receipts if each.id != receipt.id]
@@ -236,6 +227,14 @@ class _Sending:
         if answer is None and receipt.ref is not None:
             answer = Answer(ref=receipt.ref, status="PENDING", public=None, private=None, error=None)
         self.submission = self.submission.update(receipts=[*receipts, receipt], answer=answer)
+
+    def _send(self, receipt: SubmissionReceipt) -> int | None:
+        client, rules, message = self._client, self._plan.competition, receipt.message
+        if receipt.kernel and self.submission.kernel:
+            version = self.submission.kernel.parsed()
+            return submissions_api.submit_version(client, rules, version, file_name=IMAGES, message=message)
+        file = self.submission.images_zip
+        return submissions_api.submit_file(client, rules, file, message=message, progress=self._progress)
 
     def _look(self, receipt: SubmissionReceipt) -> int | None:
         entries = _entries(self._client, self._plan.competition)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,67 +16,38 @@ from kit.core.errors import KitError
 from kit.kaggle.client import RetryPolicy, connect, kaggle_api
 from kit.kaggle.credentials import PLACES, find
 
-Give = Callable[[Path, pytest.MonkeyPatch], None]
 
-
-def _basic(user: str, key: str) -> str:
+def basic(user: str, key: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{key}'.encode()).decode()}"
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+SIGN_IN = {"refresh_token": "refresh-token-0", "username": USER}
+ENDLESS = SIGN_IN | {"access_token": "token-g", "access_token_expiration": "2999-01-01T00:00:00Z"}
+
+# Variables and files, in the client's order; the header that it sends for them; the place that the kit names.
+WAYS: list[tuple[dict[str, str], str, str]] = [
+    ({"KAGGLE_API_TOKEN": "token-a"}, "Bearer token-a", "KAGGLE_API_TOKEN"),
+    ({".kaggle/access_token": "token-c\n"}, "Bearer token-c", "~/.kaggle/access_token"),
+    ({".kaggle/access_token.txt": "token-d\n"}, "Bearer token-d", "~/.kaggle/access_token"),
+    ({"KAGGLE_USERNAME": "user-e", "KAGGLE_KEY": "key-e"}, basic("user-e", "key-e"), "KAGGLE_USERNAME and KAGGLE_KEY"),
+    (
+        {"kaggle-config/kaggle.json": json.dumps({"username": "user-f", "key": "key-f"})},
+        basic("user-f", "key-f"),
+        "~/kaggle-config/kaggle.json",
+    ),
+    ({".kaggle/credentials.json": json.dumps(ENDLESS)}, "Bearer token-g", "~/.kaggle/credentials.json"),
+]
+TOKEN_VARIABLE, TOKEN_FILE, _, KEY_VARIABLES, KEY_FILE, _ = (way for way, _, _ in WAYS)
 
 
-def _variable_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KAGGLE_API_TOKEN", "token-a")
-
-
-def _variable_path(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _write(home / "token-file", "token-b\n")
-    monkeypatch.setenv("KAGGLE_API_TOKEN", str(home / "token-file"))
-
-
-def _variable_path_to_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _write(home / "empty-file", "\n")
-    monkeypatch.setenv("KAGGLE_API_TOKEN", str(home / "empty-file"))
-
-
-def _token_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _write(home / ".kaggle" / "access_token", "token-c\n")
-
-
-def _token_text_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _write(home / ".kaggle" / "access_token.txt", "token-d\n")
-
-
-def _variable_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KAGGLE_USERNAME", "user-e")
-    monkeypatch.setenv("KAGGLE_KEY", "key-e")
-
-
-def _key_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _write(home / "kaggle-config" / "kaggle.json", json.dumps({"username": "user-f", "key": "key-f"}))
-
-
-def _sign_in(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"refresh_token": "refresh", "access_token": "token-g", "access_token_expiration": "2999-01-01T00:00:00Z"}
-    _write(home / ".kaggle" / "credentials.json", json.dumps(values | {"username": USER}))
-
-
-# What is set up → the way by its name here, and what the client sends for it.
-VARIABLES: dict[str, Give | None] = {"no": None, "token": _variable_token, "path": _variable_path}
-VARIABLES["empty path"] = _variable_path_to_nothing
-REST: list[Give] = [_token_file, _token_text_file, _variable_key, _key_file, _sign_in]
-SENT = {
-    "Bearer token-a": "KAGGLE_API_TOKEN",
-    "Bearer token-b": "KAGGLE_API_TOKEN",
-    "Bearer token-c": "~/.kaggle/access_token",
-    "Bearer token-d": "~/.kaggle/access_token",
-    _basic("user-e", "key-e"): "KAGGLE_USERNAME and KAGGLE_KEY",
-    _basic("user-f", "key-f"): "~/kaggle-config/kaggle.json",
-    "Bearer token-g": "~/.kaggle/credentials.json",
-}
+def give(settings: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets variables, and writes files below the home."""
+    for name, text in settings.items():
+        if "." not in name:
+            monkeypatch.setenv(name, text)
+        else:
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_bytes(text.encode(errors="surrogateescape"))
 
 
 @pytest.fixture
@@ -89,29 +58,30 @@ def nobody(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> KaggleServe
     return server
 
 
-@pytest.mark.parametrize("variable", VARIABLES)
-@pytest.mark.parametrize("given", [*itertools.product([False, True], repeat=len(REST))], ids=str)
-def test_the_way_that_look_names_is_the_one_that_the_client_sends(
-    variable: str,
-    given: tuple[bool, ...],
-    home: Path,
-    nobody: KaggleServer,
-    monkeypatch: pytest.MonkeyPatch,
-    policy: RetryPolicy,
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("first", range(len(WAYS)))
+def test_the_place_that_is_named_is_the_one_that_the_client_takes(
+    first: int, alone: bool, home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, policy: RetryPolicy
 ) -> None:
-    nobody.accepted = set(SENT)
-    for give in (VARIABLES[variable], *itertools.compress(REST, given)):
-        if give:
-            give(home, monkeypatch)
-    if variable in ("no", "empty path") and not any(given[2 if variable == "empty path" else 0 :]):
-        with pytest.raises(SystemExit):
-            kaggle_api(policy).authenticate()
-        with pytest.raises(KitError, match="no Kaggle credentials"):
-            connect(policy=policy)
-        return
+    nobody.accepted = {header for _, header, _ in WAYS}
+    for settings, _, _ in WAYS[first : first + 1 if alone else None]:
+        give(settings, home, monkeypatch)
     listed(policy)
     sent = next(request for request in nobody.seen if request.name == "ListDataFiles").headers["Authorization"]
-    assert find(kaggle_api(policy)).place == SENT[sent]
+    assert (sent, find(kaggle_api(policy)).place) == WAYS[first][1:]
+
+
+@pytest.mark.parametrize(("text", "place"), [("token-a\n", "KAGGLE_API_TOKEN"), ("\n", "~/.kaggle/credentials.json")])
+def test_the_variable_may_name_a_file(
+    text: str, place: str, home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, policy: RetryPolicy
+) -> None:
+    """An empty one hides the file with the token, and the client goes on to the next place."""
+    nobody.accepted = {header for _, header, _ in WAYS}
+    for settings in ({"token-file.txt": text}, TOKEN_FILE, WAYS[-1][0]):
+        give(settings, home, monkeypatch)
+    monkeypatch.setenv("KAGGLE_API_TOKEN", str(home / "token-file.txt"))
+    listed(policy)
+    assert find(kaggle_api(policy)).place == place
 
 
 def test_without_any_every_place_is_named_in_one_line(home: Path, nobody: KaggleServer) -> None:
@@ -134,47 +104,39 @@ except KitError as error:
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "variables", "problem"),
+    ("settings", "problem"),
     [
-        ("kaggle-config/kaggle.json", "{", {}, "no Kaggle credentials"),
-        ("kaggle-config/kaggle.json", "[3]", {}, "kaggle.json: not a JSON object"),
-        ("kaggle-config/kaggle.json", '{"username": "x"}', {}, "no Kaggle credentials"),
-        ("kaggle-config/kaggle.json", '{"username": "x", "key": "y"}', {"KAGGLE_KEY": ""}, "no Kaggle credentials"),
-        (".kaggle/access_token", " \n", {}, "no Kaggle credentials"),
-        (".kaggle/access_token", "\udcff", {}, "cannot read the token"),
-        (".kaggle/credentials.json", "{}", {}, "no Kaggle credentials"),
-        (".kaggle/credentials.json", "[]", {}, "no Kaggle credentials"),
+        ({"kaggle-config/kaggle.json": "{"}, "no Kaggle credentials"),
+        ({"kaggle-config/kaggle.json": "[3]"}, "kaggle.json: not a JSON object"),
+        ({"kaggle-config/kaggle.json": '{"username": "x", "key": "y"}', "KAGGLE_KEY": ""}, "no Kaggle credentials"),
+        ({".kaggle/access_token": " \n"}, "no Kaggle credentials"),
+        ({".kaggle/access_token": "\udcff"}, "cannot read the token"),
+        ({".kaggle/credentials.json": "[]"}, "no Kaggle credentials"),
     ],
 )
 def test_what_gives_nothing_is_said(
-    file: str,
-    text: str,
-    variables: dict[str, str],
+    settings: dict[str, str],
     problem: str,
     home: Path,
     nobody: KaggleServer,
     monkeypatch: pytest.MonkeyPatch,
     policy: RetryPolicy,
 ) -> None:
-    (home / file).parent.mkdir(parents=True)
-    (home / file).write_bytes(text.encode(errors="surrogateescape"))
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    give(settings, home, monkeypatch)
     with pytest.raises(KitError, match=problem):
         connect(policy=policy)
 
 
-@pytest.mark.parametrize("given", [*itertools.product([False, True], repeat=3)], ids=str)
+@pytest.mark.parametrize("given", ["own", "old", "xdg"])
 def test_kaggle_json_is_where_the_client_looks(
-    given: tuple[bool, ...], home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch
+    given: str, home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, old, xdg = given
     monkeypatch.delenv("KAGGLE_CONFIG_DIR")
-    if own:
+    if given == "own":
         monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / "own"))
-    if old:
+    elif given == "old":
         (home / ".kaggle").mkdir()
-    if xdg:
+    else:
         monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "xdg"))
     expected = kaggle_api().config
     code = "import kaggle; print(kaggle.api.config)"
@@ -192,41 +154,42 @@ def test_a_token_of_any_length_is_no_path_and_is_not_shown(
     assert "aaa" not in str(caught.value)
 
 
-@pytest.mark.parametrize("introspection", [None, Answer(401, "Unauthenticated"), Answer(400, "no such token")])
-@pytest.mark.parametrize("give", [_variable_token, _token_file])
-@pytest.mark.parametrize("key", [_variable_key, _key_file, None])
+@pytest.mark.parametrize(
+    ("token", "key", "introspection"),
+    [
+        (TOKEN_VARIABLE, KEY_VARIABLES, None),
+        (TOKEN_FILE, KEY_FILE, Answer(401, "Unauthenticated")),
+        (TOKEN_FILE, {}, Answer(400, "no such token")),
+    ],
+)
 def test_a_stale_token_that_hides_a_valid_key(
+    token: dict[str, str],
+    key: dict[str, str],
     introspection: Answer | None,
-    give: Give,
-    key: Give | None,
     home: Path,
     nobody: KaggleServer,
     monkeypatch: pytest.MonkeyPatch,
     policy: RetryPolicy,
 ) -> None:
-    give(home, monkeypatch)
-    nobody.accepted = {f"Bearer {TOKEN}"}
-    if key:
-        key(home, monkeypatch)
-        nobody.accepted |= {_basic("user-e", "key-e"), _basic("user-f", "key-f")}
+    nobody.accepted = {f"Bearer {TOKEN}", basic("user-e", "key-e"), basic("user-f", "key-f")}
+    give(token | key, home, monkeypatch)
     if introspection:
         nobody.fail_always("IntrospectToken", introspection)
     with pytest.raises(KitError) as caught:
         listed(policy)
-    token = find(kaggle_api(policy)).place
-    assert f"does not accept the token from {token}" in caught.value.problem
-    if key is None:
-        assert "make a new token" in caught.value.remedy
-    else:
+    place = find(kaggle_api(policy)).place
+    assert f"does not accept the token from {place}" in caught.value.problem
+    if key:
         assert "your key was not tried" in caught.value.problem
-        assert f"{token} to use the key" in caught.value.remedy
+        assert f"{place} to use the key" in caught.value.remedy
+    else:
+        assert "make a new token" in caught.value.remedy
 
 
 def test_a_sign_in_that_has_ended(
     home: Path, nobody: KaggleServer, monkeypatch: pytest.MonkeyPatch, policy: RetryPolicy
 ) -> None:
-    values = {"refresh_token": "refresh-token-0", "username": USER}
-    _write(home / ".kaggle" / "credentials.json", json.dumps(values))
+    give({".kaggle/credentials.json": json.dumps(SIGN_IN)}, home, monkeypatch)
     nobody.fail_always("GenerateAccessToken", Answer(401, "Unauthenticated"))
     with pytest.raises(KitError, match="kaggle auth login") as caught:
         connect(policy=policy)

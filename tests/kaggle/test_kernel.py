@@ -15,12 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from kit.cli import app
-from kit.competition import COMPETITIONS
 from kit.core import provenance
 from kit.core.errors import KitError
 from kit.kaggle import kernel_files as bundle
 from kit.kaggle import kernels as kernel
-from kit.kaggle.kernel_spec import GPUS, KernelSpec, find_spec, own_slug, parse_spec, read_spec, spec_text, write_spec
+from kit.kaggle.kernel_spec import KernelSpec, find_spec, own_slug, parse_spec, read_spec, spec_text, write_spec
 from kit.kaggle.kernels import OWNER_PLACEHOLDER, RECEIPT_PLACEHOLDER
 from kit.models import custom
 
@@ -69,14 +68,11 @@ def test_a_recipe_reads_back_from_its_text():
         ("model = 3", "model is 3, not text"),
         ('model = "dcgan"\nbudgte = "3m"', r"unknown key 'budgte'; did you mean 'budget'"),
         ('model = "dcgan"\nseed = true', "seed is True, not a whole number"),
-        ('model = "dcgan"\nseed = -1', "seed of -1"),
         ('model = "dcgan"\ncount = 0', "count of 0"),
-        ('model = "dcgan"\nset = 3', "set is no table"),
         ('model = "dcgan"\n[set]\nwidth = [3]', "set is no table"),
         ('model = "dcgan"\nbudget = "10h"', "a budget of 10h, and a kernel of generative-dog-images has 9h"),
         ('model = "dcgan"\nbudget = "soon"', "'soon' is not a duration"),
         ('model = "dcgan"\ngpus = "t4x3"', "unknown accelerator 't4x3'; did you mean 't4x2'"),
-        ('model = "dcgan"\ncompetition = "generative-dog-image"', "did you mean 'generative-dog-images'"),
         ("model = dcgan", "no TOML"),
         ("", "no model"),
     ],
@@ -86,7 +82,7 @@ def test_a_mistake_in_a_recipe_is_named(text, says):
         parse_spec(text, slug="my-dcgan")
 
 
-@pytest.mark.parametrize("slug", ["abcd", "My-Dcgan", "my_dcgan", "-dcgan", "my--dcgan", "", "../dcgan"])
+@pytest.mark.parametrize("slug", ["abcd", "My-Dcgan", "my--dcgan", "../dcgan"])
 def test_a_slug_is_one_that_kaggle_makes_of_a_title(slug):
     with pytest.raises(KitError, match="no slug"):
         KernelSpec(slug=slug, model="dcgan")
@@ -132,8 +128,8 @@ def test_files_go_through_text_unchanged():
 @pytest.mark.parametrize("notebook", [False, True])
 def test_the_same_recipe_and_kit_give_the_same_bytes(tmp_path, notebook):
     one, two = make(tmp_path / "one", notebook=notebook), make(tmp_path / "two", notebook=notebook)
-    assert one.code.read_bytes() == two.code.read_bytes()
-    assert one.metadata.read_bytes() == two.metadata.read_bytes()
+    for path in one.folder.iterdir():
+        assert path.read_bytes() == (two.folder / path.name).read_bytes()
     assert one.digest == two.digest != make(tmp_path / "three", notebook=notebook, seed=1).digest
 
 
@@ -176,11 +172,10 @@ def test_what_is_no_kernel_is_refused(tmp_path):
         kernel.fill(built.folder, tmp_path / "push", owner="jane", receipt="r-2")
 
 
-@pytest.mark.parametrize("notebook", [False, True])
-@pytest.mark.parametrize("gpus", GPUS)
+@pytest.mark.parametrize(("gpus", "notebook"), [("t4x2", False), ("none", True)])
 def test_metadata_say_everything(tmp_path, gpus, notebook):
     built = make(tmp_path, gpus=gpus, notebook=notebook)
-    said = json.loads(built.metadata.read_text())
+    said = json.loads((built.folder / kernel.METADATA).read_text())
     assert said == {
         "id": "<owner>/my-biggan",
         "title": "my biggan",
@@ -191,7 +186,7 @@ def test_metadata_say_everything(tmp_path, gpus, notebook):
         "enable_gpu": gpus != "none",
         "enable_tpu": False,
         "enable_internet": False,
-        "machine_shape": {"t4x2": "NvidiaTeslaT4", "p100": "NvidiaTeslaP100", "none": ""}[gpus],
+        "machine_shape": {"t4x2": "NvidiaTeslaT4", "none": ""}[gpus],
         "dataset_sources": [],
         "competition_sources": ["generative-dog-images"],
         "kernel_sources": [],
@@ -203,15 +198,12 @@ def test_metadata_say_everything(tmp_path, gpus, notebook):
     assert {path.name for path in built.folder.iterdir()} == {said["code_file"], kernel.METADATA}
 
 
-def test_another_kind_replaces_the_first(tmp_path):
+def test_a_notebook_is_one_and_replaces_an_earlier_script(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
     make(tmp_path)
     built = make(tmp_path, notebook=True)
+    nbformat.validate(nbformat.read(built.code, as_version=4))
     assert sorted(path.name for path in built.folder.iterdir()) == [kernel.METADATA, "my-biggan.ipynb"]
-
-
-def test_a_notebook_is_one(tmp_path):
-    nbformat = pytest.importorskip("nbformat")
-    nbformat.validate(nbformat.read(make(tmp_path, notebook=True).code, as_version=4))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +211,6 @@ def test_a_notebook_is_one(tmp_path):
     [
         ({"model": "bigan"}, "did you mean 'biggan'"),
         ({"settings": ("widht=8",)}, "did you mean 'width'"),
-        ({"settings": ("width=eight",)}, "not a number"),
         ({"settings": ("norm_g=batch",)}, "unknown setting 'norm_g'"),  # dcgan has it
     ],
 )
@@ -235,7 +226,6 @@ def test_what_only_the_kernel_would_notice_is_said_at_once(tmp_path, changes, sa
         (["--crop", "boxes"], "did you mean 'box'"),
         (["--size", "63"], "a size of 63 px"),
         (["--competition", "gan-getting-started", "--budget", "5h1m"], "gan-getting-started has 5h; give less; 4h30m"),
-        (["--budget", "9h1m"], "generative-dog-images has 9h; give less; 8h30m is safe"),
     ],
 )
 def test_what_the_competition_or_the_data_do_not_allow_is_said_at_once(tmp_path, monkeypatch, flags, says):
@@ -243,14 +233,6 @@ def test_what_the_competition_or_the_data_do_not_allow_is_said_at_once(tmp_path,
     done = CliRunner().invoke(app, ["kernel", "build", "--model", "dcgan", *flags])
     assert says in str(done.exception)
     assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("changes", "budget"),
-    [({}, "8h30m"), ({"competition": "gan-getting-started"}, "4h30m"), ({"gpus": "none"}, "8h30m")],
-)
-def test_a_budget_left_out_is_half_an_hour_less_than_there_is(changes, budget):
-    assert KernelSpec(slug="plain", model="dcgan", **changes).budget == budget
 
 
 def test_the_command_waits_for_no_torch(tmp_path):
@@ -284,22 +266,14 @@ def test_a_kernel_too_large_for_kaggle_is_refused(tmp_path):
         kernel.build(KernelSpec(slug="my-dcgan", model="dcgan"), tmp_path, source=source, files=files)
 
 
-@pytest.mark.parametrize("slug", COMPETITIONS)
-def test_the_head_says_what_it_does(tmp_path, slug):
-    spec = KernelSpec(slug="heads-up", model="dcgan", competition=slug, seed=5, budget="1h30m", settings=("width=8",))
-    head = kernel.build(spec, tmp_path, source=SOURCE, files=FILES).code.read_text()[:1500]
-    rules = COMPETITIONS[slug]
-    for words in (
-        rules.title,
-        "dcgan, with width=8",
-        "1h30m",
-        f"{rules.count:,} pictures",
-        SOURCE.digest[:12],
-        "seed      5",
-    ):
-        assert words in head
+def test_the_head_says_what_it_does(tmp_path):
+    spec = KernelSpec(slug="heads-up", model="dcgan", competition="gan-getting-started", seed=5, settings=("width=8",))
     dirty = dataclasses.replace(SOURCE, dirty=True)
-    assert "not committed" in kernel.build(spec, tmp_path, source=dirty, files=FILES).code.read_text()[:1500]
+    head = kernel.build(spec, tmp_path, source=dirty, files=FILES).code.read_text()[:1500]
+    rules = spec.rules
+    about = (rules.title, "dcgan, with width=8", "4h30m", f"{rules.count:,} pictures", "seed      5")
+    for words in (*about, SOURCE.digest[:12], "not committed"):
+        assert words in head
 
 
 def test_the_kit_itself_is_carried_whole_and_small(tmp_path):
@@ -385,13 +359,11 @@ def test_no_value_leaves_its_place_in_the_script(tmp_path, monkeypatch, changes,
     "text",
     [
         f"model = 'dcgan'\nseed = {'9' * 5000}",
-        f"model = 'dcgan'\nseed = {'9' * 4000}",
         f"model = 'dcgan'\ncount = {'9' * 40}",
         f"model = 'dcgan'\nbudget = '{'9' * 5000}h'",
         f"model = '{'x' * 5000}'",
         f"model = 'dcgan'\n{'x' * 5000} = 1",
         "x = " + "[" * 200_000,
-        f"model = 'dcgan'\n[set]\nwidth = {'9' * 4000}",
         f"model = 'dcgan'\n[set]\n{'x' * 5000} = 1",
         "model = 'dcgan'\n[set]\nwidth = 1979-05-27",
         "model = 'dcgan'\nset = []",
@@ -418,22 +390,21 @@ def test_a_packed_kit_that_would_fill_the_memory_is_refused(monkeypatch):
 # ---- what belongs to the user
 
 
-@pytest.mark.parametrize("notebook", [False, True])
 @pytest.mark.parametrize("name", ["my-biggan.py", "my-biggan.ipynb", kernel.METADATA])
 @pytest.mark.abuse("B7")
-def test_a_file_that_the_kit_did_not_write_is_not_replaced(tmp_path, name, notebook):
+def test_a_file_that_the_kit_did_not_write_is_not_replaced(tmp_path, name):
     path = tmp_path / "my-biggan" / name
     path.parent.mkdir()
     path.write_text('{"id": "me/mine", "cells": []}')
-    replaced = name in (kernel.METADATA, "my-biggan.ipynb" if notebook else "my-biggan.py")
-    if replaced:
-        with pytest.raises(KitError, match=rf"{re.escape(name)} is not a file that the kit wrote.*--overwrite"):
-            make(tmp_path, notebook=notebook)
-        spec = KernelSpec(slug="my-biggan", model="biggan", notebook=notebook)
-        kernel.build(spec, tmp_path, source=SOURCE, files=FILES, overwrite=True)
-    else:
+    notebook = name.endswith(".ipynb")
+    with pytest.raises(KitError, match=rf"{re.escape(name)} is not a file that the kit wrote.*--overwrite"):
         make(tmp_path, notebook=notebook)
-    assert (path.read_text() == '{"id": "me/mine", "cells": []}') == (not replaced)
+    if name != kernel.METADATA:
+        make(tmp_path, notebook=not notebook)  # the user's file is not in its way, and stays
+    assert path.read_text() == '{"id": "me/mine", "cells": []}'
+    spec = KernelSpec(slug="my-biggan", model="biggan", notebook=notebook)
+    kernel.build(spec, tmp_path, source=SOURCE, files=FILES, overwrite=True)
+    assert path.read_text() != '{"id": "me/mine", "cells": []}'
     make(tmp_path, notebook=notebook)  # its own files it writes anew
 
 

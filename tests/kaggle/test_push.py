@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from kaggle_answers import Answer
 from kaggle_server import KEY, USER, Fault, Hang, KaggleServer, Lost
-from kaggle_user import Waits
 from kernel_tools import SLUG, build_little
 
 from kit.core.errors import KitError
@@ -90,7 +89,7 @@ def test_a_changed_kernel(
     assert push_it(changed, clock).version.number == 2
 
 
-@pytest.mark.parametrize("instead", [Hang(), Answer(500, "Oops"), Answer(502, "Bad gateway", shape="html")])
+@pytest.mark.parametrize("instead", [Hang(), Answer(502, "Bad gateway", shape="html")])
 @pytest.mark.abuse("C12")
 def test_an_answer_that_gets_lost_is_read_back(
     instead: Answer | Hang, server: KaggleServer, built: Built, clock: RetryPolicy, said: list[str]
@@ -118,35 +117,6 @@ def test_a_push_that_does_not_show_is_pushed_again_only_by_one_who_says_so(
     assert server.calls.count("SaveKernel") == 1
     assert push_it(built, clock, again=True).version.number == 1
     assert [push.receipt.refused is None for push in pushes.pushes(built.folder, USER)] == [True, False]
-
-
-@pytest.mark.abuse("C12")
-def test_a_push_that_shows_only_after_minutes_is_found(
-    server: KaggleServer, built: Built, clock: RetryPolicy, waits: Waits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.fail("SaveKernel", Lost(Answer(500, "Oops")))
-    get = server.kernels.get
-    late = lambda request: get(request) if sum(waits) > 200 else Answer(404, "Not found")  # noqa: E731
-    monkeypatch.setattr(server.kernels, "get", late)
-    assert push_it(built, clock).version.number == 1
-    assert server.calls.count("SaveKernel") == 1
-
-
-@pytest.mark.parametrize("when", ["2031-01-01T00:00:00+00:00", "1999-01-01T00:00:00+00:00"])
-@pytest.mark.abuse("C12")
-def test_no_date_decides_anything(
-    when: str, server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float]
-) -> None:
-    server.fail("SaveKernel", Answer(503, "Oops"))
-    with pytest.raises(KitError, match="not known"):
-        push_it(built, clock)
-    [open_push] = pushes.pushes(built.folder, USER)
-    receipt = dataclasses.replace(open_push.receipt, when=when, looked_s=0.0)
-    open_push.update(receipt=receipt)
-    waits.clear()
-    with pytest.raises(KitError, match="not known"):
-        push_it(built, clock)
-    assert sum(waits) == clock.arrival
 
 
 @pytest.mark.abuse("C12")
@@ -187,13 +157,12 @@ def test_a_colleagues_push_does_not_count(
     [
         {"code": "../../../elsewhere.py"},
         {"slug": "../elsewhere"},
-        {"receipt": {"id": "", "account": "dog-lover", "when": "", "looked_s": 0, "ref": 1, "refused": None}},
         {"receipt": {"id": "0" * 12, "account": "a/b", "when": "", "looked_s": 0, "ref": 1, "refused": None}},
-        {"sequence": "1"},
         {"sequence": None},
         {"digest": [3]},
         {"version": 1},
         {"surprise": 1},
+        {},  # damaged
     ],
     ids=str,
 )
@@ -202,7 +171,7 @@ def test_a_hostile_or_old_record_is_refused_in_a_line(
     change: dict[str, object], server: KaggleServer, built: Built, clock: RetryPolicy
 ) -> None:
     path = push_it(built, clock).folder / "push.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(json.loads(path.read_text()) | change) if change else "{")
     with pytest.raises(KitError, match=r"push\.json") as caught:
         push_it(built, clock)
     assert "\n" not in str(caught.value)
@@ -223,28 +192,6 @@ def test_a_damaged_kernel_beside_it_is_a_line(
     assert any("broken-one" in line and "damaged" in line for line in said)
 
 
-def test_when_nothing_can_be_found_out_the_next_command_does(
-    server: KaggleServer, built: Built, clock: RetryPolicy
-) -> None:
-    server.fail("SaveKernel", Lost(Answer(500, "Oops")))
-    server.fail("GetKernel", *[Answer(500, "Oops")] * clock.tries)
-    with pytest.raises(
-        KitError, match=r"not known whether the push of little-dogs arrived.*kit kernel push little-dogs. again"
-    ):
-        push_it(built, clock)
-    assert push_it(built, clock).version.number == 1
-    assert server.calls.count("SaveKernel") == 1
-
-
-def test_a_busy_kaggle_has_done_nothing_and_is_asked_again(
-    server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float]
-) -> None:
-    server.fail("SaveKernel", Answer(429, "Slow down", {"Retry-After": "7"}))
-    assert push_it(built, clock).version.number == 1
-    assert waits == [7]
-    assert len(server.kernels.versions[SLUG]) == 1
-
-
 def test_the_session_limit_is_waited_out(
     server: KaggleServer, built: Built, clock: RetryPolicy, waits: list[float], said: list[str]
 ) -> None:
@@ -256,21 +203,10 @@ def test_the_session_limit_is_waited_out(
     assert len(pushes.pushes(built.folder, USER)) == 1
 
 
-def test_an_answer_that_gets_lost_after_a_long_wait_is_given_its_time_too(
-    server: KaggleServer, built: Built, clock: RetryPolicy
-) -> None:
-    server.kernels.full = 1
-    server.fail("SaveKernel", None, Lost(Answer(500, "Oops")))
-    server.fail("GetKernel", Answer(404, "Not found"))  # it does not show yet
-    assert push_it(built, clock).version.number == 1
-    assert len(server.kernels.versions[SLUG]) == 1
-
-
 @pytest.mark.parametrize(
     ("words", "step"),
     [
         ("Notebook not found", "mend what it names"),
-        ("You must verify your phone number to use a GPU", "verify your phone number at https"),
         ("Your weekly GPU quota of 30 hours is used up", "the GPU hours come back weekly"),
     ],
 )
@@ -300,7 +236,6 @@ def test_an_input_that_kaggle_does_not_know(server: KaggleServer, built: Built, 
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (Answer(401, "Unauthenticated"), r"does not accept the key from KAGGLE_USERNAME.*new token"),
         (Answer(403, "Permission 'kernels.update' was denied"), "Permission 'kernels.update' was denied"),
         (Answer(409, "The title is already in use"), "The title is already in use.*another --slug"),
         (Answer(400, "Kernel source is too large", shape="message"), "Kernel source is too large"),
@@ -330,11 +265,3 @@ def test_two_commands_at_once(server: KaggleServer, built: Built, clock: RetryPo
     push_it(built, dataclasses.replace(clock, sleep=meanwhile))
     assert tried == ["once"]
     assert len(server.kernels.versions[SLUG]) == 1
-
-
-def test_a_damaged_record_is_not_guessed_over(server: KaggleServer, built: Built, clock: RetryPolicy) -> None:
-    pushed = push_it(built, clock)
-    (pushed.folder / "push.json").write_text("{")
-    with pytest.raises(KitError, match="damaged"):
-        push_it(built, clock)
-    assert server.calls.count("SaveKernel") == 1
