@@ -222,9 +222,6 @@ class _Fetched(Record):
         return [name for name, file in self.files.items() if Path(name).name != name or not file.is_at(folder / name)]
 
 
-# ---- one file
-
-
 class _CutError(Exception):
     """A body ended early, or its rest is refused. What came is good, and the rest may be asked for."""
 
@@ -341,9 +338,10 @@ def check_zip(path: Path, name: str) -> None:
     """Reads every entry of a zip and compares its checksum; raises where one is not whole, or there is none."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries, damaged = archive.namelist(), archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} is damaged")
+            entries = archive.infolist()  # an offset is negative where the file's beginning is missing
+            whole = all(entry.header_offset >= 0 for entry in entries) and archive.testzip() is None
+        if not whole:
+            raise zipfile.BadZipFile("an entry is damaged")
     except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, EOFError) as error:
         raise KitError(f"{name}: what Kaggle sent is no whole zip ({error})", "run the command again") from error
     if not entries:

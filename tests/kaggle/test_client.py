@@ -197,7 +197,7 @@ from kit.core.errors import KitError
 from kit.kaggle.download import fetch
 from kit.kaggle.client import RetryPolicy
 policy = RetryPolicy(read=0.3, tries=2, sleep=lambda seconds: None)
-for number, token in enumerate([None, "stale-token", "{TOKEN}"] * 3):
+for number, token in enumerate([None, "stale-token", "{TOKEN}"] * 4):
     os.environ.pop("KAGGLE_API_TOKEN", None)
     if token:
         os.environ["KAGGLE_API_TOKEN"] = token
