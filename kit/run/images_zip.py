@@ -31,7 +31,7 @@ from kit.training.run_record import InterimZip, ResizeRecord, ResultRecord
 GRID, GRID_COLUMNS = 64, 8
 """Pictures on a tick's grid."""
 
-PAIRS = 16
+GRID_PAIRS = 16
 """Inputs on a tick's grid, each with its output beside it."""
 
 GRID_STANDING = 2
@@ -101,11 +101,11 @@ def save_grid(context: RunContext) -> NDArray[np.uint8]:
             tiles = np.concatenate(list(_sample(context, GRID, size, standing_batches=standing)))
             grid = make_grid(tiles, columns=GRID_COLUMNS)
         else:
-            inputs = inputs[:PAIRS]
+            inputs = inputs[:GRID_PAIRS]
             tiles = np.concatenate(list(_sample(context, len(inputs), size)))
             before, after = inputs, tiles
-            if back := getattr(context.state.ema.module, "to_input", None):  # cyclegan's way back, in a second row
-                targets = context.prepared.images[:PAIRS]
+            if back := getattr(context.state.ema.module, "to_input", None):  # cyclegan's way back, below
+                targets = context.prepared.images[:GRID_PAIRS]
                 made = _sample(context, len(targets), size, generator=back, inputs=targets)
                 before, after = np.concatenate([inputs, targets]), np.concatenate([tiles, *made])
             grid = make_pairs(before, after)
