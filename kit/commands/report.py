@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +14,13 @@ from kit.commands.common import JsonOption, OverwriteOption, TrustOption, print_
 from kit.core.errors import KitError
 from kit.core.streams import echo
 
+if TYPE_CHECKING:
+    from kit.models.registry import ModelEntry
+
 log = logging.getLogger(__name__)
+
+SIZE, CHANNELS, CLASSES = 64, 3, 120
+"""Parameters are counted for the pictures and classes of the dog competition."""
 
 
 def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOption = False) -> None:
@@ -22,16 +29,15 @@ def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOp
     Example: kit models dcgan
     """
     from kit.core.console import print_table
-    from kit.models import describe
 
     if name is None:
-        rows = describe.model_rows()
+        rows = model_rows()
         if as_json:
             print_json(rows)
         else:
             print_table(list(rows[0]), [list(row.values()) for row in rows])
         return
-    facts, settings = describe.model(name)
+    facts, settings = model_settings(name)
     if as_json:
         print_json({**facts, "settings": settings})
         return
@@ -161,3 +167,59 @@ def doctor(as_json: JsonOption = False) -> None:
             echo(f"problem    {problem}")
     if found.problems:
         raise typer.Exit(1)
+
+
+def model_rows() -> list[dict[str, Any]]:
+    """The table of models, a row each; parameters in millions, counted at 64×64 RGB."""
+    from kit.models import registry
+
+    return [_facts(row) for row in registry.MODELS.values()]
+
+
+def model_settings(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A model's facts, and its settings with default, unit and range or choices.
+
+    Raises:
+        KitError: no such model.
+    """
+    from kit.models import registry
+
+    row = registry.get(name)
+    ladder = ", ".join(f"{rung.width} from {rung.pictures:,} pictures" for rung in row.ladder)
+    return _facts(row) | {"note": row.note, **({"width by budget": ladder} if ladder else {})}, [
+        {
+            "setting": key,
+            "default": getattr(row.recipe, key),
+            "unit": field.metadata["unit"],
+            "range": _range(field.metadata),
+            "about": field.metadata["about"],
+        }
+        for key, field in row.settings().items()
+    ]
+
+
+def _facts(row: ModelEntry) -> dict[str, Any]:
+    import torch
+
+    from kit.models import registry
+
+    with torch.device("meta"):  # counts need shapes, not memory
+        networks = registry.build(row.recipe, size=SIZE, channels=CHANNELS, classes=CLASSES)
+    millions = [f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M" for network in networks]
+    return {
+        "name": row.name,
+        "about": row.about,
+        "conditional": row.recipe.conditional,
+        "loss": row.recipe.loss,
+        "penalty": row.recipe.penalty,
+        "architecture": row.recipe.architecture,
+        "G": millions[0],
+        "D": millions[1],
+        "paper": row.paper,
+    }
+
+
+def _range(meta: Mapping[str, Any]) -> str:
+    if "choices" in meta:
+        return f"{'any' if meta['several'] else 'one'} of {', '.join(meta['choices'])}"
+    return "yes or no" if meta["switch"] else f"{meta['low']:,.10g} to {meta['high']:,.10g}"

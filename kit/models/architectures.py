@@ -61,8 +61,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         settings=("embedding", "norm_g", "norm_d"),
     ),
     "sndcgan": Architecture(
-        _network("sndcgan:Generator", latent="latent", norm="norm_g", **_PLAIN),
-        _network("sndcgan:Discriminator", width="width", norm="norm_d"),
+        _network("dcgan:SpectralGenerator", latent="latent", norm="norm_g", **_PLAIN),
+        _network("dcgan:SpectralDiscriminator", width="width", norm="norm_d"),
         settings=("embedding", "norm_g", "norm_d"),
     ),
     "sagan": Architecture(
@@ -76,21 +76,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         settings=("attention", "embedding"),
     ),
     "cyclegan": Architecture(
-        _network("translators:cyclegan_generator", **_TRANSLATION),
-        _network("translators:cyclegan_discriminator", **_PATCH),
+        _network("translators:CycleGanGenerators", **_TRANSLATION),
+        _network("translators:CycleGanDiscriminators", **_PATCH),
         settings=(
-            "generator",
-            "blocks",
-            "antialias",
-            "init",
-            "lambda_gan",
-            "lambda_cycle",
-            "lambda_identity",
-            "buffer_size",
+            *("generator", "blocks", "antialias", "init", "lambda_gan", "lambda_identity"),
+            *("lambda_cycle", "buffer_size"),
         ),
     ),
     "cut": Architecture(
-        _network("translators:cut_generator", **_TRANSLATION),
+        _network("translators:CutGenerator", **_TRANSLATION),
         _network("translators:cut_discriminator", **_PATCH),
         settings=(
             *("generator", "blocks", "antialias", "init", "lambda_gan", "lambda_identity"),

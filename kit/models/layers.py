@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import interpolate, max_pool2d
 from torch.nn.utils.parametrizations import spectral_norm
 
 from kit.core.errors import KitError
@@ -104,6 +104,14 @@ def _init(layer: Layer, init: Callable[[Tensor], Tensor]) -> Layer:
     for name, parameter in layer.named_parameters():
         init(parameter) if name == "weight" else nn.init.zeros_(parameter)
     return layer
+
+
+class Upsample(nn.Module):
+    """Doubles the side, bilinearly."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, C, 2H, 2W)."""
+        return interpolate(x, scale_factor=2, mode="bilinear")
 
 
 class ConcatClass(nn.Module):

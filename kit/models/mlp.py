@@ -15,17 +15,7 @@ MULTIPLES = (1, 2, 4)
 
 
 class Generator(nn.Module):
-    """z → picture of any size.
-
-    Args:
-        size: side of the pictures, pixels.
-        channels: 1 (grey) or 3 (RGB).
-        latent: length of z.
-        width: units of the first hidden layer.
-        classes: number of classes; 0 is unconditional.
-        embedding: length of the vector for a class, put beside z.
-        norm: one of `kit.models.layers.NORMS`, in the hidden layers.
-    """
+    """z → picture of any size."""
 
     def __init__(
         self,
@@ -56,16 +46,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Picture of any size → logit.
-
-    Args:
-        size: side of the pictures, pixels.
-        channels: 1 (grey) or 3 (RGB).
-        width: units of the last hidden layer.
-        classes: number of classes; 0 is unconditional.
-        embedding: length of the vector for a class, put beside the pixels.
-        norm: one of `kit.models.layers.NORMS`, in the hidden layers.
-    """
+    """Picture of any size → logit."""
 
     def __init__(
         self,

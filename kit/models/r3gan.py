@@ -1,4 +1,4 @@
-"""R3GAN's networks: grouped residual blocks without any normalisation (Huang et al. 2024, section 4, config E).
+"""R3GAN's networks: grouped residual blocks without any normalization (Huang et al. 2024, section 4, config E).
 
 The initialization replaces it: each block begins as the identity (Fixup, Zhang et al. 2019), so that the variance does
 not grow with the depth.
@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
+from torch.nn.functional import avg_pool2d, leaky_relu
 
-from kit.models.layers import ConcatClass, split_size
+from kit.models.layers import ConcatClass, Upsample, split_size
 
 BLOCKS = 2
 """Residual blocks at each side."""
@@ -84,16 +84,8 @@ class Block(nn.Module):
         return out
 
 
-class Double(nn.Module):
-    """Doubles the side, bilinearly."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to (B, C, 2H, 2W)."""
-        return interpolate(x, scale_factor=2, mode="bilinear")
-
-
 class Halve(nn.Module):
-    """Halves the side with the filter [1, 3, 3, 1] / 8, which is `Double`'s, in both directions.
+    """Halves the side with the filter [1, 3, 3, 1] / 8, which is `Upsample`'s, in both directions.
 
     The filter is the mean of the means over four and over two neighbours; as pooling it is four times faster, forth and
     back, than as a convolution of each channel in half precision.
@@ -111,16 +103,7 @@ def _widths(width: int, doublings: int) -> list[int]:
 
 
 class Generator(nn.Module):
-    """z → picture: a learned b×b map scaled by z, then blocks and bilinear doublings.
-
-    Args:
-        size: side of the pictures, pixels (see `split_size`).
-        channels: 1 (grey) or 3 (RGB).
-        latent: length of z.
-        width: channels at the full side.
-        classes: number of classes; 0 is unconditional.
-        embedding: length of the vector for a class, put beside z.
-    """
+    """z → picture: a learned b×b map scaled by z, then blocks and bilinear doublings."""
 
     def __init__(
         self, *, size: int, channels: int, latent: int, width: int, classes: int = 0, embedding: int = 64
@@ -138,7 +121,7 @@ class Generator(nn.Module):
         layers: list[nn.Module] = [Block(widths[0], depth=depth) for _ in range(BLOCKS)]
         for before, after in pairwise(widths):
             layers += [_pointwise(before, after)] if before != after else []
-            layers += [Double(), *(Block(after, depth=depth) for _ in range(BLOCKS))]
+            layers += [Upsample(), *(Block(after, depth=depth) for _ in range(BLOCKS))]
         self.layers = nn.Sequential(*layers, _pointwise(widths[-1], channels))
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
@@ -149,14 +132,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Picture → logit: G's mirror image; the b×b map ends in one weighted sum a channel, and a linear layer.
-
-    Args:
-        size: side of the pictures, pixels (see `split_size`).
-        channels: 1 (grey) or 3 (RGB).
-        width: channels at the full side.
-        classes: number of classes, given by projection; 0 is unconditional.
-    """
+    """Picture → logit: G's mirror image; the b×b map ends in one weighted sum a channel, and a linear layer."""
 
     def __init__(self, *, size: int, channels: int, width: int, classes: int = 0) -> None:
         super().__init__()

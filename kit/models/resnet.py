@@ -7,6 +7,7 @@ and 5 (Brock et al. 2019, appendix B): they double with each halving of the map,
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -36,36 +37,19 @@ def attention_side(size: int, limit: int) -> int:
     return max((base << level for level in range(1, doublings) if base << level <= limit), default=0)
 
 
-class Conditioning(nn.Module):
-    """What a generator's dense layer and its conditional batch norms get from z and the class."""
-
-    dense: int
-    """Length of the dense layer's input."""
-
-    def affine(self, channels: int) -> nn.Module:
-        """The gain or the bias of a batch norm (see `ConditionalBatchNorm2d`)."""
-        raise NotImplementedError
-
-    def forward(self, z: Tensor, y: Tensor, blocks: int) -> tuple[Tensor, list[Tensor]]:
-        """From latents and labels the input of the dense layer, and the condition of each block's batch norms."""
-        raise NotImplementedError
-
-
-class ClassConditioning(Conditioning):
+class ClassConditioning(nn.Module):
     """SAGAN's: z goes to the dense layer, and each batch norm has a gain and a bias for each class.
 
-    Args:
-        latent: length of z.
-        classes: number of classes; 0 makes every batch norm a plain one.
+    Without classes every batch norm is a plain one.
     """
 
-    def __init__(self, *, latent: int, classes: int) -> None:
+    def __init__(self, *, latent: int, blocks: int, classes: int, embedding: int, init_and_norm: InitAndNorm) -> None:
         super().__init__()
-        self.dense = latent
+        self.dense = latent  # length of the dense layer's input
         self._classes = classes
 
     def affine(self, channels: int) -> nn.Module:
-        """One row a class."""
+        """The gain or the bias of a batch norm (see `ConditionalBatchNorm2d`): one row a class."""
         if not self._classes:
             return LearnedVector(channels)
         embedding = nn.Embedding(self._classes, channels)
@@ -73,37 +57,28 @@ class ClassConditioning(Conditioning):
         return embedding
 
     def forward(self, z: Tensor, y: Tensor, blocks: int) -> tuple[Tensor, list[Tensor]]:
-        """z, and the label for each block."""
+        """The input of the dense layer, which is z, and the condition of each block, which is the label."""
         return z, [y] * blocks
 
 
-class HierarchicalConditioning(Conditioning):
+class HierarchicalConditioning(nn.Module):
     """BigGAN's: each block gets its own chunk of z and a class embedding shared by all blocks (section 3).
 
-    The gain and the bias of each batch norm are linear functions of the two. The dense layer gets the first chunk.
-
-    Args:
-        latent: length of z; the remainder of the division goes to the first chunk.
-        blocks: residual blocks.
-        classes: number of classes; 0 leaves the embedding out.
-        embedding: length of the class embedding.
-        init_and_norm: applied to the linear layers.
-        init: applied to the class embedding, which has no spectral norm.
+    The gain and the bias of each batch norm are linear functions of the two. The dense layer gets the first chunk, and
+    the remainder of the division. The shared embedding has no spectral norm.
 
     Raises:
         KitError: z is too short.
     """
 
-    def __init__(
-        self, *, latent: int, blocks: int, classes: int, embedding: int, init_and_norm: InitAndNorm, init: InitAndNorm
-    ) -> None:
+    def __init__(self, *, latent: int, blocks: int, classes: int, embedding: int, init_and_norm: InitAndNorm) -> None:
         super().__init__()
         chunk = latent // (blocks + 1)
         if not chunk:
             raise KitError(f"latent={latent} is too short for {blocks + 1} layers", f"take latent={blocks + 1} or more")
         self.dense = latent - blocks * chunk
         self.condition = chunk + (embedding if classes else 0)
-        self.shared = init(nn.Embedding(classes, embedding)) if classes else None
+        self.shared = init_orthogonal(nn.Embedding(classes, embedding)) if classes else None
         self._chunk, self._init_and_norm = chunk, init_and_norm
 
     def affine(self, channels: int) -> nn.Module:
@@ -174,14 +149,9 @@ class Generator(nn.Module):
     """z → picture: a dense layer to b×b, residual blocks that double the side, attention at one of the maps.
 
     Args:
-        size: side of the pictures, pixels (see `split_size`).
-        channels: 1 (grey) or 3 (RGB).
-        latent: length of z.
-        width: channels of the largest map.
         attention: largest side of the map with attention (see `attention_side`).
-        classes: number of classes; 0 is unconditional.
-        init_and_norm: applied to each layer.
         conditioning: of the dense layer and of the blocks.
+        init_and_norm: applied to each layer.
     """
 
     def __init__(
@@ -192,22 +162,25 @@ class Generator(nn.Module):
         latent: int,
         width: int,
         attention: int,
-        classes: int,
+        classes: int = 0,
+        embedding: int = 0,
+        conditioning: type[ClassConditioning] | type[HierarchicalConditioning],
         init_and_norm: InitAndNorm,
-        conditioning: Conditioning,
     ) -> None:
         super().__init__()
         self.latent, self.classes = latent, classes
         base, doublings = split_size(size)
         widths = [width * min(2**level, MAX_MULTIPLE) for level in range(doublings)][::-1]
         attended = attention_side(size, attention)
-        self.conditioning = conditioning
+        self.conditioning = conditioning(
+            latent=latent, blocks=doublings, classes=classes, embedding=embedding, init_and_norm=init_and_norm
+        )
         self.dense = nn.Sequential(
-            init_and_norm(nn.Linear(conditioning.dense, widths[0] * base * base)),
+            init_and_norm(nn.Linear(self.conditioning.dense, widths[0] * base * base)),
             nn.Unflatten(1, (widths[0], base, base)),
         )
         self.blocks = nn.ModuleList(
-            UpBlock(before, after, init_and_norm=init_and_norm, affine=conditioning.affine)
+            UpBlock(before, after, init_and_norm=init_and_norm, affine=self.conditioning.affine)
             for before, after in pairwise([widths[0], *widths])
         )
         self.attention = nn.ModuleList(
@@ -232,16 +205,12 @@ class Discriminator(nn.Module):
     """Picture → logit: residual blocks that halve the side, attention, a sum over the map, a projection.
 
     Args:
-        size: side of the pictures, pixels (see `split_size`).
-        channels: 1 (grey) or 3 (RGB).
-        width: channels of the first block.
         attention: largest side of the map with attention (see `attention_side`).
-        classes: number of classes; 0 is unconditional.
         init_and_norm: applied to each layer.
     """
 
     def __init__(
-        self, *, size: int, channels: int, width: int, attention: int, classes: int, init_and_norm: InitAndNorm
+        self, *, size: int, channels: int, width: int, attention: int, classes: int = 0, init_and_norm: InitAndNorm
     ) -> None:
         super().__init__()
         _, doublings = split_size(size)
@@ -270,55 +239,7 @@ def _biggan_layer(layer: nn.Module) -> nn.Module:
     return spectral(init_orthogonal(layer))
 
 
-def sagan_generator(
-    *, size: int, channels: int, latent: int, width: int, attention: int, classes: int = 0
-) -> Generator:
-    """SAGAN's G; the arguments are those of `Generator`."""
-    return Generator(
-        size=size,
-        channels=channels,
-        latent=latent,
-        width=width,
-        attention=attention,
-        classes=classes,
-        init_and_norm=_sagan_layer,
-        conditioning=ClassConditioning(latent=latent, classes=classes),
-    )
-
-
-def sagan_discriminator(*, size: int, channels: int, width: int, attention: int, classes: int = 0) -> Discriminator:
-    """SAGAN's D; the arguments are those of `Discriminator`."""
-    return Discriminator(
-        size=size, channels=channels, width=width, attention=attention, classes=classes, init_and_norm=_sagan_layer
-    )
-
-
-def biggan_generator(
-    *, size: int, channels: int, latent: int, width: int, attention: int, embedding: int, classes: int = 0
-) -> Generator:
-    """BigGAN's G; the arguments are those of `Generator`, and the length of the class embedding."""
-    _, blocks = split_size(size)
-    return Generator(
-        size=size,
-        channels=channels,
-        latent=latent,
-        width=width,
-        attention=attention,
-        classes=classes,
-        init_and_norm=_biggan_layer,
-        conditioning=HierarchicalConditioning(
-            latent=latent,
-            blocks=blocks,
-            classes=classes,
-            embedding=embedding,
-            init_and_norm=_biggan_layer,
-            init=init_orthogonal,
-        ),
-    )
-
-
-def biggan_discriminator(*, size: int, channels: int, width: int, attention: int, classes: int = 0) -> Discriminator:
-    """BigGAN's D; the arguments are those of `Discriminator`."""
-    return Discriminator(
-        size=size, channels=channels, width=width, attention=attention, classes=classes, init_and_norm=_biggan_layer
-    )
+sagan_generator = partial(Generator, conditioning=ClassConditioning, init_and_norm=_sagan_layer)
+sagan_discriminator = partial(Discriminator, init_and_norm=_sagan_layer)
+biggan_generator = partial(Generator, conditioning=HierarchicalConditioning, init_and_norm=_biggan_layer)
+biggan_discriminator = partial(Discriminator, init_and_norm=_biggan_layer)

@@ -13,9 +13,10 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, normalize, pad
+from torch.nn.functional import avg_pool2d, normalize, pad
 
 from kit.core.errors import KitError
+from kit.models.layers import Upsample
 from kit.models.recipe import InitName, TranslatorName
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -45,14 +46,6 @@ class Downsample(nn.Module):
         """Maps (B, C, H, W) to (B, C, H/2, W/2), rounded up."""
         # Twice the mean over two neighbours: as pooling it is faster than as a convolution of each channel.
         return avg_pool2d(avg_pool2d(pad(x, (1, 1, 1, 1), mode="reflect"), 2, stride=1), 2)
-
-
-class Upsample(nn.Module):
-    """Doubles the side, bilinearly."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to (B, C, 2H, 2W)."""
-        return interpolate(x, scale_factor=2, mode="bilinear")
 
 
 def _norm_relu(channels: int) -> list[nn.Module]:
@@ -262,18 +255,28 @@ class PatchFeatures(nn.Module):
 
 
 class CycleGanGenerators(nn.Module):
-    """CycleGAN's two generators.
-
-    Args:
-        to_target: from inputs to targets (photographs to paintings).
-        to_input: from targets to inputs.
-    """
+    """CycleGAN's two generators: `to_target` from inputs to targets (photographs to paintings), and `to_input` back."""
 
     latent, classes = 0, 0
 
-    def __init__(self, to_target: nn.Module, to_input: nn.Module) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        generator: TranslatorName,
+        width: int,
+        blocks: int,
+        antialias: bool,
+        init: InitName,
+    ) -> None:
         super().__init__()
-        self.to_target, self.to_input = to_target, to_input
+        self.to_target, self.to_input = (
+            translator(generator, size=size, channels=channels, width=width, blocks=blocks, antialias=antialias)
+            for _ in range(2)
+        )
+        _initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translates inputs (B, C, H, W) in [−1, 1] to targets of the same shape."""
@@ -284,9 +287,12 @@ class CycleGanGenerators(nn.Module):
 class CycleGanDiscriminators(nn.Module):
     """CycleGAN's two discriminators, of targets and of inputs."""
 
-    def __init__(self, target: nn.Module, input: nn.Module) -> None:
+    def __init__(self, *, size: int, channels: int, classes: int, width: int, antialias: bool, init: InitName) -> None:
         super().__init__()
-        self.target, self.input = target, input
+        self.target, self.input = (
+            PatchDiscriminator(channels=channels, width=width, antialias=antialias) for _ in range(2)
+        )
+        _initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits (B, 1, h, w) of targets (B, C, H, W)."""
@@ -295,51 +301,33 @@ class CycleGanDiscriminators(nn.Module):
 
 
 class CutGenerator(nn.Module):
-    """CUT's generator and the MLPs of its PatchNCE loss.
-
-    Args:
-        generator: with `features` and `feature_channels`.
-    """
+    """CUT's generator and the MLPs of its PatchNCE loss."""
 
     latent, classes = 0, 0
 
-    def __init__(self, generator: ResnetGenerator | UnetGenerator) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        generator: TranslatorName,
+        width: int,
+        blocks: int,
+        antialias: bool,
+        init: InitName,
+    ) -> None:
         super().__init__()
-        self.generator, self.patch_features = generator, PatchFeatures(generator.feature_channels)
+        self.generator = translator(
+            generator, size=size, channels=channels, width=width, blocks=blocks, antialias=antialias
+        )
+        self.patch_features = PatchFeatures(self.generator.feature_channels)
+        _initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translates inputs (B, C, H, W) in [−1, 1] to targets of the same shape."""
         out: Tensor = self.generator(x)
         return out
-
-
-def cyclegan_generator(
-    *, size: int, channels: int, classes: int, generator: TranslatorName, width: int, blocks: int, antialias: bool,
-    init: InitName,
-) -> CycleGanGenerators:  # fmt: skip
-    """CycleGAN's generators; see `translator`."""
-    to_target, to_input = (
-        translator(generator, size=size, channels=channels, width=width, blocks=blocks, antialias=antialias)
-        for _ in range(2)
-    )
-    return _initialize(CycleGanGenerators(to_target, to_input), init)
-
-
-def cyclegan_discriminator(
-    *, size: int, channels: int, classes: int, width: int, antialias: bool, init: InitName
-) -> CycleGanDiscriminators:
-    """CycleGAN's discriminators."""
-    target, input = (PatchDiscriminator(channels=channels, width=width, antialias=antialias) for _ in range(2))
-    return _initialize(CycleGanDiscriminators(target, input), init)
-
-
-def cut_generator(
-    *, size: int, channels: int, classes: int, generator: TranslatorName, width: int, blocks: int, antialias: bool,
-    init: InitName,
-) -> CutGenerator:  # fmt: skip
-    """CUT's generator with its MLPs; see `translator`."""
-    made = translator(generator, size=size, channels=channels, width=width, blocks=blocks, antialias=antialias)
-    return _initialize(CutGenerator(made), init)
 
 
 def cut_discriminator(
@@ -352,15 +340,7 @@ def cut_discriminator(
 def translator(
     name: TranslatorName, *, size: int, channels: int, width: int, blocks: int, antialias: bool
 ) -> ResnetGenerator | UnetGenerator:
-    """A generator from pictures to pictures.
-
-    Args:
-        name: "resnet" or "unet".
-        size: side of the pictures, pixels.
-        channels: 1 or 3.
-        width: see the classes.
-        blocks: of the resnet.
-        antialias: of the resnet.
+    """A generator from pictures to pictures; `blocks` and `antialias` are the resnet's.
 
     Raises:
         KitError: no such network for this size.

@@ -7,23 +7,24 @@ from itertools import pairwise
 import pytest
 import torch
 
+from kit.commands.report import model_settings
 from kit.core.errors import KitError
-from kit.models import describe, registry
+from kit.models import registry
 from kit.models.layers import SelfAttention, split_size
 
-SIZES = [16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256]
-
-
-DENSE = [name for name, row in registry.MODELS.items() if row.recipe.architecture == "mlp"]
+ROWS = list(registry.of_task("generation"))
+FAMILIES = [*{registry.MODELS[name].recipe.architecture: name for name in reversed(ROWS)}.values()]
+"""A row for each architecture."""
 
 
 def parameters(network):
     return sum(p.numel() for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", registry.of_task("generation"))
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("name", "size", "channels"),
+    [*((name, 16, 1) for name in ROWS), *((name, size, 3) for name in FAMILIES for size in (20, 28, 96))],
+)
 def test_networks_take_and_give_pictures_of_every_size(name, size, channels):
     recipe = registry.get(name).recipe.override(["width=2", "latent=8"])
     G, D = registry.build(recipe, size=size, channels=channels, classes=2)
@@ -35,15 +36,13 @@ def test_networks_take_and_give_pictures_of_every_size(name, size, channels):
     assert (G.latent, G.classes) == (8, 2 if recipe.conditional else 0)
 
 
-@pytest.mark.parametrize("name", DENSE)
-@pytest.mark.parametrize("size", [1, 17, 30])
-def test_dense_networks_take_any_size(name, size):
-    G, D = registry.build(registry.get(name).recipe.override(["width=2"]), size=size, channels=3, classes=2)
+def test_dense_networks_take_any_size():
+    G, D = registry.build(registry.get("gan").recipe.override(["width=2"]), size=17, channels=3, classes=0)
     y = torch.tensor([0, 1])
     assert D(G(torch.randn(2, 100), y), y).shape == (2,)
 
 
-@pytest.mark.parametrize("name", registry.of_task("generation"))
+@pytest.mark.parametrize("name", ROWS)
 def test_labels_matter_to_both_networks_of_a_conditional_row_alone(name):
     recipe = registry.get(name).recipe.override(["width=4"])
     G, D = (network.eval() for network in registry.build(recipe, size=16, channels=1, classes=3))
@@ -64,12 +63,6 @@ def test_a_set_without_classes_gets_the_row_to_take(name):
     assert not registry.get(row.unconditional).recipe.conditional
     G, _ = registry.build(row.recipe.override(["conditional=no", "width=4"]), size=16, channels=3, classes=0)
     assert G.classes == 0
-
-
-@pytest.mark.parametrize("name", registry.of_task("generation"))
-def test_a_row_is_one_that_the_command_line_could_have_set(name):
-    row = registry.get(name)
-    assert row.override([f"{key}={getattr(row.recipe, key)}" for key in row.settings()]) == row.recipe
 
 
 def test_dcgan_has_the_parameters_of_pytorchs_tutorial():
@@ -152,14 +145,15 @@ def test_a_latent_too_short_to_be_shared_is_named():
         registry.build(registry.get("biggan").recipe.override(["latent=4"]), size=64, channels=3, classes=2)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_sizes_are_a_base_doubled(size):
-    base, doublings = split_size(size)
-    assert 4 <= base <= 7
-    assert base * 2**doublings == size
+def test_sizes_are_a_base_doubled():
+    sizes = [16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256]
+    for size in sizes:
+        base, doublings = split_size(size)
+        assert 4 <= base <= 7
+        assert base * 2**doublings == size
 
 
-@pytest.mark.parametrize("size", [0, 7, 8, 15, 17, 30, 36, 63, 65, 257, 512])
+@pytest.mark.parametrize("size", [0, 8, 30, 65, 512])
 def test_other_sizes_are_refused_with_the_ones_there_are(size):
     with pytest.raises(KitError, match=f"{size} px.*28.*64.*256"):
         split_size(size)
@@ -170,9 +164,9 @@ def test_a_mistyped_model_gets_its_match():
         registry.get("dcgn")
 
 
-@pytest.mark.parametrize("name", registry.of_task("generation"))
+@pytest.mark.parametrize("name", ROWS)
 def test_every_row_is_described_with_all_its_settings(name):
-    facts, settings = describe.model(name)
+    facts, settings = model_settings(name)
     assert facts["paper"]
     recipe = registry.get(name).recipe
     assert facts["conditional"] == recipe.conditional
@@ -181,7 +175,7 @@ def test_every_row_is_described_with_all_its_settings(name):
     assert {row["setting"]: row["default"] for row in settings}.items() <= vars(recipe).items()
 
 
-@pytest.mark.parametrize("name", registry.of_task("generation"))
+@pytest.mark.parametrize("name", ROWS)
 def test_d_can_tell_a_dim_picture_from_a_bright_one(name):
     # Without any bias and normalization D(x / 2) would be D(x) / 2, and its sign the same.
     recipe = registry.get(name).recipe.override(["width=4"])

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import conv2d, interpolate, relu
 
 from kit.models import r3gan, resnet
-from kit.models.layers import LearnedVector
+from kit.models.layers import LearnedVector, Upsample
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +40,7 @@ def test_a_down_block_convolves_first_and_halves_then(first):
 
 
 def test_each_block_of_biggan_gets_its_own_chunk_of_z():
-    conditioning = resnet.HierarchicalConditioning(
-        latent=11, blocks=3, classes=2, embedding=5, init_and_norm=plain, init=plain
-    )
+    conditioning = resnet.HierarchicalConditioning(latent=11, blocks=3, classes=2, embedding=5, init_and_norm=plain)
     z, y = torch.arange(22.0).view(2, 11), torch.tensor([1, 0])
     start, conditions = conditioning(z, y, 3)
     assert start.shape == (2, conditioning.dense) == (2, 5)  # 2 numbers a share, and the rest
@@ -65,7 +63,7 @@ def test_doubling_is_the_same_filter_but_for_the_border():
     kernel = torch.outer(line, line).expand(3, 1, 4, 4)
     expected = nn.functional.conv_transpose2d(x, kernel, stride=2, padding=1, groups=3)
     inside = (..., slice(1, -1), slice(1, -1))
-    torch.testing.assert_close(r3gan.Double()(x)[inside], expected[inside])
+    torch.testing.assert_close(Upsample()(x)[inside], expected[inside])
 
 
 def test_a_block_of_r3gan_begins_as_the_identity_with_fixups_gain():

@@ -27,8 +27,7 @@ def _seed():
 
 @pytest.mark.parametrize("name", TRANSLATION_MODELS)
 @pytest.mark.parametrize("generator", ["resnet", "unet"])
-@pytest.mark.parametrize("antialias", ["yes", "no"])
-@pytest.mark.parametrize(("size", "channels"), [(32, 3), (48, 1), (64, 3), (96, 3)])
+@pytest.mark.parametrize(("antialias", "size", "channels"), [("yes", 48, 1), ("no", 96, 3)])
 def test_pictures_keep_their_shape_and_range(name, generator, antialias, size, channels):
     settings = ["width=2", "blocks=2", f"generator={generator}", f"antialias={antialias}"]
     recipe = TRANSLATION_MODELS[name].override(settings)
@@ -83,15 +82,6 @@ def test_downsampling_is_the_binomial_filter(side):
     kernel = torch.outer(line, line).expand(3, 1, 3, 3)
     expected = conv2d(torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=3)
     torch.testing.assert_close(translators.Downsample()(x), expected)
-
-
-def test_upsampling_is_the_same_kind_of_filter():
-    x = torch.randn(2, 3, 8, 8)
-    line = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
-    kernel = torch.outer(line, line).expand(3, 1, 4, 4)
-    padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
-    expected = torch.nn.functional.conv_transpose2d(padded, kernel, stride=2, padding=1, groups=3)[..., 2:-2, 2:-2]
-    torch.testing.assert_close(translators.Upsample()(x), expected)
 
 
 def test_antialiased_upsampling_makes_no_checkerboard_of_a_flat_map():

@@ -9,10 +9,11 @@ import pytest
 from run_helpers import Clock, Silent
 
 import kit.run
+from kit.commands.report import model_settings
 from kit.core import trust
 from kit.core.errors import KitError
 from kit.generation.export import sample_run
-from kit.models import custom, describe, registry
+from kit.models import custom, registry
 from kit.submission.make_submission import make_submission
 from kit.submission.reproduce import reproduce
 from kit.training import checkpoint
@@ -42,7 +43,7 @@ def test_a_file_is_a_row_like_any_other(file):
     row = registry.get(str(file))
     assert row.name not in registry.MODELS
     assert row.recipe.source == file.read_text()
-    facts, settings = describe.model(str(file))
+    facts, settings = model_settings(str(file))
     assert facts["name"] == row.name
     assert "width" in {setting["setting"] for setting in settings}
     assert row.override(["width=4"]).width == 4

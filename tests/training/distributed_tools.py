@@ -1,9 +1,7 @@
-"""What each of several processes does in the tests; a module of its own, as new processes import it.
+"""What each of two processes does in the tests: `python distributed_tools.py SETS FOLDER`, started by torchrun.
 
-    python distributed_tools.py wait|listen FOLDER
-
-is such a process, started by the tests or by torchrun. `wait` makes the second process wait for the first in vain,
-`listen` leaves the addresses on which the processes of the run listen.
+They leave what they computed, and the addresses on which the processes of the run listen. Then the first one is killed,
+and the second leaves the name of the error by which it notices.
 """
 
 from __future__ import annotations
@@ -17,21 +15,20 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from training_tools import BATCH, CPU
 
+from kit.core.signals import ignore_signals
 from kit.data import prepared_set
 from kit.data.batches import Batches
 from kit.models.registry import MODELS
 from kit.run.trainer import OBJECTIVES
 from kit.training import distributed, loop, train_state
 from kit.training.adversarial import Adversarial
-from kit.training.device import Device
-from kit.training.distributed import convert_sync_batch_norm
+from kit.training.distributed import WorkerLostError, convert_sync_batch_norm
 from kit.training.memory import DEFAULT, MemoryPolicy
 
 PROCESSES = 2
 STEPS = 2
-BATCH = 8
-CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 
 ACCUMULATED = "batch norm, gradients accumulated"
 
@@ -158,25 +155,6 @@ def normalize(case: NormCase, rows: slice, *, synchronized: bool) -> dict[str, T
 MESSAGES = (True, None, {"order": "load", "path": "ü" * 1000}, [1, 0.1, "x"])
 
 
-def environment(rank: int, folder: Path) -> dict[str, str]:
-    """The variables of a process that torchrun started."""
-    variables = {"TORCHELASTIC_RUN_ID": "test", distributed.RENDEZVOUS: str(folder / "rendezvous")}
-    return variables | {"RANK": str(rank), "WORLD_SIZE": str(PROCESSES), "LOCAL_RANK": str(rank)}
-
-
-def work(rank: int, data: Path, out: Path) -> None:
-    """One of the processes: all cases, one after the other."""
-    torch.set_num_threads(1)
-    os.environ |= environment(rank, out)
-    processes = distributed.init()
-    received = [processes.broadcast(message if processes.is_main else None) for message in MESSAGES]
-    halves = {name: (slice(case.first), slice(case.first, None)) for name, case in NORM_CASES.items()}
-    norms = {name: normalize(case, halves[name][rank], synchronized=True) for name, case in NORM_CASES.items()}
-    trained = {case: train(case, data, processes) for case in CASES}
-    torch.save({"received": received, "norms": norms, "trained": trained}, out / f"{rank}.pt")
-    distributed.destroy()
-
-
 def listening(processes: list[int]) -> list[str]:
     """Addresses of the TCP sockets on which some processes listen."""
     inodes = set()
@@ -194,19 +172,29 @@ def listening(processes: list[int]) -> list[str]:
     return [str(ipaddress.ip_address(address)) for address in found]
 
 
-def main(action: str, folder: Path) -> None:
-    """What a process does."""
+def main(data: Path, out: Path) -> None:
+    """All that a process does."""
+    torch.set_num_threads(1)
     processes = distributed.init()
-    (folder / f"{processes.rank}.pid").write_text(str(os.getpid()))
-    distributed.all_reduce(torch.zeros(1))
-    if action == "wait" and processes.is_main:
-        signal.pause()
-    if action == "listen" and processes.is_main:
-        ids = [int(path.read_text()) for path in folder.glob("*.pid")]
-        (folder / "listening").write_text("\n".join(listening([os.getppid(), *ids])))
-    processes.broadcast()
-    distributed.destroy()
+    rank = processes.rank
+    (out / f"{rank}.pid").write_text(str(os.getpid()))
+    received = [processes.broadcast(message if processes.is_main else None) for message in MESSAGES]
+    if processes.is_main:
+        ids = [int(path.read_text()) for path in out.glob("*.pid")]
+        (out / "listening").write_text("\n".join(listening([os.getppid(), *ids])))
+    halves = {name: (slice(case.first), slice(case.first, None)) for name, case in NORM_CASES.items()}
+    norms = {name: normalize(case, halves[name][rank], synchronized=True) for name, case in NORM_CASES.items()}
+    trained = {case: train(case, data, processes) for case in CASES}
+    torch.save({"received": received, "norms": norms, "trained": trained}, out / f"{rank}.pt")
+    distributed.all_reduce(torch.zeros(1))  # both are here
+    if processes.is_main:
+        os.kill(os.getpid(), signal.SIGKILL)
+    ignore_signals()  # torchrun's, which also notices
+    try:
+        processes.broadcast()
+    except WorkerLostError:
+        (out / "noticed").write_text("WorkerLostError")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

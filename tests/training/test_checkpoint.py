@@ -7,22 +7,18 @@ import pickle
 
 import pytest
 import torch
+from training_tools import FAMILIES, start
 
 from kit.core.errors import KitError
-from kit.models.registry import MODELS, of_task
-from kit.training import checkpoint, train_state
-from kit.training.device import Device
-
-CPU = Device(torch.device("cpu"), "CPU", torch.float32)
+from kit.training import checkpoint
 
 SHAPE = checkpoint.Shape(size=16, channels=3, classes=("beagle", "pug"))
 
 
 @pytest.fixture
-def saved(tmp_path):
+def saved(prepared, tmp_path):
     def save(name="dcgan"):
-        recipe = MODELS[name].recipe.override(["width=4", "latent=8"])
-        state = train_state.build(recipe, size=16, channels=3, classes=2, seed=3, device=CPU)
+        recipe, state, _ = start(name, prepared)
         state.pictures = 1234
         path = tmp_path / "checkpoint.pt"
         checkpoint.save(path, state, recipe, SHAPE)
@@ -31,21 +27,13 @@ def saved(tmp_path):
     return save
 
 
-@pytest.mark.parametrize("name", of_task("generation"))
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_generator_comes_back_as_it_was(saved, name):
     path, state, recipe = saved(name)
     generator, read_recipe, shape, pictures = checkpoint.load_generator(path)
     assert (read_recipe, shape, pictures) == (recipe, SHAPE, 1234)
     assert checkpoint.weights_digest(generator) == checkpoint.weights_digest(state.ema.module)
     assert not generator.training
-
-
-def test_another_weight_gives_another_digest(saved):
-    _, state, _ = saved()
-    before = checkpoint.weights_digest(state.ema.module)
-    with torch.no_grad():
-        next(state.ema.module.parameters())[0, 0, 0, 0] += 1e-3
-    assert checkpoint.weights_digest(state.ema.module) != before
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
@@ -79,13 +67,13 @@ def test_a_checkpoint_with_a_part_missing_is_damaged(saved, change):
 
 
 @pytest.mark.abuse("B10")
-@pytest.mark.parametrize("place", range(12))
+@pytest.mark.parametrize("place", range(6))
 def test_no_damaged_byte_is_loaded_in_silence(saved, place):
     """Also where torch notices nothing: a byte within a tensor's storage."""
     path, _, _ = saved()
     intact = checkpoint.weights_digest(checkpoint.load_generator(path)[0])
     content = bytearray(path.read_bytes())
-    content[len(content) * (2 * place + 1) // 24] ^= 0x10
+    content[len(content) * (2 * place + 1) // 12] ^= 0x10
     path.write_bytes(content)
     found = intact  # a byte of padding, or of a table that nothing reads
     with contextlib.suppress(KitError):

@@ -6,17 +6,13 @@ import copy
 
 import pytest
 import torch
+from training_tools import BATCH, CPU, run, start
 
 from kit.core.errors import KitError
-from kit.data.batches import Batches
-from kit.models.registry import MODELS
-from kit.training import checkpoint, device, loop, train_state
-from kit.training.adversarial import Adversarial
+from kit.training import checkpoint, device
 from kit.training.device import Device
 
-CPU = torch.device("cpu")
-HALF = Device(CPU, "CPU", torch.float16)
-BATCH = 8
+HALF = Device(CPU.kind, "CPU", torch.float16)
 
 
 @pytest.mark.parametrize(
@@ -59,26 +55,16 @@ def test_a_gpu_without_code_is_refused_at_once(capability, built_for):
         device.require_kernels("Tesla P100", capability, built_for)
 
 
-@pytest.fixture
-def prepared(make_set, tmp_path):
-    return make_set(tmp_path / "set", n=32, size=16, classes=2)
-
-
 def trained(prepared, where, *, until, state=None, settings=()):
-    recipe = MODELS["dcgan"].recipe.override(["width=4", "latent=8", f"batch={BATCH}", *settings])
-    if state is None:
-        state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=where)
-    batches = Batches(prepared, seed=0, device=where.kind, flip=True)
-    ticks = loop.train(
-        state, Adversarial(recipe, batches, 0, where), tick_due=lambda _: False, done=lambda n: n >= until
-    )
-    return recipe, state, list(ticks)
+    recipe, new, batches = start("dcgan", prepared, *settings, device=where)
+    state = state or new
+    return recipe, state, run(recipe, state, batches, until=until, device=where)
 
 
 @pytest.mark.parametrize("settings", [[], ["penalty=r1", "max_grad_norm=0.5"]])
 def test_fp16_stays_close_to_fp32(prepared, settings):
     *_, (half,) = trained(prepared, HALF, until=5 * BATCH, settings=settings)
-    *_, (full,) = trained(prepared, Device(CPU, "CPU", torch.float32), until=5 * BATCH, settings=settings)
+    *_, (full,) = trained(prepared, CPU, until=5 * BATCH, settings=settings)
     assert half.loss_d == pytest.approx(full.loss_d, rel=0.02)
     assert half.loss_g == pytest.approx(full.loss_g, rel=0.02)
 
@@ -99,7 +85,7 @@ def test_a_resumed_run_in_fp16_goes_on_with_the_same_scale(prepared, tmp_path):
     first.scalers["D"].update(2.0**10)
     shape = checkpoint.Shape(16, 3, ("a", "b"))
     checkpoint.save(tmp_path / "checkpoint.pt", first, recipe, shape)
-    second = train_state.build(recipe, size=16, channels=3, classes=2, seed=1, device=HALF)
+    _, second, _ = start("dcgan", prepared, seed=1, device=HALF)
     checkpoint.load(tmp_path / "checkpoint.pt", second, recipe, shape)
     assert (second.scalers["D"].get_scale(), second.scalers["G"].get_scale()) == (
         2.0**10,
@@ -109,10 +95,10 @@ def test_a_resumed_run_in_fp16_goes_on_with_the_same_scale(prepared, tmp_path):
 
 def test_other_precisions_take_no_scaler():
     for precision in (torch.float32, torch.bfloat16):
-        assert not Device(CPU, "CPU", precision).scaler().is_enabled()
+        assert not Device(CPU.kind, "CPU", precision).scaler().is_enabled()
 
 
 def test_deterministic_algorithms_last_as_long_as_the_run():
-    with Device(CPU, "CPU", torch.float32, deterministic=True).algorithms():
+    with Device(CPU.kind, "CPU", torch.float32, deterministic=True).algorithms():
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import distributed_tools
 import pytest
 import torch
-from distributed_tools import CASES, MESSAGES, NORM_CASES, PROCESSES, normalize, train, work
+from distributed_tools import CASES, MESSAGES, NORM_CASES, PROCESSES, normalize, train
 
 from kit.core.errors import KitError
 from kit.training import distributed
@@ -28,12 +27,33 @@ def data(make_set, tmp_path_factory):
     return folder
 
 
+HOST_WITHOUT_A_NAME = ("unshare", "--map-root-user", "--uts", "sh", "-c", 'hostname nobody-knows && exec "$@"', "sh")
+
+
 @pytest.fixture(scope="module")
-def found(data, tmp_path_factory):
-    """What each of two processes ends with."""
+def folder(data, tmp_path_factory):
+    """What two processes leave that torchrun started, on a host whose name does not resolve where that is possible."""
     out = tmp_path_factory.mktemp("processes")
-    torch.multiprocessing.start_processes(work, args=(data, out), nprocs=PROCESSES, start_method="spawn")
-    return [torch.load(out / f"{rank}.pt", weights_only=False) for rank in range(PROCESSES)]
+    nameless: tuple[str, ...] = HOST_WITHOUT_A_NAME
+    if not shutil.which("unshare") or subprocess.run([*nameless, "true"], capture_output=True).returncode:
+        nameless = ()  # not allowed to be another host here
+    (out / "rendezvous").mkdir()
+    options, variables = distributed.torchrun_options(PROCESSES, out / "rendezvous")
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    subprocess.run(
+        [*nameless, sys.executable, "-m", "torch.distributed.run", *options, distributed_tools.__file__, data, out],
+        env={**os.environ, **variables, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        stderr=(out / "stderr").open("wb"),
+        check=False,
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    """What each of the two processes came to."""
+    assert (folder / "1.pt").exists(), (folder / "stderr").read_text()
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(PROCESSES)]
 
 
 @pytest.fixture
@@ -85,44 +105,14 @@ def test_all_receive_the_messages_of_the_first(found):
     assert [process["received"] for process in found] == [list(MESSAGES)] * PROCESSES
 
 
-def start(action, rank, folder):
-    environment = {**os.environ, **distributed_tools.environment(rank, folder)}
-    return subprocess.Popen(
-        [sys.executable, distributed_tools.__file__, action, str(folder)],
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def test_a_process_that_is_killed_is_noticed(tmp_path):
-    first, second = (start("wait", rank, tmp_path) for rank in range(2))
-    while not all((tmp_path / f"{rank}.pid").exists() for rank in range(2)):
-        assert first.poll() is None, first.stderr.read()
-        assert second.poll() is None, second.stderr.read()
-        time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    _, said = second.communicate()
-    assert "WorkerLostError" in said
-
-
-HOST_WITHOUT_A_NAME = ("unshare", "--map-root-user", "--uts", "sh", "-c", 'hostname nobody-knows && exec "$@"', "sh")
+def test_a_process_that_is_killed_is_noticed(folder):
+    assert (folder / "noticed").read_text() == "WorkerLostError"
 
 
 @pytest.mark.abuse("E19", "F22")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for sockets in /proc")
-def test_processes_listen_on_the_loopback_alone_whatever_the_hosts_name(tmp_path):
-    nameless: tuple[str, ...] = HOST_WITHOUT_A_NAME
-    if not shutil.which("unshare") or subprocess.run([*nameless, "true"], capture_output=True).returncode:
-        nameless = ()  # not allowed to be another host here
-    (tmp_path / "rendezvous").mkdir()
-    options, variables = distributed.torchrun_options(2, tmp_path / "rendezvous")
-    command = [sys.executable, "-m", "torch.distributed.run", *options, distributed_tools.__file__, "listen"]
-    environment = {**os.environ, **variables, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*nameless, *command, str(tmp_path)], env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert set((tmp_path / "listening").read_text().split()) == {"127.0.0.1"}
+def test_processes_listen_on_the_loopback_alone_whatever_the_hosts_name(folder):
+    assert set((folder / "listening").read_text().split()) == {"127.0.0.1"}
 
 
 def test_torchruns_own_way_to_connect_is_refused(monkeypatch):

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from training_tools import CPU, run, same, start, weights
 
 from kit.core.errors import KitError
-from kit.data.batches import Batches
-from kit.models.registry import MODELS
-from kit.training import loop, memory, train_state
-from kit.training.adversarial import Adversarial
-from kit.training.device import Device
+from kit.training import memory
 from kit.training.memory import DEFAULT, MemoryPolicy
 
-CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 GPU = torch.device("cuda")
-BATCH = 8
-SETTINGS = ["width=4", "latent=8", f"batch={BATCH}", "schedule=constant"]
 
 APART: dict[str, tuple[str, list[str]]] = {
     "r3gan": ("r3gan", []),
@@ -28,33 +22,17 @@ APART: dict[str, tuple[str, list[str]]] = {
 """Rows in which nothing joins the pictures of a batch."""
 
 
-@pytest.fixture
-def prepared(make_set, tmp_path):
-    return make_set(tmp_path / "set", n=32, size=16, classes=2)
-
-
-def trained(prepared, model, settings, policy, *, iterations=2):
-    recipe = MODELS[model].recipe.override([*SETTINGS, *settings])
-    state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
-    batches = Batches(prepared, seed=0, device=CPU.kind, flip=True)
-    until = iterations * recipe.pictures_per_iteration
-    ticks = loop.train(
-        state,
-        Adversarial(recipe, batches, 0, CPU),
-        tick_due=lambda _: False,
-        done=lambda n: n >= until,
-        total_images=100,
-        memory=policy,
-    )
-    (tick,) = ticks
+def trained(prepared, model, settings, policy):
+    recipe, state, batches = start(model, prepared, "schedule=constant", *settings)
+    until = 2 * recipe.pictures_per_iteration
+    (tick,) = run(recipe, state, batches, until=until, total_images=100, memory=policy)
     return tick, {name: p.grad for net in (state.G, state.D) for name, p in net.named_parameters()}, state
 
 
-@pytest.mark.parametrize("steps", [2, 3])
 @pytest.mark.parametrize("case", APART)
-def test_accumulated_gradients_are_those_of_the_whole_batch(case, steps, prepared):
+def test_accumulated_gradients_are_those_of_the_whole_batch(case, prepared):
     whole_tick, whole, _ = trained(prepared, *APART[case], DEFAULT)
-    tick, found, _ = trained(prepared, *APART[case], MemoryPolicy(accumulation_steps=steps))
+    tick, found, _ = trained(prepared, *APART[case], MemoryPolicy(accumulation_steps=3))
     for name, gradient in whole.items():
         if gradient is not None:
             assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-7, name
@@ -68,13 +46,12 @@ def test_accumulation_changes_what_batch_norm_sees(prepared):
     assert any((found[name] - whole[name]).norm() > 1e-3 * whole[name].norm() for name in whole)
 
 
-@pytest.mark.parametrize("case", [("dcgan", []), ("r3gan", []), ("biggan", []), ("wgan-gp", ["d_steps=2"])])
+@pytest.mark.parametrize("case", [("dcgan", []), ("wgan-gp", ["d_steps=2"])])
 def test_offloaded_activations_change_no_bit_on_a_cpu(case, prepared):
     *_, whole = trained(prepared, *case, DEFAULT)
     *_, found = trained(prepared, *case, MemoryPolicy(offload_activations=True))
     for network in ("G", "D"):
-        ours, theirs = getattr(whole, network).state_dict(), getattr(found, network).state_dict()
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        assert same(weights(getattr(whole, network)), weights(getattr(found, network)))
 
 
 def test_the_way_down_on_a_gpu_and_on_a_cpu():
@@ -84,13 +61,8 @@ def test_the_way_down_on_a_gpu_and_on_a_cpu():
             rungs.append(policy)
         return rungs
 
-    assert ladder(GPU, 1) == [
-        MemoryPolicy(1, True),
-        MemoryPolicy(2, True),
-        MemoryPolicy(4, True),
-        MemoryPolicy(8, True),
-    ]
-    assert ladder(GPU, 2) == [MemoryPolicy(1, True), MemoryPolicy(2, True), MemoryPolicy(4, True)]
+    assert ladder(GPU, 1) == [MemoryPolicy(steps, True) for steps in (1, 2, 4, 8)]
+    assert ladder(GPU, 2) == [MemoryPolicy(steps, True) for steps in (1, 2, 4)]
     assert ladder(CPU.kind, 1) == [MemoryPolicy(2), MemoryPolicy(4), MemoryPolicy(8)]
 
 

@@ -7,14 +7,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from training_tools import ADDED, BATCH, CPU, FAMILIES, start
 
-from kit.data.batches import Batches
-from kit.models.registry import MODELS, of_task
-from kit.training import loop, train_state
+from kit.training import loop
 from kit.training.adversarial import Adversarial
-from kit.training.device import Device
 
-CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 STEPS = 3
 
 OPERATIONS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2")
@@ -54,11 +51,9 @@ class Copies(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def waits_between_steps(name, prepared, settings):
-    """What the steps after the first waited for: that one also draws the epoch's order."""
-    recipe = MODELS[name].recipe.override(["width=4", "latent=8", "batch=8", *settings])
-    state = train_state.build(recipe, size=16, channels=3, classes=2, seed=0, device=CPU)
-    batches = Batches(prepared, seed=0, device=CPU.kind, flip=True)
+@pytest.mark.parametrize(("name", "settings"), [*((name, []) for name in FAMILIES), ("dcgan", ADDED)])
+def test_no_step_waits_for_the_device(name, settings, prepared):
+    recipe, state, batches = start(name, prepared, "d_steps=1", *settings)
     seen: list[str] = []
     after: list[int] = []
 
@@ -67,27 +62,13 @@ def waits_between_steps(name, prepared, settings):
         return False
 
     with Copies(seen), Waits(seen):
-        until = STEPS * recipe.pictures_per_iteration
         for _ in loop.train(
             state,
             Adversarial(recipe, batches, 0, CPU),
             tick_due=tick_due,
-            done=lambda n: n >= until,
+            done=lambda pictures: pictures >= STEPS * BATCH,
             total_images=10**6,
         ):
             pass
-    assert len(after) == STEPS
+    assert seen[after[0] : after[-1]] == []  # the first step also draws the epoch's order
     assert seen[after[-1] :] == ["tolist"]  # the reading of the last tick is such a wait, the only one
-    return seen[after[0] : after[-1]]
-
-
-@pytest.mark.parametrize("name", of_task("generation"))
-def test_no_step_waits_for_the_device(name, make_set, tmp_path):
-    prepared = make_set(tmp_path / "set", n=256, size=16, classes=2)
-    assert waits_between_steps(name, prepared, []) == []
-
-
-def test_nor_with_all_that_can_be_added(make_set, tmp_path):
-    prepared = make_set(tmp_path / "set", n=256, size=16, classes=2)
-    added = ["augment=color,translation,cutout", "instance_noise=0.1", "max_grad_norm=0.5", "schedule=cosine"]
-    assert waits_between_steps("dcgan", prepared, added) == []
