@@ -15,7 +15,7 @@ import typer
 
 from kit import __version__
 from kit.commands import data, kernel, report, sample, score, stored, submit, train
-from kit.commands.common import CommandGroup
+from kit.commands.common import Command, CommandGroup
 from kit.core import signals, streams
 from kit.core.errors import KitError
 
@@ -60,7 +60,7 @@ for command in (
     report.runs,
     report.doctor,
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.command(hidden=True)(stored.check_model)
 app.command(hidden=True)(stored.replay)
 app.command(hidden=True)(stored.rebuild_kernel)

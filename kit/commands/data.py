@@ -29,42 +29,53 @@ DOWNLOADS = ROOT / "downloads"
 def data(
     slug: SlugOption = DEFAULT,
     origin: Annotated[
-        str, typer.Option("--from", metavar="WHERE", help="kaggle, kaggle:OWNER/DATASET, demo, mnist, or a path.")
+        str,
+        typer.Option("--from", metavar="WHERE", help="kaggle, kaggle:OWNER/DATASET, demo, mnist, or a folder or zip."),
     ] = "kaggle",
     inputs: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Folder or zip of pictures to be translated into ones like those of --from."),
+        typer.Option(
+            metavar="PATH", help="Folder or zip of pictures to be translated into pictures like those of --from."
+        ),
     ] = None,
     crop: Annotated[
         str | None,
-        typer.Option(help="box, square, mixed or whole; default: what suits the competition and the source."),
+        typer.Option(
+            metavar="HOW", help="box, square, mixed or whole; default: what suits the competition and the source."
+        ),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(help="Side of a picture in pixels; default: the competition's."),
+        typer.Option(metavar="N", help="Side of a picture in pixels; default: the competition's."),
     ] = None,
     channels: Annotated[
         int | None,
-        typer.Option(help="1 (grey) or 3 (RGB); default: what suits the source."),
+        typer.Option(metavar="N", help="1 (grey) or 3 (RGB); default: what suits the source."),
     ] = None,
-    margin: Annotated[float, typer.Option(help="Widen boxes by this much of their sides, in %.")] = 0.0,
-    margin_px: Annotated[int, typer.Option(help="Widen boxes by this much on each side, in pixels.")] = 0,
-    min_side: Annotated[int, typer.Option(help="Leave out boxes with a side below this, in pixels.")] = 0,
+    margin: Annotated[float, typer.Option(metavar="PERCENT", help="Widen boxes by this part of their sides.")] = 0.0,
+    margin_px: Annotated[int, typer.Option(metavar="N", help="Widen boxes by so many pixels on each side.")] = 0,
+    min_side: Annotated[int, typer.Option(metavar="N", help="Leave out boxes with a side of fewer pixels.")] = 0,
     max_aspect: Annotated[
         float | None,
-        typer.Option(help="Leave out boxes whose longer side is over this many times the shorter."),
+        typer.Option(metavar="RATIO", help="Leave out boxes whose longer side is more than so many times the shorter."),
     ] = None,
-    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep exact duplicates.")] = False,
-    holdout: Annotated[float, typer.Option(help="Fraction of the pictures that is never trained on.")] = 0.05,
-    max_rejected: Annotated[float, typer.Option(help="Fraction of the pictures that may be invalid.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Seed of the hold-out, and of what `demo` draws.", min=0)] = 0,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Keep exact duplicates; default: the first of them is kept.")
+    ] = False,
+    holdout: Annotated[
+        float, typer.Option(metavar="FRACTION", help="Part of the pictures that is never trained on.")
+    ] = 0.05,
+    max_rejected: Annotated[
+        float, typer.Option(metavar="FRACTION", help="Part of the pictures that may be unusable before it is an error.")
+    ] = 0.05,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the hold-out, and of what `demo` draws.", min=0)] = 0,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes; default: one per core.", min=1),
+        typer.Option(metavar="N", help="Processes; default: one for each core.", min=1),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the prepared set; default: data/NAME."),
+        typer.Option(metavar="DIR", help="Folder of the prepared set; default: data/NAME."),
     ] = None,
 ) -> None:
     """Fetch pictures and prepare them: cropped by their boxes, resized, checked, and traced to their source.

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.commands.common import CommandGroup, JsonOption, TrustOption, print_json
+from kit.commands.common import (
+    MODEL_HELP,
+    Command,
+    CommandGroup,
+    CountOption,
+    JsonOption,
+    OverwriteOption,
+    SettingsOption,
+    TrustOption,
+    print_json,
+)
 from kit.core.errors import KitError, unknown
 from kit.core.streams import echo
 
@@ -28,41 +38,42 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=Command)
 def build(
     recipes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SLUG|FOLDER]...", help="Kernels with a kernel.toml, in kernels/ or elsewhere."),
+        typer.Argument(metavar="SLUG|DIR", help="Kernels with a kernel.toml, in kernels/ or elsewhere."),
     ] = None,
     slug: Annotated[
-        str | None, typer.Option(help="Name of a new kernel, which becomes kernels/SLUG; default: of model and budget.")
+        str | None, typer.Option(metavar="SLUG", help="Name of a new kernel; default: made of model and budget.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A row of `kit models`, or a Python file with one of your own.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME|FILE", help=MODEL_HELP)] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time from the kernel's start to its end; default: half an hour below the limit."),
+        typer.Option(
+            metavar="TIME",
+            help="Time from the kernel's start to its end, like 8h30m; default: half an hour below the limit.",
+        ),
     ] = None,
-    gpus: Annotated[str | None, typer.Option(help="t4x2, p100 or none; default: t4x2.")] = None,
+    gpus: Annotated[str | None, typer.Option(metavar="NAME", help="t4x2, p100 or none; default: t4x2.")] = None,
     notebook: Annotated[bool | None, typer.Option("--notebook", help="A notebook in place of a script.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides everything random.", min=0)] = None,
-    count: Annotated[
-        int | None, typer.Option(help="Pictures in images.zip; default: what the competition asks for.", min=1)
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="The random numbers of the run follow from it.", min=0)
     ] = None,
-    crop: Annotated[str | None, typer.Option(help="box, square, mixed or whole; default: the competition's.")] = None,
+    count: CountOption = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="HOW", help="box, square, mixed or whole; default: the competition's.")
+    ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Side of the pictures trained on, pixels; default: the competition's.")
+        int | None,
+        typer.Option(metavar="N", help="Side of the pictures trained on, in pixels; default: the competition's."),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the model; see `kit models NAME`."),
+    settings: SettingsOption = None,
+    competition: Annotated[
+        str | None, typer.Option(metavar="SLUG", help="The competition's name in its address.")
     ] = None,
-    competition: Annotated[str | None, typer.Option(help="Slug of the competition.")] = None,
     trust: TrustOption = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files of these names that the kit did not write.")
-    ] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a kernel that carries the kit: a script or notebook, and its metadata. No account is needed.
 
@@ -112,14 +123,14 @@ def build(
 
 
 KernelArgument = Annotated[
-    str | None, typer.Argument(metavar="[SLUG|FOLDER]", help="Default: the kernel that was pushed last.")
+    str | None, typer.Argument(metavar="SLUG|DIR", help="A kernel; default: the one that was pushed last.")
 ]
 AgainOption = Annotated[
-    bool, typer.Option("--again", help="Push it although this very kernel has run, or another version still runs.")
+    bool, typer.Option("--again", help="Push it even if this very kernel has run, or another version still runs.")
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def push(kernel: KernelArgument = None, again: AgainOption = False, trust: TrustOption = False) -> None:
     """Build a kernel and push it to Kaggle, where it is queued and run. The same kernel is not pushed twice.
 
@@ -131,9 +142,9 @@ def push(kernel: KernelArgument = None, again: AgainOption = False, trust: Trust
     echo(push_once(client, built, again=again).version)
 
 
-@app.command()
+@app.command(cls=Command)
 def status(kernel: KernelArgument = None, as_json: JsonOption = False) -> None:
-    """Ask Kaggle how the newest push of a kernel is.
+    """Ask Kaggle for the status of the newest push of a kernel.
 
     Example: kit kernel status my-biggan
     """
@@ -152,7 +163,7 @@ def status(kernel: KernelArgument = None, as_json: JsonOption = False) -> None:
         echo(f"{push.version}  {now.name}{f'  {now.failure}' if now.failure else ''}")
 
 
-@app.command()
+@app.command(cls=Command)
 def pull(kernel: KernelArgument = None) -> None:
     """Make a submission of what the newest push of a kernel left: fetched, checked, packed.
 
@@ -164,10 +175,10 @@ def pull(kernel: KernelArgument = None) -> None:
     echo(workflow.pull(client, _folder(kernel, client)).folder)
 
 
-@app.command()
+@app.command(cls=Command)
 def submit(
     kernel: KernelArgument = None,
-    message: Annotated[str | None, typer.Option(help="What Kaggle shows beside the score.")] = None,
+    message: Annotated[str | None, typer.Option(metavar="TEXT", help="What Kaggle shows beside the score.")] = None,
 ) -> None:
     """Submit the newest version of a kernel, fetched and checked first, and wait for its score.
 
@@ -180,15 +191,15 @@ def submit(
     workflow.send_version(client, submission, message=message)
 
 
-@app.command()
+@app.command(cls=Command)
 def run(
     kernel: KernelArgument = None,
     again: AgainOption = False,
     send: Annotated[bool, typer.Option("--submit/--no-submit", help="Submit what it makes.")] = True,
-    message: Annotated[str | None, typer.Option(help="What Kaggle shows beside the score.")] = None,
+    message: Annotated[str | None, typer.Option(metavar="TEXT", help="What Kaggle shows beside the score.")] = None,
     trust: TrustOption = False,
 ) -> None:
-    """Build, push, watch, pull, submit: all of it, going on where an earlier call was cut off.
+    """Build, push, watch, pull and submit a kernel; a second call goes on where the first was cut off.
 
     Example: kit kernel run my-biggan
     """

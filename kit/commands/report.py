@@ -23,7 +23,10 @@ SIZE, CHANNELS, CLASSES = 64, 3, 120
 """Parameters are counted for the pictures and classes of the dog competition."""
 
 
-def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOption = False) -> None:
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model; default: the table of all.")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the models, or all settings of one.
 
     Example: kit models dcgan
@@ -50,7 +53,7 @@ def models(name: Annotated[str | None, typer.Argument()] = None, as_json: JsonOp
 def runs(
     as_json: JsonOption = False,
     as_page: Annotated[
-        bool, typer.Option("--html", help="Write the page that compares them, runs/comparison.html.")
+        bool, typer.Option("--html", help="Write a page that compares them, runs/comparison.html.")
     ] = False,
 ) -> None:
     """List the runs, those whose scores compare together and the best first.
@@ -91,14 +94,16 @@ def runs(
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Page that compares several runs; default: comparison.html beside the first of them."),
+        typer.Option(
+            metavar="FILE", help="Page that compares several runs; default: comparison.html beside the first of them."
+        ),
     ] = None,
     with_neighbours: Annotated[
         bool,
-        typer.Option("--neighbours/--no-neighbours", help="Show the nearest training pictures, where the set is."),
+        typer.Option("--neighbours/--no-neighbours", help="Show the nearest training pictures, if the set is there."),
     ] = True,
     overwrite: OverwriteOption = False,
     trust: TrustOption = False,

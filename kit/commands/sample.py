@@ -17,34 +17,45 @@ def sample(
     run: RunArgument,
     out: Annotated[
         Path,
-        typer.Option(help="FILE.png, FILE.zip (as for the competition), FILE.gif, FILE.mp4, or a folder."),
+        typer.Option(
+            metavar="FILE|DIR",
+            help="FILE.png, FILE.zip (as the competition takes it), FILE.gif, FILE.mp4, or a folder.",
+        ),
     ],
     count: Annotated[
         int | None,
-        typer.Option(help="Pictures; default: 64, in a film 16, in a grid of interpolations or truncations 8.", min=1),
+        typer.Option(
+            metavar="N",
+            help="Pictures; default: 64, in a film 16, in a grid of interpolations or truncations 8.",
+            min=1,
+        ),
     ] = None,
     truncation: Annotated[
         float | None,
-        typer.Option(help="Draw latents within plus or minus this: less variety, more typical pictures."),
+        typer.Option(metavar="X", help="Truncation trick, z within ±X: less variety, more typical pictures."),
     ] = None,
     truncations: Annotated[
         bool,
-        typer.Option("--truncations", help="A grid that shows the same latents at several truncations."),
+        typer.Option("--truncations", help="A grid of the same latents z at several truncations."),
     ] = False,
     interpolate: Annotated[
         bool,
-        typer.Option("--interpolate", help="Interpolate from latent to latent and back to the first; films always do."),
+        typer.Option(
+            "--interpolate", help="Interpolate from one z to the next and back to the first; films always do."
+        ),
     ] = False,
     class_name: Annotated[
         str | None,
-        typer.Option("--class", metavar="NAME", help="Draw this class alone; needs a conditional model."),
+        typer.Option("--class", metavar="NAME", help="Pictures of this class alone; of a conditional model."),
     ] = None,
     to_class: Annotated[
         str | None, typer.Option("--to-class", metavar="NAME", help="A film from --class NAME to this class.")
     ] = None,
     inputs: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Photographs to translate, of any size; for cyclegan and cut."),
+        typer.Option(
+            metavar="FOLDER", help="Photographs to translate, of any size; of a model such as cyclegan or cut."
+        ),
     ] = None,
     classes: Annotated[
         str | None,
@@ -55,11 +66,15 @@ def sample(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of the latents; default: the run's own, which gives the pictures of its images.zip.", min=0),
+        typer.Option(
+            metavar="N", help="Seed of z; default: the run's, which gives the pictures of its images.zip.", min=0
+        ),
     ] = None,
     candidate: Annotated[
         int | None,
-        typer.Option(metavar="PICTURES", help="The candidate at so many pictures seen; default: that of images.zip."),
+        typer.Option(
+            metavar="N", help="The state of G after N pictures that the run kept; default: that of images.zip."
+        ),
     ] = None,
     overwrite: OverwriteOption = False,
     trust: TrustOption = False,

@@ -25,42 +25,52 @@ log = logging.getLogger(__name__)
 
 
 def score(
-    target: Annotated[Path, typer.Argument(metavar="RUN|images.zip|DIR")],
+    target: Annotated[Path, typer.Argument(metavar="RUN|ZIP|DIR", help="A run, or a zip or folder of pictures.")],
     data: Annotated[
         Path | None,
-        typer.Option(help="Prepared set; default: the run's own, else the one that `kit data` last wrote."),
+        typer.Option(
+            metavar="DIR", help="Prepared set; default: the run's own, else the one that `kit data` last wrote."
+        ),
     ] = None,
     features: Annotated[
         str,
-        typer.Option(help="The feature network: timm, timm:NAME, kaggle, nasnet, own or random."),
+        typer.Option(metavar="NAME", help="Feature network: timm, timm:NAME, kaggle, nasnet, own or random."),
     ] = "timm",
     weights: Annotated[
         Path | None,
-        typer.Option(help="File with the weights of that network; default: timm's own, downloaded once."),
+        typer.Option(metavar="FILE", help="File with its weights; default: timm's own, downloaded once."),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16; their scores are not comparable.")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(metavar="TYPE", help="float32 or bfloat16; their scores cannot be compared.")
+    ] = "float32",
     reference: Annotated[
-        Literal["whole", "crops"], typer.Option(help="Whole pictures, as on Kaggle, or crops, as in training.")
+        Literal["whole", "crops"],
+        typer.Option(metavar="whole|crops", help="Real pictures: whole, as on Kaggle, or crops, as in training."),
     ] = "whole",
-    split: Annotated[Literal["all", "train", "holdout"], typer.Option(help="Which of the real pictures.")] = "all",
+    split: Annotated[
+        Literal["all", "train", "holdout"],
+        typer.Option(metavar="all|train|holdout", help="Which of the real pictures."),
+    ] = "all",
     against: Annotated[
         Path | None,
-        typer.Option(help="Folder or zip of real pictures to compare with, in place of the set's."),
+        typer.Option(metavar="ZIP|DIR", help="Real pictures to compare with, in place of the set's."),
     ] = None,
     count: Annotated[
         int | None,
-        typer.Option(help="Score so many of the pictures, the first by name.", min=1),
+        typer.Option(metavar="N", help="Score only the first N pictures by name.", min=1),
     ] = None,
     method: Annotated[
         Literal["symmetric", "sqrtm"],
-        typer.Option(help="How the covariances' root is computed; sqrtm: as the competition's scorer does."),
+        typer.Option(
+            metavar="symmetric|sqrtm", help="Root of the covariances; sqrtm: as the competition's scorer does."
+        ),
     ] = "symmetric",
     brief: Annotated[
         bool, typer.Option("--brief", help="Only MiFID, FID and distance: no intervals, KID, precision and recall.")
     ] = False,
     everything: Annotated[
         bool,
-        typer.Option("--all", help="All candidates of a run, and its best one truncated; recommends one."),
+        typer.Option("--all", help="Compare all candidates of a run, and its best one truncated."),
     ] = False,
     trust: TrustOption = False,
     as_json: JsonOption = False,
@@ -160,15 +170,15 @@ def _compare(
 
 
 def check(
-    archive: Annotated[Path, typer.Argument(metavar="images.zip")],
+    archive: Annotated[Path, typer.Argument(metavar="ZIP", help="A zip of pictures.")],
     slug: SlugOption = DEFAULT,
     count: Annotated[
         int | None,
-        typer.Option(help="Pictures there must be; default: what the competition takes.", min=1),
+        typer.Option(metavar="N", help="Pictures it must have; default: as many as the competition takes.", min=1),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find out what the competition's scorer would reject; exit code 1 if anything.
+    """Check a zip as the competition's scorer would; exit code 1 if it would be rejected.
 
     Example: kit check runs/dcgan-demo-1/images.zip
     """

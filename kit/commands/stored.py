@@ -8,12 +8,10 @@ from typing import Annotated
 
 import typer
 
-from kit.commands.common import TrustOption
+from kit.commands.common import SettingsOption, TrustOption
 
 
-def check_model(
-    file: Path, settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None
-) -> None:
+def check_model(file: Path, settings: SettingsOption = None) -> None:
     """See that a model file has its row, and takes these settings."""
     from kit.models import registry
 

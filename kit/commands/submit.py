@@ -20,7 +20,7 @@ def pack(
     run: RunArgument,
     out: Annotated[
         Path | None,
-        typer.Option(help="Submission folder; default: submissions/NAME-OF-THE-RUN."),
+        typer.Option(metavar="DIR", help="Submission folder; default: submissions/NAME-OF-THE-RUN."),
     ] = None,
 ) -> None:
     """Make a submission folder from a run: the zip, the code that made it, and the record to make it again.
@@ -38,15 +38,17 @@ def pack(
 def submit(
     target: Annotated[
         Path | None,
-        typer.Argument(metavar="[SUBMISSION|RUN]", help="Default: the newest submission, else the newest run."),
+        typer.Argument(metavar="SUBMISSION|RUN", help="Default: the newest submission, else the newest run."),
     ] = None,
-    message: Annotated[str | None, typer.Option(help="What Kaggle shows beside the score.")] = None,
+    message: Annotated[str | None, typer.Option(metavar="TEXT", help="What Kaggle shows beside the score.")] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Train it again in a Kaggle kernel, where only kernels are taken.")
+        bool, typer.Option("--yes", help="Train it again in a Kaggle kernel, where the competition takes only kernels.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and say what would be sent.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check it and show what would be sent, without sending it.")
+    ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Send it once more, where an earlier sending may have got lost.")
+        bool, typer.Option("--again", help="Send it once more if an earlier sending may have got lost.")
     ] = False,
 ) -> None:
     """Send a submission the way its competition takes it, and wait for its score. Nothing is sent twice unasked.
@@ -106,14 +108,14 @@ def submissions(
 
 
 def reproduce(
-    target: Annotated[Path, typer.Argument(metavar="SUBMISSION")],
+    target: Annotated[Path, typer.Argument(metavar="SUBMISSION", help="Folder of a submission.")],
     data: DataOption = None,
     keep: Annotated[
-        Path | None, typer.Option(help="New folder for the run that is made; default: thrown away.")
+        Path | None, typer.Option(metavar="DIR", help="Keep the run that is made in this new folder.")
     ] = None,
     trust: TrustOption = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Of a kernel's submission: run the kernel again, which costs GPU hours.")
+        bool, typer.Option("--yes", help="Run the kernel of the submission again, which costs GPU hours.")
     ] = False,
 ) -> None:
     """Make a submission again from its stored code, recipe and data, and compare; exit code 1 if anything differs.

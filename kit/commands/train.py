@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from kit.commands.common import DataOption
+from kit.commands.common import MODEL_HELP, CountOption, DataOption, SettingsOption
 from kit.core.clock import Stopwatch, parse_duration, parse_moment, show_duration
 from kit.core.errors import KitError
 from kit.core.streams import echo
@@ -20,70 +20,71 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    model: Annotated[str, typer.Option(help="A row of `kit models`, or a Python file with one of your own.")],
+    model: Annotated[str, typer.Option(metavar="NAME|FILE", help=MODEL_HELP)],
     budget: Annotated[
         str | None,
-        typer.Option(help="Time for the whole command, like 9h, 1h30m or 90s; it ends with a valid images.zip."),
+        typer.Option(
+            metavar="TIME", help="Time for the whole command, like 9h, 1h30m or 90s; it ends with a valid images.zip."
+        ),
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(help="Train on this many pictures instead, rounded up to whole steps; 0: not at all.", min=0),
+        typer.Option(
+            metavar="N", help="Train on so many pictures instead, rounded up to whole steps; 0: not at all.", min=0
+        ),
     ] = None,
     data: DataOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run folder; default: runs/MODEL-SET-N."),
+        typer.Option(metavar="DIR", help="Run folder; default: runs/MODEL-SET-NUMBER."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides everything random.", min=0)] = 0,
-    count: Annotated[
-        int | None,
-        typer.Option(help="Pictures in images.zip; default: what the competition asks for.", min=1),
-    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="The random numbers of the run follow from it.", min=0)] = 0,
+    count: CountOption = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out; default: the last one that was cut short.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in --out, or with the last one that did not come to its end."
+        ),
     ] = False,
     score_every: Annotated[
         str | None,
         typer.Option(
-            metavar="SHARE|INTERVAL",
-            help="Score candidates on the way, in at most this share of the time (5%), or so often (10m, within 5%).",
+            metavar="PERCENT|TIME",
+            help="Score candidates while it trains, in at most this part of the time (5%), or every so often (10m).",
         ),
     ] = None,
-    score_features: Annotated[str, typer.Option(help="For those scores: own, random or timm:NAME.")] = "own",
+    score_features: Annotated[
+        str, typer.Option(metavar="NAME", help="Feature network of those scores: own, random or timm:NAME.")
+    ] = "own",
     score_weights: Annotated[
-        Path | None, typer.Option(help="For those scores: file with that network's weights.")
+        Path | None, typer.Option(metavar="FILE", help="File with the weights of that network.")
     ] = None,
-    score_count: Annotated[int, typer.Option(help="For those scores: pictures.", min=2)] = 1000,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the model; see `kit models NAME`."),
-    ] = None,
+    score_count: Annotated[int, typer.Option(metavar="N", help="Pictures of each of those scores.", min=2)] = 1000,
+    settings: SettingsOption = None,
     gpus: Annotated[
         str | None,
         typer.Option(
-            metavar="all|N", help="Share each batch by so many processes, one a GPU; without a GPU, on the CPU."
+            metavar="all|N", help="Divide each batch among so many GPUs, or processes on the CPU where there is no GPU."
         ),
     ] = None,
     memory: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="Use no more than this of each GPU's memory, like 14GB; default: all there is."
+            metavar="SIZE", help="Use no more than this of the memory of each GPU, like 14GB; default: all of it."
         ),
     ] = None,
     deterministic: Annotated[
         bool,
         typer.Option(
-            "--deterministic", help="On a GPU, too, the same bits every time; slower. A CPU always gives them."
+            "--deterministic", help="The same bits every time on a GPU, too; slower. A CPU gives them anyway."
         ),
     ] = False,
     started_at: Annotated[
         str | None,
-        typer.Option(
-            metavar="TIME", help="When the budget's clock began to run, as in a kernel; ISO, or seconds since 1970."
-        ),
+        typer.Option(metavar="TIME", help="When the budget began to run: 2026-11-22T09:00:00, or seconds since 1970."),
     ] = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard event files into the run folder, too.")
+        bool, typer.Option("--tensorboard", help="Also write files for TensorBoard into the run folder.")
     ] = False,
 ) -> None:
     """Train a GAN and leave a run folder with a checked images.zip.

@@ -83,8 +83,7 @@ def test_tables_show_numbers_without_trailing_zeros_and_foreign_text_safely(caps
 
 
 @pytest.mark.abuse("D16")
-@pytest.mark.parametrize("command", [["--help"], ["models"], ["models", "dcgan"], ["models", "--json"]], ids=" ".join)
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize(("command", "encoding"), [(["models"], "ascii"), (["models", "dcgan"], "cp1252")])
 def test_every_encoding_of_a_terminal_will_do(command, encoding):
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     done = subprocess.run([*KIT, *command], env=environment, capture_output=True, check=True)
@@ -94,7 +93,7 @@ def test_every_encoding_of_a_terminal_will_do(command, encoding):
 
 @pytest.mark.abuse("D16")
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE there")
-@pytest.mark.parametrize("command", [["--help"], ["models"], ["models", "--json"], ["runs"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["--help"], ["models", "--json"], ["runs"]], ids=" ".join)
 def test_a_closed_pipe_is_no_error(command, tmp_path):
     read, write = os.pipe()
     os.close(read)
