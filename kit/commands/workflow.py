@@ -15,8 +15,7 @@ from rich.status import Status
 
 from kit.core.console import stderr
 from kit.core.errors import KitError
-from kit.core.streams import echo
-from kit.core.text import safe
+from kit.core.streams import echo, safe
 from kit.kaggle.kernel_log import TICK
 
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from kit.core.streams import Talk
-from kit.core.text import safe
+from kit.core.streams import Talk, safe
 
 Callback = Callable[[int, int], None]
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from kit.core import provenance
 from kit.core.errors import KitError
+from kit.core.provenance import require_kit_names
 from kit.core.signals import exit_on_signals
-from kit.core.source_zip import require_kit_names
 
 _allowed: set[str] = set()
 """Digests of the code, beside the installed kit, that the user has allowed in this process."""
@@ -109,7 +109,7 @@ def run_kit(files: Mapping[str, bytes], arguments: Sequence[str], *, where: Path
     The process ends with this one. Ask `require_trust` before, where the files are not the installed kit's.
 
     Args:
-        files: of the kit, by path; see `kit.core.source_zip.read_source`.
+        files: of the kit, by path; see `kit.core.provenance.read_source`.
         arguments: of the command line.
         where: the file that the code comes from, for messages.
 

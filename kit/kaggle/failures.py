@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import requests
 
 from kit.core.errors import KitError
-from kit.core.text import safe
+from kit.core.streams import safe
 from kit.kaggle.credentials import TOKEN_PAGE, Credentials
 
 _LONGEST_REASON = 300  # characters; an error page of a proxy is longer than anyone reads

@@ -19,8 +19,7 @@ from rich.text import Text
 
 from kit.core.clock import Stopwatch, show_duration
 from kit.core.console import stderr
-from kit.core.streams import log_to_stderr
-from kit.core.text import safe
+from kit.core.streams import log_to_stderr, safe
 from kit.training.run_record import PlanRecord, RunRecord, TickRecord
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from kit.core.clock import Stopwatch, show_duration
 from kit.core.errors import DiskFullError, KitError
 from kit.core.files import reserve_disk, sweep
 from kit.core.lock import folder_lock
+from kit.core.provenance import write_source
 from kit.core.records import to_json
-from kit.core.source_zip import write_source
 from kit.data import prepared_set
 from kit.generation import pack
 from kit.models.custom import shown

@@ -21,8 +21,7 @@ from kit.core.clock import show_duration
 from kit.core.errors import KitError
 from kit.core.files import atomic, disk_error, sha256
 from kit.core.progress import Progress, no_progress
-from kit.core.provenance import tree_digest
-from kit.core.source_zip import SourceRecord, read_source, write_files, write_source
+from kit.core.provenance import SourceRecord, read_source, tree_digest, write_files, write_source
 from kit.data.grid import make_grid
 from kit.data.prepared_set import load as load_set
 from kit.generation.pictures import read_pictures

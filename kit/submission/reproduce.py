@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kit.core import trust as trusting
 from kit.core.errors import KitError
+from kit.core.provenance import read_source
 from kit.core.records import to_json
-from kit.core.source_zip import read_source
 from kit.data.prepared_set import load as load_set
 from kit.kaggle.kernel_spec import RECIPE, parse_spec
 from kit.kaggle.kernels import Built, read_kernel

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 
 from kit.core.errors import KitError
 from kit.core.lock import folder_lock
+from kit.core.provenance import SourceRecord
 from kit.core.records import Record
-from kit.core.source_zip import SourceRecord
 from kit.kaggle.exactly_once import Receipt
 from kit.kaggle.versions import Version
 from kit.scoring.score_record import Score, comparable

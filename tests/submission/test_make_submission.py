@@ -19,7 +19,7 @@ from kit import __version__
 from kit.core import provenance
 from kit.core.errors import KitError
 from kit.core.files import read_json, sha256, write_json
-from kit.core.source_zip import SourceRecord, write_source
+from kit.core.provenance import SourceRecord, write_source
 from kit.data.grid import make_grid
 from kit.generation.pictures import read_pictures
 from kit.generation.validate import Report

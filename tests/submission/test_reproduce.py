@@ -20,7 +20,7 @@ from kit.core import provenance
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.core.files import sha256
-from kit.core.source_zip import SourceRecord, read_source, write_files
+from kit.core.provenance import SourceRecord, read_source, write_files
 from kit.data.prepared_set import PreparedSet
 from kit.kaggle import kernels
 from kit.kaggle.kernel_spec import KernelSpec, spec_text

@@ -13,8 +13,7 @@ from kaggle_server import KEY, SIGNATURE, USER, KaggleServer
 from kernel_tools import SLUG, build_little, output_of
 
 from kit.core.errors import KitError
-from kit.core.provenance import tree_digest
-from kit.core.source_zip import read_source
+from kit.core.provenance import read_source, tree_digest
 from kit.kaggle import pushes, watch
 from kit.kaggle.client import RetryPolicy, connect
 from kit.kaggle.kernels import Built

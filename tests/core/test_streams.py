@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kit.core import streams
 from kit.core.console import print_table
-from kit.core.text import safe, safe_lines
+from kit.core.streams import safe, safe_lines
 
 FULL = Path("/dev/full")
 KIT = [sys.executable, "-m", "kit"]
