@@ -342,10 +342,10 @@ def broken(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> Non
 
 
 def spoil(at: int, *, memory: bool, ever: bool) -> None:
-    """Makes the critic's loss fail at a step, or from it on."""
+    """Makes D's loss fail at a step, or from it on."""
     loss, steps = losses.LOSSES["non-saturating"], iter(range(10**9))
 
-    def critic(*logits: Any) -> torch.Tensor:
+    def d_loss(*logits: Any) -> torch.Tensor:
         step = next(steps)
         if step == at or (ever and step > at):
             if memory:
@@ -353,7 +353,7 @@ def spoil(at: int, *, memory: bool, ever: bool) -> None:
             return loss.d_loss(*logits) * torch.nan
         return loss.d_loss(*logits)
 
-    losses.LOSSES["non-saturating"] = loss._replace(d_loss=critic)
+    losses.LOSSES["non-saturating"] = loss._replace(d_loss=d_loss)
 
 
 def on_a_full_disk(bench: Bench, run: Path, outcome: Outcome, rng: random.Random) -> None:

@@ -209,8 +209,8 @@ def sweep(title: str, points: list[tuple[int, int]], axis: int) -> dict[str, lis
     print("|---" + "|--:" * (len(points) + 2) + "|")
     for stage, values in found.items():
         cells = " | ".join(f"{seconds:.2f} s, {memory:.0f} MB" for seconds, memory in values)
-        slopes = " | ".join(f"{exponent(grown, [value[side] for value in values]):.2f}" for side in (0, 1))
-        print(f"| {stage} | {cells} | {slopes} |", flush=True)
+        exponents = " | ".join(f"{exponent(grown, [value[side] for value in values]):.2f}" for side in (0, 1))
+        print(f"| {stage} | {cells} | {exponents} |", flush=True)
     return found
 
 

@@ -109,11 +109,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = options.rows.split(",") if options.rows else list(registry.of_task("generation"))
-    make, Judge = SETS[options.set]
+    make, Scorer = SETS[options.set]
     where = device.choose()
     with tempfile.TemporaryDirectory() as folder:
         prepared = make(Path(folder) / options.set)
-        judge = Judge(prepared)
+        judge = Scorer(prepared)
         if options.set == "mnist":
             print(f"the judge classifies {100 * judge.accuracy:.2f} % of the test digits correctly\n")
         for number, name in enumerate(rows):

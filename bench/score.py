@@ -7,7 +7,7 @@ Three parts, each in turns with its other way:
 - statistics to number, on features drawn at random: `--count` generated ones against a reference of `--real` whose mean
   and covariance are cached, `--dim` dimensions. Fréchet against `scipy.linalg.sqrtm`; the memorization distance in
   chunks against the whole matrix at once;
-- features of `--features` 64×64 pictures: the kit's Inception (batch norms folded, channels last) against plain timm in
+- features of `--features` 64×64 pictures: the kit's Inception (batch norms fused, channels last) against plain timm in
   eager mode at its own precision, from resized tensors on;
 - a whole score of `--whole` pictures against torchmetrics' `MemorizationInformedFrechetInceptionDistance` with the same
   network, the reference's features computed by both as they do: cached by the kit, anew by torchmetrics.

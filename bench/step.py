@@ -87,7 +87,7 @@ def tutorial_dcgan(recipe: Recipe, G: nn.Module, D: nn.Module, batches: Pictures
 
 
 def plain_wgan_gp(recipe: Recipe, G: nn.Module, D: nn.Module, batches: Pictures) -> Iterator[None]:
-    """WGAN-GP as its public ports write it; one step of G, with its critic steps, at a time."""
+    """WGAN-GP as its public ports write it; one step of G, with its D steps, at a time."""
     opt_D = torch.optim.Adam(D.parameters(), lr=recipe.lr_d, betas=(recipe.beta1, recipe.beta2))
     opt_G = torch.optim.Adam(G.parameters(), lr=recipe.lr_g, betas=(recipe.beta1, recipe.beta2))
     seen = 0

@@ -250,7 +250,7 @@ class Session:
         from kit.scoring.reference import Cache, References, default_cache
 
         prepared = load(self._data)
-        seconds = OWN_SHARE * self.spec.budget_s  # only where training has not taught the network already
+        seconds = OWN_SHARE * self.spec.budget_s  # only where training has not trained the network already
         network = features.build(FEATURES, prepared=prepared, seconds=seconds)
         cache = default_cache(prepared)
         pending = References(prepared, network, Cache(cache)).pending_count("whole", inputs=True)

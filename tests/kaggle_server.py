@@ -83,7 +83,7 @@ Fault = Answer | Cut | Slow | Hang | Endless | Helping | Lost
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenRequest:
     """A request that came: the method's name ("ListDataFiles", or "storage"), its headers, its JSON."""
 
     name: str
@@ -115,7 +115,7 @@ class KaggleServer(ThreadingHTTPServer):
         self.page = 20
         self.validators, self.ranges, self.compresses = True, True, False
         self.accepted = {f"Bearer {TOKEN}", f"Basic {base64.b64encode(f'{USER}:{KEY}'.encode()).decode()}"}
-        self.seen: list[Seen] = []
+        self.seen: list[SeenRequest] = []
         self.errors: list[BaseException | None] = []
         self.closing = threading.Event()
         self._faults: dict[str, Iterator[Fault | None]] = defaultdict(lambda: iter(()))
@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         name = path.rsplit("/", 1)[-1]
         body = json.loads(raw)
-        self.server.seen.append(Seen(name, dict(self.headers), body))
+        self.server.seen.append(SeenRequest(name, dict(self.headers), body))
         fault = self.server.next_fault(name)
         if isinstance(fault, Lost):
             _DESK[name](self.server)(body)
@@ -204,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(Answer(404, f"no method {name}"))
 
     def do_PUT(self) -> None:
-        self.server.seen.append(Seen("upload", dict(self.headers), {}))
+        self.server.seen.append(SeenRequest("upload", dict(self.headers), {}))
         fault = self.server.next_fault("upload")
         if isinstance(fault, Cut):
             self.rfile.read(fault.after)
@@ -227,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "/v1/kernels/logs/stream/" in self.path:
             self._log()
             return
-        self.server.seen.append(Seen("storage", dict(self.headers), {}))
+        self.server.seen.append(SeenRequest("storage", dict(self.headers), {}))
         address = urlsplit(self.path)
         fault = self.server.next_fault("storage")
         content = self.server.stored(unquote(address.path).removeprefix("/storage/"))
@@ -269,7 +269,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _log(self) -> None:
         """A running version's log as events, one that has ended as the list that is kept of them."""
-        self.server.seen.append(Seen("log", dict(self.headers), {}))
+        self.server.seen.append(SeenRequest("log", dict(self.headers), {}))
         fault = self.server.next_fault("log")
         version = self.server.kernels.newest(self.path.rsplit("/", 1)[-1])
         if fault is not None:

@@ -345,7 +345,7 @@ def test_without_data_it_says_what_to_do(session, capsys, tmp_path):
     assert "add the competition to the kernel's inputs" in capsys.readouterr().out.splitlines()[-1]
 
 
-def test_a_rescue_is_in_the_output_before_training_ends(session, monkeypatch):
+def test_an_interim_zip_is_in_the_output_before_training_ends(session, monkeypatch):
     """A session can be cut off without a word; what was published stays."""
     seen = []
 
@@ -354,10 +354,10 @@ def test_a_rescue_is_in_the_output_before_training_ends(session, monkeypatch):
         run = Run(job.out, run_record(job.out.name, count=COUNT, plans=[plan]))
         tick = TickRecord(pictures=8, seconds=1.0, pictures_per_s=1, loss_d=1, loss_g=1, d_real=0.5, d_fake=0.5)
         callback.on_plan(run.record)
-        for rescue in range(3):
+        for grey in range(3):
             callback.on_tick(tick)
             seen.append((session.working / "images.zip").exists())
-            pixels = np.full((COUNT, 64, 64, 3), rescue, np.uint8)
+            pixels = np.full((COUNT, 64, 64, 3), grey, np.uint8)
             made = pack([pixels], run.path / "images.zip", competition=DOGS, count=COUNT)
             run.record.result, run.record.signal = result_record(8, count=COUNT, sha256=made.sha256), "SIGTERM"
             run.save()

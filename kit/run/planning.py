@@ -130,7 +130,7 @@ class Corrections:
     """
 
     def __init__(self, budget_s: float | None) -> None:
-        self._moments = [share * budget_s for share in CORRECTIONS] if budget_s else []
+        self._moments = [fraction * budget_s for fraction in CORRECTIONS] if budget_s else []
         self._since_s, self._since = 0.0, 0
 
     def begin(self, now_s: float, pictures: int) -> None:

@@ -59,19 +59,19 @@ class Snapshots:
         """Seconds to keep back for the score of the last state."""
         return self._scorer.cost_s if self._scorer else 0.0
 
-    def ticked(self, now_s: float, share: float) -> None:
+    def ticked(self, now_s: float, progress: float) -> None:
         """Keeps the present average where it is time for that.
 
         Args:
             now_s: seconds of the run.
-            share: of the training that is done, 0 to 1.
+            progress: of the training, how much is done, 0 to 1.
         """
         if self._scorer:
             if self._scorer.due(now_s):
                 self._score(self._scorer, now_s)
             return
-        past = [moment for moment in MOMENTS if moment <= share]
-        if share < 1 and len(self._entries) < len(past):
+        past = [moment for moment in MOMENTS if moment <= progress]
+        if progress < 1 and len(self._entries) < len(past):
             self._add(now_s, None)
 
     def score_last(self, now_s: float) -> None:

@@ -79,7 +79,7 @@ class Training:
                     continue  # it ends the loop at once
                 if save.due(now):
                     context.save()
-                context.snapshots.ticked(now, self._share())
+                context.snapshots.ticked(now, self._progress())
                 self._interim_zips.write_if_due()
                 seconds, pictures = clock.seconds(), tick.pictures
                 if context.stop.signal:
@@ -126,7 +126,7 @@ class Training:
         context.run.log(line)
         context.callback.on_tick(line)
 
-    def _share(self) -> float:
+    def _progress(self) -> float:
         """Of the training, how much is done: 0 to 1."""
         context = self._context
         if context.config.images is not None:

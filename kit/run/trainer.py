@@ -105,7 +105,7 @@ class Trainer:
             total_images: pictures over which schedules run.
             lr_scale: factor on the recipe's learning rates.
         """
-        self._tell(
+        self._send_order(
             {
                 "do": "train",
                 "total_images": total_images,
@@ -125,7 +125,7 @@ class Trainer:
             threads: of a step; None: as many as now.
             seconds: to measure over; at least one step is.
         """
-        self._tell({"do": "measure", "memory": dataclasses.asdict(self.memory)})
+        self._send_order({"do": "measure", "memory": dataclasses.asdict(self.memory)})
         with num_threads(threads or torch.get_num_threads()):
             return self._rate(clock, seconds)
 
@@ -150,13 +150,13 @@ class Trainer:
         Raises:
             KitError: no such file, a damaged one, or one of another recipe or version.
         """
-        self._tell({"do": "load", "path": str(path)})
+        self._send_order({"do": "load", "path": str(path)})
         checkpoint.load(path, self.state, self.recipe, self.shape)
 
     def release_workers(self) -> None:
         """Ends the other processes: from here on this one is enough."""
         if self.distributed.size > 1:
-            self._tell(None)
+            self._send_order(None)
             distributed.destroy()
             self.distributed = SINGLE_PROCESS
 
@@ -187,7 +187,7 @@ class Trainer:
                 ):
                     pass
 
-    def _tell(self, order: dict[str, Any] | None) -> None:
+    def _send_order(self, order: dict[str, Any] | None) -> None:
         """Tells the others, who are still in the training loop if the first process left it between two steps."""
         if self._others_in_loop:
             self.distributed.broadcast(True)

@@ -27,10 +27,10 @@ class BatchSlice:
         """Weight of a mean over these rows in the mean over the batch."""
         return len(self) / self.batch
 
-    def split(self, parts: int) -> list[BatchSlice]:
-        """Slices of almost equal length: `parts` of them, or one for each row if there are fewer rows."""
-        parts = min(parts, len(self))
-        ends = [self.first + len(self) * part // parts for part in range(parts + 1)]
+    def split(self, count: int) -> list[BatchSlice]:
+        """Slices of almost equal length: `count` of them, or one for each row if there are fewer rows."""
+        count = min(count, len(self))
+        ends = [self.first + len(self) * index // count for index in range(count + 1)]
         return [BatchSlice(first, last, self.batch) for first, last in pairwise(ends)]
 
 

@@ -38,9 +38,9 @@ def same(a, b):
 
 
 def test_the_statistics_are_those_of_the_samples():
-    standing = batch_norm_statistics(Shifted(), batches=64, seed=0, device=CPU)
-    torch.testing.assert_close(standing.norm.running_mean, torch.full((4,), 5.0), atol=0.2, rtol=0)
-    torch.testing.assert_close(standing.norm.running_var, torch.full((4,), 9.0), atol=0.6, rtol=0)
+    recomputed = batch_norm_statistics(Shifted(), batches=64, seed=0, device=CPU)
+    torch.testing.assert_close(recomputed.norm.running_mean, torch.full((4,), 5.0), atol=0.2, rtol=0)
+    torch.testing.assert_close(recomputed.norm.running_var, torch.full((4,), 9.0), atol=0.6, rtol=0)
     # A normal number cut off at ±1 has a variance of 0.2911.
     cut = batch_norm_statistics(Shifted(), batches=64, seed=0, device=CPU, truncation=1.0)
     torch.testing.assert_close(cut.norm.running_var, torch.full((4,), 9 * 0.2911), atol=0.2, rtol=0)
@@ -66,12 +66,12 @@ def test_it_is_a_pure_function_on_a_copy(name):
 
 
 def test_the_samples_of_an_untrained_average_come_into_scale():
-    # Running statistics that are far off leave every picture flat; standing ones do not.
+    # Running statistics that are far off leave every picture flat; recomputed ones do not.
     generator = build("biggan").eval()
     for module in generator.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_var.fill_(1e8)
     z, y = torch.randn(32, 8), torch.zeros(32, dtype=torch.int64)
-    standing = batch_norm_statistics(generator, batches=8, seed=0, device=CPU)
+    recomputed = batch_norm_statistics(generator, batches=8, seed=0, device=CPU)
     assert generator(z, y).std() < 1e-3
-    assert standing(z, y).std() > 1e-2
+    assert recomputed(z, y).std() > 1e-2

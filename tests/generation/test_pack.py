@@ -166,10 +166,10 @@ def test_wrong_pictures_leave_nothing(tmp_path: Path, batch: np.ndarray) -> None
 @pytest.mark.parametrize("count", [1, 4])
 def test_another_number_than_promised_leaves_the_old_file(tmp_path: Path, count: int) -> None:
     out = tmp_path / "images.zip"
-    out.write_bytes(b"the rescue zip of ten minutes ago")
+    out.write_bytes(b"the interim zip of ten minutes ago")
     with pytest.raises(KitError, match=r"images\.zip"):
         pack([pictures(3, DOGS)], out, competition=DOGS, count=count)
-    assert out.read_bytes() == b"the rescue zip of ten minutes ago"
+    assert out.read_bytes() == b"the interim zip of ten minutes ago"
     assert list(tmp_path.iterdir()) == [out]
 
 

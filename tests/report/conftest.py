@@ -41,7 +41,7 @@ def write_run(
     changes: dict[str, Any] | None = None,
     recipe: dict[str, Any] | None = None,
 ) -> Path:
-    """A run folder with a tick every 5 s from second 15 on and 100 pictures each, as the conductor writes it.
+    """A run folder with a tick every 5 s from second 15 on and 100 pictures each, as `kit train` writes it.
 
     `age_s` is how long before NOW it was last written to; `changes` replaces entries of run.json.
     """

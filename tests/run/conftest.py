@@ -1,4 +1,4 @@
-"""Small runs of the conductor."""
+"""Small runs."""
 
 from __future__ import annotations
 

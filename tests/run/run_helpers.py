@@ -1,4 +1,4 @@
-"""What the tests of the conductor share."""
+"""What the tests of runs share."""
 
 from __future__ import annotations
 

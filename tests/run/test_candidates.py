@@ -148,14 +148,14 @@ class Costs(periodic.PeriodicScorer):
         self.spent_s, self._last_s = 0.0, 0.0
 
 
-@pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
+@pytest.mark.parametrize("fraction", [0.01, 0.05, 0.3])
 @pytest.mark.parametrize(("cost_s", "setup_s"), [(1.0, 0.0), (7.0, 20.0), (0.1, 5.0)])
-def test_scores_keep_to_their_share(share, cost_s, setup_s):
-    watch = Costs(periodic.ScoringConfig(share=share), budget_s=3600.0, cost_s=cost_s, setup_s=setup_s)
+def test_scores_keep_to_their_share(fraction, cost_s, setup_s):
+    watch = Costs(periodic.ScoringConfig(share=fraction), budget_s=3600.0, cost_s=cost_s, setup_s=setup_s)
     moments = [now for now in range(0, 3600, 10) if watch.due(now) and add(watch)]
     in_all = setup_s + watch.spent_s + cost_s  # with the last state's
-    assert in_all <= share * 3600
-    expected = (share * 3600 - setup_s) / cost_s - 1
+    assert in_all <= fraction * 3600
+    expected = (fraction * 3600 - setup_s) / cost_s - 1
     assert len(moments) >= min(expected - 2, 300)
     if len(moments) > 10:  # spread over the run, not all at its start
         assert moments[len(moments) // 2] == pytest.approx(1800, rel=0.25)

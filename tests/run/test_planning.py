@@ -73,10 +73,10 @@ def test_every_plan_is_in_the_record_before_a_checkpoint_is_trained_under_it(run
     rate, save, saved = Trainer.rate, checkpoint.save, []
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def noting(path, players, *rest):
+    def noting(path, state, *rest):
         record = read_run(path.parent)
-        saved.append((players.pictures, {plan.at for plan in record.plans}))
-        save(path, players, *rest)
+        saved.append((state.pictures, {plan.at for plan in record.plans}))
+        save(path, state, *rest)
 
     monkeypatch.setattr(Trainer, "rate", lambda *args, **options: 10 * rate(*args, **options))
     monkeypatch.setattr(checkpoint, "save", noting)

@@ -169,11 +169,11 @@ def test_another_set_or_version_is_refused_with_the_difference(train, make_set, 
 
 
 def breaking(monkeypatch, error, *, at):
-    """Makes the critic's loss raise at its steps of these numbers, counted from 1 and over again after each error."""
+    """Makes D's loss raise at its steps of these numbers, counted from 1 and over again after each error."""
     loss, calls, at = losses.LOSSES["non-saturating"], [], iter(at)
     following = [next(at)]
 
-    def critic(*logits):
+    def d_loss(*logits):
         calls.append(0)
         if len(calls) == following[0]:
             calls.clear()
@@ -181,7 +181,7 @@ def breaking(monkeypatch, error, *, at):
             raise error
         return loss.d_loss(*logits)
 
-    monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(d_loss=critic))
+    monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(d_loss=d_loss))
 
 
 ERRORS = [
@@ -232,7 +232,7 @@ def test_too_little_memory_is_found_before_a_budget_is_spent(train, monkeypatch)
     assert run.record.state == "finished"
 
 
-def test_a_budget_takes_rescues_that_are_valid_and_is_replayed_without_a_clock(run_tiny, tmp_path, monkeypatch):
+def test_a_budget_takes_interim_zips_that_are_valid_and_is_replayed_without_a_clock(run_tiny, tmp_path, monkeypatch):
     seen = []
     look = InterimZips.write_if_due
 
@@ -317,7 +317,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(train, tmp_path, tick
 
 @pytest.fixture
 def often(run_tiny, monkeypatch):
-    """`run_tiny` with a budget in which a rescue is due at every tick."""
+    """`run_tiny` with a budget in which an interim zip is due at every tick."""
     monkeypatch.setattr(budget, "tick_seconds", lambda _: 1.0)
     monkeypatch.setattr(budget.InterimZipTimes, "due", lambda self, now_s, cost_s: True)
 
@@ -327,16 +327,16 @@ def often(run_tiny, monkeypatch):
     return run
 
 
-def test_a_signal_is_not_kept_waiting_by_a_rescue_that_is_due(often):
+def test_a_signal_is_not_kept_waiting_by_an_interim_zip_that_is_due(often):
     run = often(callback=Interrupting(3))
     assert (run.record.state, run.record.signal) == ("stopped", "SIGTERM")
-    rescued = [rescue.at for rescue in run.record.interim_zips]
-    assert len(rescued) == 2
-    assert rescued[-1] == run.record.result.pictures < run.record.pictures
+    written = [zip.at for zip in run.record.interim_zips]
+    assert len(written) == 2
+    assert written[-1] == run.record.result.pictures < run.record.pictures
 
 
-def test_a_signal_during_a_rescue_leaves_the_last_one(often, monkeypatch):
-    """It comes while the second rescue is packed."""
+def test_a_signal_during_an_interim_zip_leaves_the_last_one(often, monkeypatch):
+    """It comes while the second interim zip is packed."""
     seen = []
     deliver = images_zip.write
 
@@ -349,7 +349,7 @@ def test_a_signal_during_a_rescue_leaves_the_last_one(often, monkeypatch):
     monkeypatch.setattr(images_zip, "write", told_to_stop)
     run = often()
     assert (run.record.state, run.record.signal) == ("stopped", "SIGTERM")
-    assert [rescue.at for rescue in run.record.interim_zips] == [run.record.result.pictures] == seen[:1]
+    assert [zip.at for zip in run.record.interim_zips] == [run.record.result.pictures] == seen[:1]
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
 
 
@@ -372,7 +372,7 @@ def test_a_signal_while_a_resumed_run_is_measured_leaves_its_zip(often, monkeypa
 def at_the_end(monkeypatch, happens):
     """Lets something happen when the last zip is made."""
     deliver = images_zip.write
-    monkeypatch.setattr(InterimZips, "write_if_due", rescued_once(InterimZips.write_if_due))
+    monkeypatch.setattr(InterimZips, "write_if_due", written_once(InterimZips.write_if_due))
 
     def ended(context):
         if context.run.record.interim_zips:
@@ -382,7 +382,7 @@ def at_the_end(monkeypatch, happens):
     monkeypatch.setattr(images_zip, "write", ended)
 
 
-def rescued_once(look):
+def written_once(look):
     return lambda self: None if self._context.run.record.interim_zips else look(self)
 
 
@@ -441,9 +441,9 @@ def test_room_set_aside_by_a_part_that_was_killed_is_used_again(train, monkeypat
     from kit.core import files
 
     run = train(images=80, callback=Interrupting(2))
-    ballast = run.path / DISK_RESERVE
-    ballast.write_bytes(b"room")
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if ballast.exists() else 10**9))
+    reserve = run.path / DISK_RESERVE
+    reserve.write_bytes(b"room")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if reserve.exists() else 10**9))
     assert train(images=80, resume=True).record.state == "finished"
 
 

@@ -1,4 +1,4 @@
-"""The conductor: what a run leaves behind, and what it refuses to begin."""
+"""A run: what it leaves behind, and what it refuses to begin."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_budget_covers_the_whole_process(run_tiny, monkeypatch, start_s, step_
     assert run.record.result.pictures == run.record.pictures > 0  # what was kept back was enough for the last
     assert check(run.path / "images.zip", competition=DOGS, count=20).ok
     speeds = [json.loads(line)["pictures_per_s"] for line in (run.path / "progress.jsonl").read_text().splitlines()]
-    assert min(speeds) > 0.5 * max(speeds)  # what rescues and measuring took is not told as slow training
+    assert min(speeds) > 0.5 * max(speeds)  # what interim zips and measuring took is not told as slow training
 
 
 def test_a_budget_too_small_leaves_nothing_behind(run_tiny, tmp_path):
@@ -147,11 +147,11 @@ def break_steps(monkeypatch):
         steps = []
         loss = losses.LOSSES["non-saturating"]
 
-        def critic(*logits):
+        def d_loss(*logits):
             steps.append(0)
             return loss.d_loss(*logits) * (torch.nan if broken(len(steps)) else 1)
 
-        monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(d_loss=critic))
+        monkeypatch.setitem(losses.LOSSES, "non-saturating", loss._replace(d_loss=d_loss))
 
     return begin
 

@@ -71,7 +71,7 @@ def noised(pictures: Pixels, sigma: float) -> Pixels:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Scorer:
     """A feature set with the training crops seen through it."""
 
     features: FeatureSet
@@ -89,9 +89,9 @@ SETS = ("timm:resnet18", "random")
 
 
 @pytest.fixture(scope="module", params=SETS)
-def judge(request: pytest.FixtureRequest, shared: Path, crops: Pixels) -> Judge:
+def scorer(request: pytest.FixtureRequest, shared: Path, crops: Pixels) -> Scorer:
     features = build(request.param, weights=None if request.param == "random" else shared / "dogs-resnet18.pt")
-    return Judge(features, features.extract(crops[COUNT:]))
+    return Scorer(features, features.extract(crops[COUNT:]))
 
 
 LADDERS = {
@@ -103,26 +103,26 @@ LADDERS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("judge", "ladder"),
+    ("scorer", "ladder"),
     # An untrained network hardly sees JPEG's blocks: its FID of quality 8 is 1.2 times that of no JPEG at all.
     [(name, ladder) for name in SETS for ladder in LADDERS if (name, ladder) != ("random", "JPEG")],
-    indirect=["judge"],
+    indirect=["scorer"],
 )
-def test_the_worse_the_picture_the_larger_the_fid(judge: Judge, crops: Pixels, ladder: str) -> None:
+def test_the_worse_the_picture_the_larger_the_fid(scorer: Scorer, crops: Pixels, ladder: str) -> None:
     held = crops[:COUNT]
-    fids = [judge.fid(held), *(judge.fid(degrade(held)) for degrade in LADDERS[ladder])]
+    fids = [scorer.fid(held), *(scorer.fid(degrade(held)) for degrade in LADDERS[ladder])]
     assert fids == sorted(fids)
     assert fids[-1] > 2 * fids[0]
 
 
 @pytest.mark.slow
-def test_training_pictures_slightly_noised_are_caught(judge: Judge, crops: Pixels) -> None:
-    honest = judge.distance(crops[:COUNT])
+def test_training_pictures_slightly_noised_are_caught(scorer: Scorer, crops: Pixels) -> None:
+    honest = scorer.distance(crops[:COUNT])
     thief = noised(crops[COUNT:][:200], 4)
-    assert judge.distance(thief) < honest / 4
+    assert scorer.distance(thief) < honest / 4
     epsilon = honest / 2
-    fid = judge.fid(thief)
-    assert mifid(fid, judge.distance(thief), epsilon) > 20 * fid
+    fid = scorer.fid(thief)
+    assert mifid(fid, scorer.distance(thief), epsilon) > 20 * fid
     assert mifid(fid, honest, epsilon) == pytest.approx(fid)
 
 
@@ -135,16 +135,16 @@ ON_RECORD = {
 }
 
 
-@pytest.mark.parametrize("judge", SETS[:1], indirect=True)
+@pytest.mark.parametrize("scorer", SETS[:1], indirect=True)
 @pytest.mark.parametrize(
     "what",
     ["16 px", "noise", pytest.param("8 px", marks=pytest.mark.slow), pytest.param("grey", marks=pytest.mark.slow)],
 )
-def test_distances_on_record(judge: Judge, crops: Pixels, what: str) -> None:
+def test_distances_on_record(scorer: Scorer, crops: Pixels, what: str) -> None:
     recorded, degrade = ON_RECORD[what]
-    assert judge.fid(degrade(crops[:COUNT])) == pytest.approx(recorded, rel=0.15)
+    assert scorer.fid(degrade(crops[:COUNT])) == pytest.approx(recorded, rel=0.15)
 
 
-@pytest.mark.parametrize("judge", SETS[:1], indirect=True)
-def test_dogs_it_was_not_compared_with_are_near(judge: Judge, crops: Pixels) -> None:
-    assert judge.fid(crops[:COUNT]) < 5  # 0.9 on record; the rest is how few they are
+@pytest.mark.parametrize("scorer", SETS[:1], indirect=True)
+def test_dogs_it_was_not_compared_with_are_near(scorer: Scorer, crops: Pixels) -> None:
+    assert scorer.fid(crops[:COUNT]) < 5  # 0.9 on record; the rest is how few they are

@@ -33,7 +33,7 @@ def test_a_saturated_discriminator_is_reported():
     saturated = dataclasses.replace(TICK, loss_d=0.001, loss_g=9.0, d_real=1.0, d_fake=0.0)
     (alarm,) = health.Health(real=60, bounded=True).alarms(saturated, 50)
     assert "D is saturated" in alarm
-    assert health.Health(real=60, bounded=False).alarms(saturated, 50) == []  # a Wasserstein critic never is
+    assert health.Health(real=60, bounded=False).alarms(saturated, 50) == []  # the D of a Wasserstein loss never is
 
 
 def test_pictures_that_are_alike_are_said_and_are_a_collapse_only_after_they_differed():

@@ -63,14 +63,14 @@ FORMULAS = {
 @pytest.mark.parametrize("label", [1.0, 0.8])
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_is_its_papers_formula(name, label):
-    critic, generator = FORMULAS[name]
+    d_loss, g_loss = FORMULAS[name]
     real, fake = torch.tensor(REAL), torch.tensor(FAKE)
-    assert LOSSES[name].d_loss(real, fake, label).item() == pytest.approx(critic(REAL, FAKE, label), rel=1e-6)
-    assert LOSSES[name].g_loss(fake, real).item() == pytest.approx(generator(REAL, FAKE), rel=1e-6)
+    assert LOSSES[name].d_loss(real, fake, label).item() == pytest.approx(d_loss(REAL, FAKE, label), rel=1e-6)
+    assert LOSSES[name].g_loss(fake, real).item() == pytest.approx(g_loss(REAL, FAKE), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_stays_finite_for_a_saturated_critic(name):
+def test_a_loss_stays_finite_for_a_saturated_d(name):
     logits = torch.tensor([-1e4, 1e4])
     assert torch.isfinite(LOSSES[name].d_loss(logits, logits.flip(0), 0.9))
     assert torch.isfinite(LOSSES[name].g_loss(logits, logits.flip(0)))
@@ -85,7 +85,7 @@ def test_the_losses_with_labels_are_those_that_a_recipe_may_smooth(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_losses_that_compare_are_marked(name):
-    # The loop judges real pictures anew for G's step where the mark stands.
+    # D sees real pictures again for G's step where the mark stands.
     fake = torch.tensor(FAKE)
     one, other = (LOSSES[name].g_loss(fake, torch.tensor(REAL) + shift) for shift in (0.0, 1.0))
     assert (one != other) == LOSSES[name].relativistic

@@ -1,4 +1,4 @@
-"""Penalties against finite differences in float64, and against critics whose slope is known."""
+"""Penalties against finite differences in float64, and against Ds whose gradient is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kit.training.random import SlicedGenerator
 
 
 class Curved(nn.Module):
-    """A smooth critic in float64 that also listens to the label."""
+    """A smooth D in float64 that also depends on the label."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,27 +55,29 @@ def cost(name, D, real, fake, y):
     return penalty.compute(DOutputs(D, real, fake, y, D(real, y), D(fake, y)), random())
 
 
-def squared_slopes(D, x, y, step=1e-5):
+def squared_gradient_norms(D, x, y, step=1e-5):
     """‖∇ₓ D(x)‖² of each picture, pixel by pixel from differences."""
-    slopes = np.zeros((len(x), x[0].numel()))
+    gradients = np.zeros((len(x), x[0].numel()))
     for pixel in range(x[0].numel()):
         nudge = torch.zeros_like(x).flatten(1)
         nudge[:, pixel] = step
         nudge = nudge.view_as(x)
-        slopes[:, pixel] = ((D(x + nudge, y) - D(x - nudge, y)) / (2 * step)).detach().numpy()
-    return (slopes**2).sum(axis=1)
+        gradients[:, pixel] = ((D(x + nudge, y) - D(x - nudge, y)) / (2 * step)).detach().numpy()
+    return (gradients**2).sum(axis=1)
 
 
 def between(real, fake):
-    share = torch.rand(len(real), 1, 1, 1, generator=torch.Generator().manual_seed(7), dtype=real.dtype)
-    return share * real + (1 - share) * fake
+    t = torch.rand(len(real), 1, 1, 1, generator=torch.Generator().manual_seed(7), dtype=real.dtype)
+    return t * real + (1 - t) * fake
 
 
 EXPECTED = {
     "none": lambda D, real, fake, y: 0.0,
-    "gradient": lambda D, real, fake, y: np.mean((np.sqrt(squared_slopes(D, between(real, fake), y)) - 1) ** 2),
-    "r1": lambda D, real, fake, y: squared_slopes(D, real, y).mean() / 2,
-    "r1+r2": lambda D, real, fake, y: (squared_slopes(D, real, y).mean() + squared_slopes(D, fake, y).mean()) / 2,
+    "gradient": lambda D, real, fake, y: np.mean((np.sqrt(squared_gradient_norms(D, between(real, fake), y)) - 1) ** 2),
+    "r1": lambda D, real, fake, y: squared_gradient_norms(D, real, y).mean() / 2,
+    "r1+r2": lambda D, real, fake, y: (
+        (squared_gradient_norms(D, real, y).mean() + squared_gradient_norms(D, fake, y).mean()) / 2
+    ),
 }
 
 
@@ -88,7 +90,7 @@ def test_a_penalty_is_its_formula_by_finite_differences(name, setting):
 
 
 @pytest.mark.parametrize("name", set(PENALTIES) - {"none"})
-def test_a_penaltys_gradient_is_the_penaltys_slope(name, setting):
+def test_a_penaltys_gradient_is_that_of_finite_differences(name, setting):
     D, real, fake, y = setting
     cost(name, D, real, fake, y).backward()
     weight = D.layers[0].weight
@@ -102,14 +104,14 @@ def test_a_penaltys_gradient_is_the_penaltys_slope(name, setting):
     assert weight.grad[1, 0, 2, 0].item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5)
 
 
-def test_the_gradient_penalty_wants_slopes_of_one():
+def test_the_gradient_penalty_wants_gradients_of_length_one():
     real, fake, y = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4), torch.zeros(2)
     for w in (0.0, 0.25, 1.0):  # ‖w‖ of 16 pixels is 4w
         penalty = cost("gradient", Linear(w), real, fake, y)
         assert penalty.item() == pytest.approx((4 * w - 1) ** 2, abs=1e-6)
 
 
-def test_a_flat_critic_gets_no_nan():
+def test_a_constant_d_gets_no_nan():
     D = Linear(0.0)
     cost("gradient", D, *torch.randn(2, 2, 1, 4, 4), torch.zeros(2)).backward()
     assert torch.equal(D.w.grad, torch.zeros_like(D.w))
@@ -118,8 +120,8 @@ def test_a_flat_critic_gets_no_nan():
 @pytest.mark.parametrize("name", [name for name, row in registry.MODELS.items() if row.recipe.penalty != "none"])
 def test_a_penalty_in_bf16_pulls_the_weights_where_it_does_in_fp32(name):
     recipe = registry.get(name).override(["width=8", "batch=8"])
-    exact = Device(torch.device("cpu"), "CPU", torch.float32)
-    D = train_state.build(recipe, size=32, channels=3, classes=0, seed=0, device=exact).D.train()
+    fp32 = Device(torch.device("cpu"), "CPU", torch.float32)
+    D = train_state.build(recipe, size=32, channels=3, classes=0, seed=0, device=fp32).D.train()
     real, fake = torch.rand(2, 8, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
     def pull(precision):

@@ -44,16 +44,16 @@ def curves(digits, name: str, seed: int, precision: torch.dtype) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dcgan", "wgan-gp"])
 def test_learning_in_bf16_lies_within_the_spread_of_seeds(digits, name):
-    exact, half = (
+    fp32, half = (
         np.stack([curves(digits, name, seed, precision) for seed in SEEDS])
         for precision in (torch.float32, torch.bfloat16)
     )
-    apart = np.abs(exact.mean(axis=0) - half.mean(axis=0))
+    apart = np.abs(fp32.mean(axis=0) - half.mean(axis=0))
     # Two means of so many runs of one kind differ by less than this in 99 of 100 points, were they normal. A variance
     # of four runs says little, so the ticks' are averaged.
-    deviation = np.sqrt(exact.var(axis=0, ddof=1).mean(axis=0))
+    deviation = np.sqrt(fp32.var(axis=0, ddof=1).mean(axis=0))
     assert (apart <= 2.6 * deviation * np.sqrt(2 / len(SEEDS))).mean() > 0.9
     # The same seed in another precision stays nearer than another seed does.
-    same = np.abs(exact - half).mean()
-    other = np.abs(exact - np.roll(exact, 1, axis=0)).mean()
+    same = np.abs(fp32 - half).mean()
+    other = np.abs(fp32 - np.roll(fp32, 1, axis=0)).mean()
     assert same < other

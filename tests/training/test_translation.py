@@ -148,5 +148,5 @@ def test_everything_is_trained(pictures, name):
     steps(state, objective, 3)
     after = {**dict(state.G.state_dict()), **dict(state.D.state_dict())}
     # A bias before instance norm has no effect, and no gradient but for rounding.
-    still = [key for key in before if key.endswith("weight") and np.array_equal(before[key], after[key])]
-    assert still == []
+    unchanged = [key for key in before if key.endswith("weight") and np.array_equal(before[key], after[key])]
+    assert unchanged == []
