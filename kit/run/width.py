@@ -126,8 +126,8 @@ def _pictures(context: RunContext, budget_s: float) -> int | None:
     if rate is None:  # here, as the error held on to the tensors of its step
         memory.free()
         return None
-    share = context.config.scores.share if context.config.scores else 0.0
-    return max(round(rate * (1 - share) * (budget_s - context.clock.seconds() - reserve_s)), 0)
+    for_scores = context.config.scores.share if context.config.scores else 0.0
+    return max(round(rate * (1 - for_scores) * (budget_s - context.clock.seconds() - reserve_s)), 0)
 
 
 def _round(pictures: int) -> str:

@@ -114,7 +114,7 @@ def write_score(run: Path, *, fid: float = 50.0, **changes: Any) -> Score:
     """A score.json in a run's folder."""
     against = ReferenceRecord(name="demo", digest="d" * 64, kind="whole", split="all", count=1200)
     network = network_record("resnet18")
-    facts: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "fid": fid,
         "distance": 0.3,
         "mifid": fid,
@@ -128,7 +128,7 @@ def write_score(run: Path, *, fid: float = 50.0, **changes: Any) -> Score:
         "seconds": 3.0,
         "archive": "a" * 64,
     }
-    score = Score(**{**facts, **changes})
+    score = Score(**{**fields, **changes})
     score.save(run / "score.json")
     return score
 

@@ -28,8 +28,8 @@ def test_what_lies_too_near_to_the_training_set_is_ranked_last_and_named(make_ru
 
 def test_the_odd_one_out_is_marked(make_run, tmp_path):
     recipes = [{}, {"width": 16}, {}, {"lr_g": 0.5}]
-    facts = [read(make_run(tmp_path / f"r{i}", ticks=1, recipe=r), now=NOW) for i, r in enumerate(recipes)]
-    rows = {row.key: row for row in differences(facts)}
+    runs = [read(make_run(tmp_path / f"r{i}", ticks=1, recipe=r), now=NOW) for i, r in enumerate(recipes)]
+    rows = {row.key: row for row in differences(runs)}
     assert set(rows) == {"width", "lr_g"}
     assert rows["width"].odd == [False, True, False, False]
     assert rows["lr_g"].values[3] == "0.5"

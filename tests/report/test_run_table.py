@@ -126,7 +126,7 @@ def test_rankings_say_what_they_are_rankings_by(found, make_run, make_score, tmp
 
 
 def test_nothing_is_apart_from_nothing(found):
-    new = [facts for facts in found if facts.path.name == "new"]
+    new = [run for run in found if run.path.name == "new"]
     (section,) = sections(new, rankings(new))
     assert (section.members, section.apart) == ([0], None)
     assert sections([], rankings([])) == []
