@@ -68,7 +68,7 @@ def train(
         SystemExit: the processes could not begin, and have said why.
     """
     if distributed.started_by_torchrun():
-        _train_together(config, clock, make_callback)
+        _train_as_one(config, clock, make_callback)
         return None
     try:
         count = processes(gpus)
@@ -85,7 +85,7 @@ def _train_alone(config: RunConfig, clock: Stopwatch, make_callback: MakeCallbac
         return kit.run.train(config, clock=clock, callback=callback).record
 
 
-def _train_together(config: RunConfig, clock: Stopwatch, make_callback: MakeCallback) -> None:
+def _train_as_one(config: RunConfig, clock: Stopwatch, make_callback: MakeCallback) -> None:
     """What each of several processes does."""
     try:
         group = distributed.init()

@@ -86,7 +86,7 @@ class Trainer:
     def use_recipe(self, recipe: Recipe) -> None:
         """Begins anew with another width, untrained, and with what goes along with it."""
         if recipe != self.recipe:
-            self._tell({"do": "build", "recipe": dataclasses.asdict(recipe)})
+            self._send_order({"do": "build", "recipe": dataclasses.asdict(recipe)})
             self._build(recipe)
 
     def steps(
