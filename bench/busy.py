@@ -1,17 +1,21 @@
 """How fast is training beside other programs, with the kit's number of threads and with others?
 
-    python bench/busy.py [--seconds 2] [--busy 0,1,2] [--models dcgan:64,dcgan:32,biggan:16]
+    python bench/busy.py [--seconds 2] [--rounds 5] [--busy 0,1,2] [--models dcgan:64,dcgan:32,biggan:16]
 
-Alone, beside one niced program that keeps a core busy, and beside two: pictures a second of training with each fixed
-number of threads, with the number that `kit.run.threads` chooses by measuring for half as long, and of the tutorial's
-loop (`bench/step.py`) with all threads, which is what a user has without the kit. The share is the kit's speed over
-that of the best fixed number, both measured anew.
+Alone, beside one niced program that keeps a core busy, and beside two: pictures a second of training with the number of
+threads that the kit chooses, with each fixed number, and of the tutorial's loop (`bench/step.py`) with all threads,
+which is what a user has without the kit.
+
+A round is a run that begins now: the number is chosen as `kit train` chooses it, and then all of them are measured one
+after the other, each round in another order. Speeds are of all rounds together, so that a machine that changes does so
+for all. The share is the kit's speed over that of the best fixed number.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import statistics
 import subprocess
 import sys
 import time
@@ -21,9 +25,10 @@ import torch
 from step import SIZE, Pictures, kit_steps, tutorial_dcgan
 
 from kit.core.machine import cores
+from kit.core.threads import ROUNDS, fastest, num_threads, numbers
 from kit.models import registry
 from kit.models.recipe import Recipe
-from kit.run.threads import fastest, num_threads, numbers
+from kit.run.trainer import CALIBRATION_S
 from kit.training import device, train_state
 
 COLUMNS = ("model", "beside", "kit", "its threads", "best fixed", "all threads", "tutorial", "share")
@@ -80,23 +85,38 @@ class Speed:
             return done * self.recipe.batch / (time.perf_counter() - began)
 
 
-def row(model: str, width: int, beside: int, seconds: float) -> tuple[str, ...]:
+def row(model: str, width: int, beside: int, seconds: float, rounds: int) -> tuple[str, ...]:
     """A line of the table."""
+    tutorial = model == "dcgan"
+    names = ["kit", *numbers(cores()), *(["tutorial"] if tutorial else [])]
+    speeds: dict[str | int, list[float]] = {name: [] for name in names}
+    chosen = []
     with busy(beside):
         speed = Speed(registry.get(model).override([f"width={width}"]), seconds)
-        chosen, _ = fastest(lambda number: speed.kit(number, seconds / 2), cores())
-        fixed = {number: speed.kit(number) for number in numbers(cores())}
-        kit, best = speed.kit(chosen), max(fixed.values())
-        tutorial = f"{speed.tutorial():.0f}" if model == "dcgan" else "–"
-    name = f"{model}, width {width}"
-    all_threads = f"{fixed[cores()]:.0f}"
-    return (name, str(beside), f"{kit:.0f}", str(chosen), f"{best:.0f}", all_threads, tutorial, f"{kit / best:.2f}")
+        for turn in range(rounds):
+            chosen.append(fastest(lambda number: speed.kit(number, CALIBRATION_S / ROUNDS), cores())[0])
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                number = chosen[-1] if name == "kit" else name
+                speeds[name].append(speed.kit(number) if isinstance(number, int) else speed.tutorial())
+    mean = {name: statistics.fmean(measured) for name, measured in speeds.items()}
+    best = max(mean[number] for number in numbers(cores()))
+    return (
+        f"{model}, width {width}",
+        str(beside),
+        f"{mean['kit']:.0f}",
+        " ".join(map(str, chosen)),
+        f"{best:.0f}",
+        f"{mean[cores()]:.0f}",
+        f"{mean['tutorial']:.0f}" if tutorial else "–",
+        f"{mean['kit'] / best:.2f}",
+    )
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="of a measurement")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each")
     parser.add_argument("--busy", default="0,1,2", help="programs beside it")
     parser.add_argument("--models", default="dcgan:64,dcgan:32,biggan:16", help="MODEL:WIDTH,…")
     options = parser.parse_args()
@@ -105,7 +125,8 @@ def main() -> None:
     for model in options.models.split(","):
         name, _, width = model.partition(":")
         for beside in options.busy.split(","):
-            print("| " + " | ".join(row(name, int(width), int(beside), options.seconds)) + " |", flush=True)
+            line = row(name, int(width), int(beside), options.seconds, options.rounds)
+            print("| " + " | ".join(line) + " |", flush=True)
 
 
 if __name__ == "__main__":

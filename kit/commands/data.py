@@ -71,7 +71,7 @@ def data(
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the hold-out, and of what `demo` draws.", min=0)] = 0,
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Processes; default: one for each core.", min=1),
+        typer.Option(metavar="N", help="Processes; default: as many as are fastest, at most one for each core.", min=1),
     ] = None,
     out: Annotated[
         Path | None,

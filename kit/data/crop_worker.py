@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import multiprocessing
 import sys
+import time
 import warnings
 from collections import deque
-from collections.abc import Generator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from kit.core.errors import KitError
+from kit.core.machine import cores
 from kit.core.signals import exit_with_parent, ignore_signals
+from kit.core.threads import ROUNDS, Trial, numbers, users_number
 from kit.data import crops, decoding
 from kit.data.annotations import MAX_BYTES, parse
 from kit.data.archives import BadFile, Reader
@@ -23,11 +28,19 @@ from kit.data.collection import Item
 from kit.data.crops import CropSettings, Pixels, Plan
 from kit.data.tree import Tree
 
+log = logging.getLogger(__name__)
+
 CHUNK = 16
 """Pictures that a process is given at a time."""
 
 POOL_FROM = 256
 """With fewer pictures, starting processes takes longer than it saves."""
+
+TRIED = 2
+"""Chunks for each process in a measurement of a number of processes."""
+
+PAYS = 4
+"""Numbers of processes are measured where there are so many times as many pictures as it takes."""
 
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 """Forking takes no time, needs no `if __name__ == "__main__"` in the caller's script, and is safe because the children
@@ -59,12 +72,13 @@ class Outcome:
     canvas: Pixels | None = None  # (h, w, C)
 
 
-def outcomes(job: CropJob, *, workers: int) -> Generator[Outcome]:
+def outcomes(job: CropJob, *, workers: int | None = None) -> Generator[Outcome]:
     """Reads, decodes and crops all pictures.
 
     Args:
         job: the pictures, and what is wanted of them.
-        workers: processes; with 1 it is done in this one.
+        workers: processes; with 1 it is done in this one. None: as many as are fastest with the first pictures, all
+            cores or fewer, or what OMP_NUM_THREADS says.
 
     Returns:
         One outcome an item, in the order of the items, read as they are taken: a few are in memory at a time.
@@ -74,6 +88,8 @@ def outcomes(job: CropJob, *, workers: int) -> Generator[Outcome]:
     """
     if job.policy != "whole":
         crops.import_albumentations()  # once, before the processes fork and share it
+    fixed = workers or users_number()
+    workers = fixed or cores()
     if workers == 1 or len(job.items) < POOL_FROM:
         worker = _Worker(job)
         try:
@@ -84,18 +100,33 @@ def outcomes(job: CropJob, *, workers: int) -> Generator[Outcome]:
         return
     context = multiprocessing.get_context(START_METHOD)
     pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job,))
-    waiting: deque[Future[list[Outcome]]] = deque()
+    starts = iter(range(0, len(job.items), CHUNK))
+    pays = len(job.items) >= PAYS * ROUNDS * TRIED * CHUNK * sum(numbers(workers))
+    trial = Trial(workers, fixed=bool(fixed) or not pays)
     try:
-        for start in range(0, len(job.items), CHUNK):
-            waiting.append(pool.submit(_prepare_some, start, min(start + CHUNK, len(job.items))))
-            if len(waiting) >= 4 * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        while not trial.is_over():
+            began, number = time.monotonic(), trial.number
+            some = list(_in_order(pool, job, islice(starts, TRIED * number), at_once=number))
+            trial.measured(len(some) / max(time.monotonic() - began, 1e-9))
+            yield from some
+        if trial.number < workers:
+            log.info("%s of %s processes: the fastest here and now", trial.number, workers)
+        yield from _in_order(pool, job, starts, at_once=trial.number if trial.number < workers else 4 * workers)
     except BrokenProcessPool as error:
         raise KitError("a process that reads pictures was killed, most likely for memory", "try --workers 1") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _in_order(pool: Executor, job: CropJob, starts: Iterator[int], *, at_once: int) -> Iterator[Outcome]:
+    """The outcomes of the chunks that begin at `starts`, with at most so many of them in the pool."""
+    waiting: deque[Future[list[Outcome]]] = deque()
+    for start in starts:
+        waiting.append(pool.submit(_prepare_some, start, min(start + CHUNK, len(job.items))))
+        if len(waiting) >= at_once:
+            yield from waiting.popleft().result()
+    while waiting:
+        yield from waiting.popleft().result()
 
 
 class _Worker:

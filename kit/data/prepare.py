@@ -15,7 +15,6 @@ from kit.competition import Competition
 from kit.core.errors import KitError
 from kit.core.files import atomic_folder, clear_leftovers, require_space, sha256
 from kit.core.lock import folder_lock
-from kit.core.machine import cores
 from kit.core.progress import Progress, no_progress
 from kit.core.records import is_record
 from kit.core.seeds import derive
@@ -73,7 +72,7 @@ def prepare(
         max_rejected: share of the pictures that may be left out as invalid, 0 to 1.
         keep_duplicates: keep files of the very same bytes; otherwise the first of them is kept.
         seed: decides the hold-out.
-        workers: processes; None: one a core.
+        workers: processes; None: see `kit.data.crop_worker.outcomes`.
         progress: called with pictures done and in all.
 
     Raises:
@@ -124,7 +123,7 @@ def prepare(
         require_space(out, _needed_bytes(job, collection.inputs))
 
         with contextlib.suppress(_Unchanged), atomic_folder(out, owned=WRITTEN) as folder:
-            made = _write(folder, job, recipe, collection, max_rejected, workers or cores(), progress)
+            made = _write(folder, job, recipe, collection, max_rejected, workers, progress)
             if standing and standing.digest == made.digest:
                 raise _Unchanged
             sample_grid(folder, size=job.size, seed=seed).save(folder / "contact.png")
@@ -138,7 +137,7 @@ def _write(
     recipe: DatasetRecord,
     collection: Collection,
     max_rejected: float,
-    workers: int,
+    workers: int | None,
     progress: Progress,
 ) -> DatasetRecord:
     """Crops all pictures into the set's files, and says what became of them."""

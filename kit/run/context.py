@@ -61,7 +61,8 @@ class RunConfig:
     lr_scales: tuple[tuple[int, float], ...] = ()  # (from picture, factor on the learning rates)
     memory_policies: tuple[tuple[int, MemoryPolicy], ...] = ()  # (from picture, how steps save memory)
     threads: tuple[tuple[int, int], ...] = ()  # (from picture, threads of a training step)
-    generation_threads: int | None = None  # that pictures are generated with; None: all that the machine offers
+    available_threads: int | None = None  # None: as many as the machine offers
+    generation_threads: int | None = None  # that pictures are generated with; None: all
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < SEED_LIMIT:
@@ -122,10 +123,11 @@ class RunContext:
         self.prepared = prepared_set.load(config.data)
         self.rules: Competition = competition.get(self.prepared.competition)
         self.count = self._default_count() if config.count is None else config.count
-        if config.generation_threads:
-            torch.set_num_threads(config.generation_threads)
+        if config.available_threads:
+            torch.set_num_threads(config.available_threads)
         self.device = device.choose(deterministic=config.deterministic)
-        self.generation_threads = torch.get_num_threads()
+        self.available_threads = torch.get_num_threads()
+        self.generation_threads = config.generation_threads or self.available_threads
         if config.memory:
             memory.limit(config.memory, self.device.kind)
         self.trainer = Trainer(

@@ -15,6 +15,7 @@ from torch import nn
 from kit.core.clock import Waited
 from kit.core.errors import KitError
 from kit.core.files import atomic
+from kit.core.threads import num_threads
 from kit.data.grid import make_grid
 from kit.generation.classes import class_labels
 from kit.generation.generate import generate
@@ -23,7 +24,6 @@ from kit.generation.translate import make_pairs
 from kit.generation.validate import check
 from kit.run import budget
 from kit.run.context import RunContext
-from kit.run.threads import num_threads
 from kit.training import checkpoint
 from kit.training.run_folder import IMAGES
 from kit.training.run_record import InterimZip, ResizeRecord, ResultRecord
@@ -64,6 +64,7 @@ def _write_best(context: RunContext) -> float:
         file=IMAGES,
         pictures=pictures,
         resize=_resize(context),
+        threads=context.generation_threads,
         count=made.count,
         bytes=made.bytes,
         sha256=made.sha256,

@@ -9,15 +9,18 @@ import contextlib
 import dataclasses
 import logging
 import math
+from collections.abc import Callable
 
 import torch
 
+from kit.core import threads
 from kit.core.errors import KitError
+from kit.core.threads import ROUNDS, ThreadTuner
 from kit.models.recipe import TaskName
 from kit.report import artifacts
-from kit.run import budget, images_zip, threads
+from kit.run import budget, images_zip
 from kit.run.context import RunContext
-from kit.run.threads import ThreadTuner
+from kit.run.trainer import CALIBRATION_S
 from kit.scoring.periodic import PeriodicScorer, ScoringStoppedError
 from kit.training import memory
 from kit.training.memory import DEFAULT, MemoryPolicy
@@ -30,7 +33,10 @@ TRIAL: dict[TaskName, int] = {"generation": 256, "translation": 16}
 """Pictures generated, packed and checked to learn what the real ones will cost."""
 
 WARM_UP: dict[TaskName, int] = {"generation": 64, "translation": 8}
-"""Pictures of a trial before, which starts threads and fills caches."""
+"""Pictures of the trials before, which start threads, fill caches, and show how many threads generate fastest."""
+
+THREADS_SHARE = 0.02
+"""Share of the budget after which numbers of threads that were all measured once are not measured again."""
 
 CORRECTIONS = (0.25, 0.5, 0.75)
 """Shares of the budget after which reserve and speed are measured again, in case the machine has changed."""
@@ -85,8 +91,8 @@ def make_plan(context: RunContext) -> None:
 
 
 def _divide(context: RunContext, budget_s: float) -> None:
-    images_zip.time_trial(context, min(context.count, WARM_UP[context.recipe.task]))
     began = context.clock.seconds()
+    _choose_generation_threads(context)
     reserve_s, artifacts_s = measure_reserve(context)
     now = context.clock.seconds()
     if not context.used_s:  # a run that goes on with no time left to train comes to its end with what it has
@@ -115,6 +121,7 @@ def correct(context: RunContext, plan: PlanRecord, rate: float) -> None:
     """
     with contextlib.suppress(images_zip.AbandonedError):
         began = context.clock.seconds()
+        _choose_generation_threads(context)
         reserve_s, artifacts_s = measure_reserve(context, whole_s=_last_zip_s(context))
         took_s = context.clock.seconds() - began
         plan = dataclasses.replace(plan, reserve_s=reserve_s, artifacts_s=artifacts_s, measuring_s=took_s)
@@ -198,26 +205,53 @@ def _last_zip_s(context: RunContext) -> float:
     return next((made.seconds for made in reversed(context.run.record.interim_zips) if made.at >= begun), 0.0)
 
 
+def chooses_threads(context: RunContext) -> bool:
+    """Whether the numbers of threads are the kit's to choose.
+
+    A run of a given number of pictures keeps its number, so that two such runs give the same bytes.
+    """
+    return context.config.images is None and context.device.kind.type == "cpu" and not threads.is_set_by_user()
+
+
+def _fastest(context: RunContext, measure: Callable[[int], float]) -> tuple[int, float]:
+    most_s = THREADS_SHARE * (context.config.budget_s or 0.0)
+    return threads.fastest(measure, context.available_threads, most_s=most_s, seconds=context.clock.seconds)
+
+
+def _choose_generation_threads(context: RunContext) -> None:
+    """Takes the number of threads with which a whole zip is made fastest here and now."""
+    trial, before = min(context.count, WARM_UP[context.recipe.task]), context.generation_threads
+
+    def zips_a_second(number: int) -> float:
+        context.generation_threads = number
+        once_s, trial_s = images_zip.time_trial(context, trial)
+        return 1 / max(once_s + trial_s * context.count / trial, 1e-9)
+
+    if not chooses_threads(context):
+        zips_a_second(context.generation_threads)
+        return
+    context.generation_threads, _ = _fastest(context, zips_a_second)
+    if context.generation_threads != before:
+        of = context.available_threads
+        log.info(
+            "pictures are generated with %s of %s threads: the fastest here and now", context.generation_threads, of
+        )
+
+
 def _measure_rate(context: RunContext) -> float:
     """Pictures a second of training, with the number of threads that is fastest now."""
-    rate = _measure_rate_in_memory(context)
-    if context.device.kind.type != "cpu" or threads.is_set_by_user():
-        return rate
-
-    def measure(number: int) -> float:
-        return rate if number == context.generation_threads else context.trainer.rate(context.clock, threads=number)
-
-    chosen, rate = threads.fastest(measure, context.generation_threads)
-    use_threads(context, chosen)
+    if not chooses_threads(context):
+        return _rate(context, context.available_threads, CALIBRATION_S)
+    number, rate = _fastest(context, lambda number: _rate(context, number, CALIBRATION_S / ROUNDS))
+    use_threads(context, number)
     return rate
 
 
-def _measure_rate_in_memory(context: RunContext) -> float:
-    """Pictures a second with all threads; where memory is short, with the first policy that suffices."""
-    torch.set_num_threads(context.generation_threads)
+def _rate(context: RunContext, number: int, seconds: float) -> float:
+    """Pictures a second with so many threads; where memory is short, with the first policy that suffices."""
     while True:
         try:
-            return context.trainer.rate(context.clock)
+            return context.trainer.rate(context.clock, threads=number, seconds=seconds)
         except (MemoryError, RuntimeError) as error:
             if context.trainer.distributed.size > 1 or not memory.ran_out(error):
                 raise
@@ -230,14 +264,11 @@ def _measure_rate_in_memory(context: RunContext) -> float:
 
 
 def thread_tuner(context: RunContext) -> ThreadTuner | None:
-    """What tries other numbers of threads while a budgeted run trains; None where the number stays.
-
-    A run of a given number of pictures keeps its number, so that two such runs give the same bytes.
-    """
-    if context.plan is None or context.device.kind.type != "cpu" or threads.is_set_by_user():
+    """What tries other numbers of threads while a budgeted run trains; None where the number stays."""
+    if context.plan is None or not chooses_threads(context):
         return None
     number, now = threads_now(context), context.clock.seconds()
-    return ThreadTuner(context.generation_threads, threads=number, rate=context.plan.rate, now_s=now)
+    return ThreadTuner(context.available_threads, threads=number, rate=context.plan.rate, now_s=now)
 
 
 def stretch(context: RunContext) -> tuple[int | None, int | None]:
@@ -272,7 +303,7 @@ def use_threads(context: RunContext, number: int) -> None:
     torch.set_num_threads(number)
     if number != before:
         context.run.record.threads.append(ThreadsChange(at=context.state.pictures, threads=number))
-        of = context.generation_threads
+        of = context.available_threads
         log.info("%s of %s threads: the fastest here and now", number, of) if number < of else None
 
 
@@ -280,7 +311,7 @@ def threads_now(context: RunContext) -> int:
     """How many threads a training step uses now."""
     recorded = [(change.at, change.threads) for change in context.run.record.threads]
     begun = [number for at, number in (*context.config.threads, *recorded) if at <= context.state.pictures]
-    return begun[-1] if begun else context.generation_threads
+    return begun[-1] if begun else context.available_threads
 
 
 def record_plan(context: RunContext) -> None:

@@ -52,7 +52,8 @@ def replay(record: RunRecord, *, data: Path, out: Path, clock: Stopwatch, callba
         lr_scales=tuple((back.resumed_at, back.lr_scale) for back in record.rollbacks),
         memory_policies=memory_policies(record),
         threads=tuple((change.at, change.threads) for change in record.threads),
-        generation_threads=record.device.threads,
+        available_threads=record.device.threads,
+        generation_threads=record.result.threads or None,
     )
     distributed = init()
     if not distributed.is_main:

@@ -18,13 +18,13 @@ from kit.core.files import reserve_disk, sweep
 from kit.core.lock import folder_lock
 from kit.core.provenance import write_source
 from kit.core.records import to_json
+from kit.core.threads import num_threads
 from kit.data import prepared_set
 from kit.generation import pack
 from kit.models.custom import shown
 from kit.report import artifacts
 from kit.run import images_zip, planning, ticks, width
 from kit.run.context import DISK_RESERVE, RunConfig, RunContext
-from kit.run.threads import num_threads
 from kit.run.trainer import Trainer
 from kit.training import device, memory
 from kit.training.distributed import SINGLE_PROCESS, Distributed, WorkerLostError

@@ -85,7 +85,8 @@ class Training:
                 if context.stop.signal:
                     continue
                 expected = corrections.look(context.plan, now, tick.pictures, rate) if context.plan else None
-                if tuner and (others := tuner.to_try(now, rate)):
+                left_s, batch = pace.deadline_s - now if pace.deadline_s else 0.0, context.recipe.batch
+                if tuner and (others := tuner.to_try(now, rate, left_s=left_s, batch=batch)):
                     measured = {number: context.trainer.rate(clock, threads=number) for number in others}
                     if tuner.tried(measured, clock.seconds()):
                         planning.use_threads(context, tuner.threads)

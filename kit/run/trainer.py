@@ -13,11 +13,11 @@ import torch
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.core.signals import ignore_signals
+from kit.core.threads import num_threads
 from kit.data import prepared_set
 from kit.data.batches import Batches
 from kit.models import registry
 from kit.models.recipe import Recipe, TaskName
-from kit.run.threads import num_threads
 from kit.training import checkpoint, distributed, loop, train_state
 from kit.training.adversarial import Adversarial
 from kit.training.device import Device

@@ -6,7 +6,8 @@ import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 
-from kit.run import planning, threads
+from kit.core.threads import numbers
+from kit.run import planning
 from kit.run.context import RunContext
 from kit.training import memory
 from kit.training.run_record import WidthRecord, WidthTrial
@@ -112,10 +113,8 @@ def describe(choice: WidthRecord, needs: dict[int, int]) -> str:
 
 def _pictures(context: RunContext, budget_s: float) -> int | None:
     """Pictures that the context's recipe would see in what is left of the budget; None where memory is short."""
-    kind = context.device.kind.type
-    tried = [context.generation_threads]
-    if kind == "cpu" and not threads.is_set_by_user():
-        tried = threads.numbers(context.generation_threads)
+    available = context.available_threads
+    tried = numbers(available) if planning.chooses_threads(context) else [available]
     try:
         rate = max(context.trainer.rate(context.clock, threads=number, seconds=TRIAL_S) for number in tried)
         reserve_s, _ = planning.measure_reserve(context, trial=TRIAL_COUNT)

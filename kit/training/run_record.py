@@ -41,7 +41,7 @@ class DeviceRecord:
     type: str  # "cpu" or "cuda"
     name: str
     precision: str  # "float32", "bfloat16" or "float16"
-    threads: int  # that the machine offers; pictures are generated with them
+    threads: int  # that the machine offers
     deterministic: bool = False
 
 
@@ -160,6 +160,7 @@ class ResultRecord:
     file: str
     pictures: int  # that the generator had seen
     resize: ResizeRecord | None = None  # None: not resized
+    threads: int = 0  # that generated the pictures; 0: all that the machine offers
     count: int
     bytes: int
     sha256: str

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from PIL import Image
 from kit.competition import COMPETITIONS, DEFAULT, Competition, get
 from kit.core.errors import KitError
 from kit.core.lock import folder_lock
+from kit.core.threads import VARIABLES
 from kit.data import archives, crop_worker
 from kit.data.crops import CROPS, CropSettings, cut
 from kit.data.prepare import SIZES, prepare
@@ -147,15 +150,27 @@ def test_each_competition_has_its_own_size_and_crop(competition: Competition, tm
     assert prepared.classes == ([] if not competition.annotations else ["Alpha", "Beta-hound", "Gamma"])
 
 
-def test_workers_change_nothing_but_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_change_nothing_but_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does a trial of how many are fastest, here on a machine on which one is."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(crop_worker, "cores", lambda: 2)
+    monkeypatch.setattr(crop_worker, "PAYS", 0)
+    ticking = itertools.accumulate(itertools.cycle([0.1, 8.0, 0.1, 1.0]))  # a trial with two processes, one with one
+    monkeypatch.setattr(crop_worker, "time", SimpleNamespace(monotonic=lambda: next(ticking)))
     monkeypatch.setattr(crop_worker, "POOL_FROM", 1)
     monkeypatch.setattr(crop_worker, "CHUNK", 2)
-    dogs = clean_dogs(20)
+    dogs = clean_dogs(24)
     dogs.pictures["n01_0.jpg"] = dogs.pictures["n01_0.jpg"][:500]
     source = dogs_at(tmp_path / "source", dogs)
     sets = [make(source, tmp_path / str(n), workers=n) for n in (1, 2, 3)]
     monkeypatch.setattr(crop_worker, "START_METHOD", "spawn")  # as on macOS and Windows
     sets.append(make(source, tmp_path / "spawned", workers=2))
+    with caplog.at_level("INFO"):
+        sets.append(make(source, tmp_path / "measured"))
+    assert "1 of 2 processes: the fastest" in caplog.text
     assert len({prepared.digest for prepared in sets}) == 1
     assert all(prepared.record.counts.rejected == 1 for prepared in sets)
 

@@ -14,8 +14,9 @@ import torch
 from run_helpers import Clock, Even, Silent
 
 import kit.run
-from kit.run import threads
-from kit.run.threads import RETRY_S, ThreadTuner, fastest, numbers
+from kit.core import threads
+from kit.core.threads import RETRY_S, ThreadTuner, fastest, numbers
+from kit.run import budget, images_zip
 from kit.run.trainer import Trainer
 from kit.training.run_folder import read_run
 
@@ -49,6 +50,33 @@ def test_the_fastest_is_taken(speeds, best):
     assert fastest(lambda number: speeds[number], max(speeds)) == (best, speeds[best])
 
 
+def test_one_odd_moment_decides_nothing():
+    """Beside a busy program two threads were seen to be fast for a moment, and one slow."""
+    odd = {2: iter([110, 17, 17]), 1: iter([106, 20, 106])}
+    assert fastest(lambda number: next(odd[number]), 2) == (1, 106)
+
+
+@pytest.mark.parametrize(
+    ("speeds", "seconds", "most_s", "measured"),
+    [
+        ({2: 9, 1: 5}, 1.0, 60.0, [2, 1, 2, 1, 2, 1]),
+        ({2: 9, 1: 5}, 10.0, 15.0, [2, 1]),  # a slow model in a small budget: each number once
+        ({8: 9, 4: 4, 1: 1}, 1.0, 60.0, [8, 4, 8, 4, 8, 4]),  # one thread is hopeless where half are slow
+        ({8: 9, 4: 8, 1: 1}, 1.0, 60.0, [8, 4, 1, 8, 4, 1, 8, 4, 1]),
+        ({1: 9}, 1.0, 60.0, [1]),
+    ],
+)
+def test_the_trial_is_short(speeds, seconds, most_s, measured):
+    seen = []
+
+    def measure(number):
+        seen.append(number)
+        return speeds[number]
+
+    fastest(measure, max(speeds), most_s=most_s, seconds=lambda: seconds * len(seen))
+    assert seen == measured
+
+
 def drive(speeds, *, begin, seconds=400, tick_s=3.0):
     """A run on a machine of which `speeds(now)` gives the pictures a second by the number of threads.
 
@@ -59,7 +87,7 @@ def drive(speeds, *, begin, seconds=400, tick_s=3.0):
     now, changes = 0.0, []
     while now < seconds:
         now += tick_s
-        others = tuner.to_try(now, speeds(now)[tuner.threads])
+        others = tuner.to_try(now, speeds(now)[tuner.threads], left_s=seconds - now, batch=8)
         if others:
             now += len(others)
             if tuner.tried({number: speeds(now)[number] for number in others}, now):
@@ -82,6 +110,14 @@ def test_the_number_follows_the_machine_there_and_back():
     assert 200 < changes[1][0] < 200 + 3 * RETRY_S
 
 
+def test_nothing_is_tried_just_before_the_end():
+    """A number that is ten times slower would take the time of the zip."""
+    assert drive(lambda now: BUSY if now >= 380 else QUIET, begin=2) == []
+    tuner = ThreadTuner(2, threads=1, rate=10.0, now_s=0.0)
+    assert tuner.to_try(100.0, 10.0, left_s=30.0, batch=32) == []
+    assert tuner.to_try(100.0, 10.0, left_s=300.0, batch=32) == [2]
+
+
 def test_a_machine_that_is_slower_whatever_is_done_is_not_tried_at_every_tick():
     asked = []
 
@@ -97,7 +133,7 @@ def test_a_machine_that_is_slower_whatever_is_done_is_not_tried_at_every_tick():
 def as_fast_as(monkeypatch, speeds):
     """Training with so many threads has these speeds, by what is measured."""
 
-    def rate(self, clock, *, threads=None):
+    def rate(self, clock, *, threads=None, seconds=1.0):
         return speeds[threads or torch.get_num_threads()]
 
     monkeypatch.setattr(Trainer, "rate", rate)
@@ -109,7 +145,7 @@ def test_a_budgeted_run_trains_with_the_fastest_number_and_is_replayed_with_it(
     as_fast_as(monkeypatch, {2: 17.0, 1: 106.0})
     run = run_tiny(budget_s=12.0, clock=Even())
     assert [(change.at, change.threads) for change in run.record.threads] == [(0, 1)]
-    assert run.record.device.threads == 2  # which generate
+    assert run.record.device.threads == 2
     assert run.record.plans[0].rate == 106.0
     assert any("1 of 2 threads" in text for text in caplog.messages)
     assert torch.get_num_threads() == 2
@@ -117,15 +153,43 @@ def test_a_budgeted_run_trains_with_the_fastest_number_and_is_replayed_with_it(
     assert again.record.result.sha256 == run.record.result.sha256
 
 
+@pytest.mark.parametrize(("picture_s", "best"), [({2: 0.1, 1: 0.3}, 2), ({2: 0.3, 1: 0.1}, 1)])
+def test_pictures_are_generated_with_the_number_that_the_reserve_was_measured_with(
+    run_tiny, tmp_path, monkeypatch, chosen_freely, caplog, picture_s, best
+):
+    clock, sample, seen = Even(), images_zip.generate, set()
+
+    def generated(*arguments, **options):
+        for batch in sample(*arguments, **options):
+            number = torch.get_num_threads()
+            if options["count"] == 20:  # not a grid
+                clock.passes(picture_s[number] * len(batch))
+                seen.add(number)
+            yield batch
+
+    as_fast_as(monkeypatch, {2: 100.0, 1: 60.0})
+    monkeypatch.setattr(images_zip, "generate", generated)
+    run = run_tiny(budget_s=60.0, clock=clock)
+    assert seen == {1, 2}
+    assert run.record.result.threads == best
+    assert any("generated with 1 of 2 threads" in text for text in caplog.messages) == (best == 1)
+    kept = budget.finish_seconds(run.record.plans[0])
+    assert 20 * 0.1 <= kept < 20 * 0.3
+    again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), callback=Silent())
+    assert again.record.result == run.record.result
+
+
 def test_a_run_of_given_pictures_keeps_its_number(run_tiny, monkeypatch, chosen_freely):
     as_fast_as(monkeypatch, {2: 17.0, 1: 106.0})
-    assert run_tiny(images=8).record.threads == []
+    record = run_tiny(images=8).record
+    assert (record.threads, record.result.threads) == ([], 2)
 
 
 def test_the_users_number_is_obeyed(run_tiny, monkeypatch, chosen_freely):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     as_fast_as(monkeypatch, {2: 17.0, 1: 106.0})
-    assert run_tiny(budget_s=10.0, clock=Even()).record.threads == []
+    record = run_tiny(budget_s=10.0, clock=Even()).record
+    assert (record.threads, record.result.threads) == ([], 2)
 
 
 def test_a_run_of_given_pictures_does_not_go_on_with_another_number(run_tiny, chosen_freely):

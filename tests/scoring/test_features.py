@@ -17,6 +17,8 @@ from torch import nn
 
 from kit.competition import COMPETITIONS
 from kit.core.errors import KitError
+from kit.core.threads import VARIABLES, Trial, num_threads
+from kit.scoring import extract
 from kit.scoring.extract import CPU_BATCH as BATCH
 from kit.scoring.extract import feature_set
 from kit.scoring.features import FEATURES, FeatureSet, build
@@ -149,6 +151,27 @@ def test_random_is_the_same_network_every_time_and_takes_nobodys_random_numbers(
     pictures = draw(5, side=64)
     assert (first.extract(pictures) == second.extract(pictures)).all()
     assert not first.trained
+
+
+@pytest.mark.parametrize("speeds", [{2: 1.0, 1: 9.0}, {2: 9.0, 1: 1.0}])
+def test_features_come_with_the_fastest_number_of_threads_and_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, speeds: dict[int, float]
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    features, pictures = random_set(), draw(160, side=64)
+    used: list[int] = []
+    take, forward = Trial.measured, FeatureSet._forward
+    with num_threads(2):
+        expected = features.extract(pictures)
+        monkeypatch.setattr(extract, "TRIED_FROM", 1)
+        monkeypatch.setattr(Trial, "measured", lambda self, _: take(self, speeds[self.number]))
+        monkeypatch.setattr(
+            FeatureSet, "_forward", lambda self, x: used.append(torch.get_num_threads()) or forward(self, x)
+        )
+        np.testing.assert_allclose(features.extract(pictures, total=160), expected, rtol=1e-5, atol=1e-6)
+        assert torch.get_num_threads() == 2
+    assert used == [2, 1, 2, 1, 2, 1] + [max(speeds, key=lambda number: speeds[number])] * 4
 
 
 def test_random_is_not_degenerate_and_ranks_noise_behind_blur_behind_pictures() -> None:
