@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from kaggle_answers import Answer
-from kaggle_desk import USER, Kernels, Submissions
+from kaggle_answers import Answer as Answer
+from kaggle_desk import USER as USER
+from kaggle_desk import Kernels, Submissions
 
 KEY, TOKEN = "key-0123456789abcdef", "KGAT_0123456789abcdef"
 SIGNATURE = "5ecret5ignature"  # in the address of each download, and worth as much as a password while it lasts

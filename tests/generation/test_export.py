@@ -16,6 +16,7 @@ from run_tools import result_record, run_record
 from kit.core.errors import KitError
 from kit.generation import export
 from kit.generation.export import sample_interpolation, sample_run, sample_truncations
+from kit.generation.generate import generate
 from kit.models.registry import MODELS
 from kit.training import checkpoint, train_state
 from kit.training.device import Device
@@ -127,7 +128,6 @@ def test_pictures_of_two_classes_look_different(runs, tmp_path):
 
 def test_a_zip_has_the_classes_in_the_sets_proportions_or_balanced(runs, tmp_path, monkeypatch):
     told = []
-    generate = export.generate
     monkeypatch.setattr(
         export, "generate", lambda *a, labels, **k: told.append(labels) or generate(*a, labels=labels, **k)
     )

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from kit.competition import COMPETITIONS, Competition
 from kit.core.errors import KitError
@@ -121,6 +122,7 @@ def test_noise_takes_the_most_room(tmp_path: Path, competition: Competition) -> 
 def test_jpeg_keeps_the_colours_resolution() -> None:
     data, _ = encode(pictures(1, MONETS)[0], MONETS)
     with Image.open(io.BytesIO(data)) as image:
+        assert isinstance(image, JpegImageFile)
         assert {sampling[1:3] for sampling in image.layer} == {(1, 1)}  # 4:4:4, each component at full resolution
 
 

@@ -19,8 +19,9 @@ from kit.core import provenance
 from kit.core.errors import KitError
 from kit.kaggle import kernel_files as bundle
 from kit.kaggle import kernels as kernel
+from kit.kaggle.kernel_files import RECEIPT_PLACEHOLDER
 from kit.kaggle.kernel_spec import KernelSpec, find_spec, own_slug, parse_spec, read_spec, spec_text, write_spec
-from kit.kaggle.kernels import OWNER_PLACEHOLDER, RECEIPT_PLACEHOLDER
+from kit.kaggle.kernels import OWNER_PLACEHOLDER
 from kit.models import custom
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,8 @@ from kernel_tools import SLUG, build_little
 from kit.core.errors import KitError
 from kit.kaggle import pushes
 from kit.kaggle.client import RetryPolicy, connect
-from kit.kaggle.kernels import RECEIPT_PLACEHOLDER, Built, read_kernel
+from kit.kaggle.kernel_files import RECEIPT_PLACEHOLDER
+from kit.kaggle.kernels import Built, read_kernel
 from kit.kaggle.pushes import Push, push
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
+from PIL.GifImagePlugin import GifImageFile
 
 from kit.core.errors import KitError
 from kit.report import artifacts
@@ -38,6 +39,7 @@ def made(caplog):
 
 def frames(run):
     with Image.open(run / "film.gif") as film:
+        assert isinstance(film, GifImageFile)
         return film.n_frames
 
 

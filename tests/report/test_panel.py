@@ -237,8 +237,8 @@ def test_in_a_notebook_one_cell_is_written_anew(monkeypatch):
         return Handle()
 
     package = types.ModuleType("IPython")
-    package.display = types.ModuleType("IPython.display")
-    package.display.display = display
+    shown = types.ModuleType("IPython.display")
+    vars(package)["display"], vars(shown)["display"] = shown, display
     monkeypatch.setitem(sys.modules, "IPython", package)
     monkeypatch.setitem(sys.modules, "IPython.display", package.display)
     file = io.StringIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 
 import pytest
@@ -75,6 +76,6 @@ def test_a_number_that_is_none_is_no_event(make_run, tmp_path):
 
 
 def test_without_tensorboard_it_is_said_at_once(monkeypatch):
-    monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(KitError, match=r"kit\[tensorboard\]"):
         tensorboard.require()

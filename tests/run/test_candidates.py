@@ -16,6 +16,7 @@ from kit.core.clock import parse_duration
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.data.prepared_set import load
+from kit.generation.generate import generate
 from kit.run import budget, snapshots
 from kit.scoring import periodic
 from kit.scoring.score_record import FeaturesRecord, ReferenceRecord, Score, groups
@@ -126,7 +127,7 @@ def test_a_resumed_run_drops_candidates_of_another_way(run_tiny, every_step, tmp
 
 
 def test_a_score_gives_way_to_a_signal(run_tiny, every_step, monkeypatch):
-    draw, drawn = periodic.generate, []
+    draw, drawn = generate, []
 
     def told_to_stop(*arguments, **options):
         drawn.append(0)

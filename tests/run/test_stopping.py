@@ -264,9 +264,8 @@ def test_a_full_disk_ends_with_a_valid_zip(train, tmp_path):
 
 
 def test_a_disk_too_small_is_said_before_training(train, tmp_path, monkeypatch):
-    from kit.core import files
 
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(KitError, match=r"MB free and .* MB are needed"):
         train(images=8)
 
@@ -434,12 +433,11 @@ def test_a_disk_that_is_full_before_the_first_checkpoint_leaves_a_zip_all_the_sa
 
 
 def test_room_set_aside_by_a_part_that_was_killed_is_used_again(train, monkeypatch):
-    from kit.core import files
 
     run = train(images=80, callback=Interrupting(2))
     reserve = run.path / DISK_RESERVE
     reserve.write_bytes(b"room")
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if reserve.exists() else 10**9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0 if reserve.exists() else 10**9))
     assert train(images=80, resume=True).record.state == "finished"
 
 

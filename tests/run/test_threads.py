@@ -16,6 +16,7 @@ from run_helpers import Clock, Even, Silent
 import kit.run
 from kit.core import threads
 from kit.core.threads import RETRY_S, ThreadTuner, fastest, numbers
+from kit.generation.generate import generate
 from kit.run import budget, images_zip
 from kit.run.trainer import Trainer
 from kit.training.run_folder import read_run
@@ -157,7 +158,7 @@ def test_a_budgeted_run_trains_with_the_fastest_number_and_is_replayed_with_it(
 def test_pictures_are_generated_with_the_number_that_the_reserve_was_measured_with(
     run_tiny, tmp_path, monkeypatch, chosen_freely, caplog, picture_s, best
 ):
-    clock, sample, seen = Even(), images_zip.generate, set()
+    clock, sample, seen = Even(), generate, set()
 
     def generated(*arguments, **options):
         for batch in sample(*arguments, **options):

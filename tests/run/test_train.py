@@ -17,6 +17,7 @@ from kit.competition import COMPETITIONS
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.data.batches import Batches
+from kit.generation.generate import generate
 from kit.generation.validate import check
 from kit.models.registry import MODELS, of_task
 from kit.run import RunConfig, budget, images_zip, train
@@ -101,7 +102,7 @@ def test_a_budget_covers_the_whole_process(run_tiny, monkeypatch, start_s, step_
     """On machines of which it is given how long they take to start, for a step, and for a picture of the zip."""
     clock = Even()
     clock.passes(start_s)
-    draw, sample = Batches.draw, images_zip.generate
+    draw, sample = Batches.draw, generate
 
     def drawn(self, position, count):
         clock.passes(step_s)

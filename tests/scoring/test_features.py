@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 from scoring_helpers import Pixels, draw
-from timm.data import create_transform
+from timm.data.transforms_factory import create_transform
 from torch import nn
 
 from kit.competition import COMPETITIONS

@@ -22,7 +22,7 @@ from kit.core.files import read_json, sha256, write_json
 from kit.core.provenance import SourceRecord, write_source
 from kit.data.grid import make_grid
 from kit.generation.pictures import read_pictures
-from kit.generation.validate import Report
+from kit.generation.validate import Report, check
 from kit.submission import make_submission as making
 from kit.submission.make_submission import kernel_from_run, make_submission
 from kit.submission.submission_record import load, locked, row
@@ -119,7 +119,6 @@ def test_packing_beside_a_sending_loses_no_receipt(
     """The other command sends it while the pictures are checked."""
     run = make_run()
     folder = make_submission(run, root=root).folder
-    check = making.check
 
     def slow_check(path: Path, **options: Any) -> Report:
         with locked(folder):

@@ -16,7 +16,7 @@ from submission_tools import Silent
 
 import kit.run
 from kit import __version__
-from kit.core import provenance
+from kit.core import provenance, trust
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.core.files import sha256
@@ -25,7 +25,6 @@ from kit.data.prepared_set import PreparedSet
 from kit.kaggle import kernels
 from kit.kaggle.kernel_spec import KernelSpec, spec_text
 from kit.models.registry import MODELS
-from kit.submission import reproduce as reproducing
 from kit.submission.make_submission import make_submission
 from kit.submission.reproduce import rebuild_kernel, reproduce
 from kit.submission.submission_record import ImagesRecord, KernelVersion, Submission, load
@@ -101,9 +100,9 @@ def test_a_source_that_the_record_does_not_describe_is_refused(made: Submission,
     record = (made.folder / "submission.json").read_bytes()
     with_code(made, {"kit/cli.py": lambda text: text + b"\nopen('it-ran', 'w')\n"})
     (made.folder / "submission.json").write_bytes(record)
-    for trust in (False, True):
+    for trusted in (False, True):
         with pytest.raises(KitError, match=r"source\.zip: not the file that the record describes"):
-            reproduce(load(made.folder), trust=trust)
+            reproduce(load(made.folder), trust=trusted)
 
 
 def test_another_set_is_the_first_link_that_differs(
@@ -247,7 +246,7 @@ def test_what_cannot_be_made_again_is_said(
 def test_a_kernels_model_file_is_run_only_for_someone_who_trusts_it(
     of_kernel: Submission, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reproducing.trusting, "is_installed_kit", lambda tree: True)
+    monkeypatch.setattr(trust, "is_installed_kit", lambda tree: True)
     trap = MODEL_FILE + f"open({str(tmp_path / 'it-ran')!r}, 'w').close()\n"
     mine = changed(of_kernel, recipe=spec_text(KernelSpec(slug=SLUG, model="mine", source=trap)))
     with pytest.raises(KitError, match=r"my-gan-v1: the model file of mine is code .*; add --trust"):

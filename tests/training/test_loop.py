@@ -78,9 +78,9 @@ def textbook(recipe, state, batches, *, iterations, total_images):
             with parametrize.cached():  # one power iteration a step
                 value = loss.d_loss(D(real, y), D(fake, y), recipe.real_label)
                 # On passes of its own through D, as papers write it.
-                shown = [pictures.clone().requires_grad_(True) for pictures in (real, fake)]
-                logits = [D(pictures, y) for pictures in shown] if penalty.needs_input_grad else [value, value]
-                value = value + penalty_weight * penalty.compute(DOutputs(D, *shown, y, *logits), random)
+                x_r, x_f = (pictures.clone().requires_grad_(True) for pictures in (real, fake))
+                logits_r, logits_f = (D(x_r, y), D(x_f, y)) if penalty.needs_input_grad else (value, value)
+                value = value + penalty_weight * penalty.compute(DOutputs(D, x_r, x_f, y, logits_r, logits_f), random)
             opt_D.zero_grad()
             value.backward()
             if recipe.max_grad_norm:

@@ -48,8 +48,9 @@ def test_accumulation_changes_what_batch_norm_sees(prepared):
 
 @pytest.mark.parametrize("case", [("dcgan", []), ("wgan-gp", ["d_steps=2"])])
 def test_offloaded_activations_change_no_bit_on_a_cpu(case, prepared):
-    *_, whole = trained(prepared, *case, DEFAULT)
-    *_, found = trained(prepared, *case, MemoryPolicy(offload_activations=True))
+    model, settings = case
+    *_, whole = trained(prepared, model, settings, DEFAULT)
+    *_, found = trained(prepared, model, settings, MemoryPolicy(offload_activations=True))
     for network in ("G", "D"):
         assert same(weights(getattr(whole, network)), weights(getattr(found, network)))
 

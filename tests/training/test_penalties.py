@@ -113,7 +113,7 @@ def test_the_gradient_penalty_wants_gradients_of_length_one():
 
 def test_a_constant_d_gets_no_nan():
     D = Linear(0.0)
-    cost("gradient", D, *torch.randn(2, 2, 1, 4, 4), torch.zeros(2)).backward()
+    cost("gradient", D, torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4), torch.zeros(2)).backward()
     assert torch.equal(D.w.grad, torch.zeros_like(D.w))
 
 

@@ -118,10 +118,10 @@ def test_the_pool_gives_back_half_of_the_time_what_was_put_in_earlier(pictures):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_training_in_slices_is_training(pictures, name):
-    whole, sliced = (start(pictures, name, "batch=4") for _ in range(2))
-    steps(*whole[:2], 3)
-    steps(*sliced[:2], 3, memory=MemoryPolicy(accumulation_steps=2))
-    for one, other in zip(whole[0].G.parameters(), sliced[0].G.parameters(), strict=True):
+    (whole, objective, _), (sliced, *_) = (start(pictures, name, "batch=4") for _ in range(2))
+    steps(whole, objective, 3)
+    steps(sliced, objective, 3, memory=MemoryPolicy(accumulation_steps=2))
+    for one, other in zip(whole.G.parameters(), sliced.G.parameters(), strict=True):
         assert torch.allclose(one, other, atol=2e-3)
 
 
