@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # The same examples in every run, and no limit of time: a slow machine is no failure.
 settings.register_profile("kit", derandomize=True, deadline=None)
-settings.register_profile("abuse", deadline=None, print_blob=True)  # of bench/abuse.py, which draws them at random
+settings.register_profile(
+    "abuse", deadline=None, print_blob=True, max_examples=300
+)  # of bench/abuse.py, which draws them at random
 settings.load_profile("kit")
 
 if hasattr(signal, "SIGHUP"):

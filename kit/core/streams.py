@@ -9,9 +9,11 @@ import codecs
 import contextlib
 import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 PIPE_CLOSED = 141
@@ -125,6 +127,9 @@ class TalkHandler(logging.Handler):
 
 def set_up() -> None:
     """Prepares this process as a command: its streams, and the kit's log printed on stderr."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `>&-`, or of a program without a console
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     if not isinstance(sys.stdout, _Stream):
         sys.stdout, sys.stderr = cast("TextIO", Results(sys.stdout)), cast("TextIO", Talk(sys.stderr))
     log_to_stderr()

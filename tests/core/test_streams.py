@@ -83,12 +83,19 @@ def test_tables_show_numbers_without_trailing_zeros_and_foreign_text_safely(caps
 
 
 @pytest.mark.abuse("D16")
-@pytest.mark.parametrize(("command", "encoding"), [(["models"], "ascii"), (["models", "dcgan"], "cp1252")])
-def test_every_encoding_of_a_terminal_will_do(command, encoding):
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    done = subprocess.run([*KIT, *command], env=environment, capture_output=True, check=True)
-    assert done.stdout.decode(encoding)
-    assert done.stderr == b""
+@pytest.mark.parametrize(
+    ("command", "encoding"),
+    [("runs", "ascii"), ("submissions", "cp1252"), ("models", "of the C locale"), ("submissions", "of the C locale")],
+)
+def test_every_encoding_of_a_terminal_will_do(command, encoding, tmp_path):
+    for folder, record in (("runs", "run.json"), ("submissions", "submission.json")):
+        (tmp_path / folder / "été – 犬").mkdir(parents=True)
+        (tmp_path / folder / "été – 犬" / record).write_text("{}")  # a line of its own in the list
+    as_asked = {"PYTHONIOENCODING": encoding} if " " not in encoding else {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    environment = {**os.environ, "PYTHONUTF8": "0", **as_asked}
+    done = subprocess.run([*KIT, command], env=environment, capture_output=True, cwd=tmp_path, check=True)
+    assert done.stdout.decode("ascii" if " " in encoding else encoding)
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.abuse("D16")
@@ -100,6 +107,13 @@ def test_a_closed_pipe_is_no_error(command, tmp_path):
     done = subprocess.run([*KIT, *command], stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (streams.PIPE_CLOSED, b"")
+
+
+@pytest.mark.abuse("D16")
+@pytest.mark.skipif(sys.platform == "win32", reason="no shell there")
+def test_a_process_without_stdout_and_stderr_does_its_work(tmp_path):
+    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *KIT, "models"], cwd=tmp_path, check=False)
+    assert done.returncode == 0
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no device that is always full")
