@@ -66,11 +66,7 @@ class ModelEntry:
         return tuple((pictures, self.override(settings)) for pictures, settings in rungs)
 
 
-def _table(*rows: ModelEntry) -> dict[str, ModelEntry]:
-    return {row.name: row for row in rows}
-
-
-MODELS = _table(
+_ROWS = (
     ModelEntry(
         recipe=Recipe(model="gan", architecture="mlp", loss="non-saturating", width=256, norm_d="none"),
         about="dense layers only: the first GAN",
@@ -321,6 +317,8 @@ MODELS = _table(
         "measured here; FastCUT: lambda_nce=10, lambda_identity=0, flip_equivariance=yes",
     ),
 )
+
+MODELS = {row.name: row for row in _ROWS}
 
 
 def of_task(task: TaskName) -> dict[str, ModelEntry]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss
 
 from kit.core.seeds import derive
@@ -40,8 +40,8 @@ class TranslationOutputs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CycleGAN:
-    """Two generators, each the other's inverse, and a discriminator for each domain (Zhu et al. 2017)."""
+class Translation:
+    """What both objectives share."""
 
     recipe: Recipe
     batches: Batches
@@ -49,19 +49,70 @@ class CycleGAN:
     device: Device
     distributed: Distributed = SINGLE_PROCESS
 
+    def _draw(self, batch_slice: BatchSlice, position: int) -> tuple[Tensor, Tensor]:
+        """This process's inputs and targets."""
+        local = self.distributed.local(batch_slice)
+        y, _ = self.batches.draw(position + local.first, len(local))
+        return self.batches.draw_inputs(position + local.first, len(local)), y
+
+    def _d_loss(
+        self,
+        D: nn.Module,
+        real: Tensor,
+        fake: Tensor,
+        batch_slice: BatchSlice,
+        position: int,
+        progress: float,
+        *,
+        augment: bool = True,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one D for this process's rows, and its figures."""
+        local = self.distributed.local(batch_slice)
+        random = step_generator(self.seed, "D step", position, self.device.kind, local)
+        if augment:
+            real, fake = (augment_inputs(pictures, self.recipe, progress, random) for pictures in (real, fake))
+        with self.device.autocast():
+            real_logits, fake_logits = to_fp32(D(real)), to_fp32(D(fake))
+        loss = local.weight * LOSSES[self.recipe.loss].d_loss(real_logits, fake_logits, self.recipe.real_label)
+        d_real, d_fake = (local.weight * logits.detach().sigmoid().mean() for logits in (real_logits, fake_logits))
+        return loss, {"d_real": d_real, "d_fake": d_fake}
+
+    def _g_loss(
+        self,
+        D: nn.Module,
+        fake: Tensor,
+        batch_slice: BatchSlice,
+        position: int,
+        progress: float,
+        *,
+        augment: bool = True,
+    ) -> Tensor:
+        """The adversarial loss of one G for this process's rows."""
+        recipe, local = self.recipe, self.distributed.local(batch_slice)
+        random = step_generator(self.seed, "G step", position, self.device.kind, local)
+        logits = to_fp32(D(augment_inputs(fake, recipe, progress, random) if augment else fake))
+        return G_SCALE.get(recipe.loss, 1.0) * LOSSES[recipe.loss].g_loss(logits, logits)
+
+    def _sum(self, figures: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Figures of all processes from those of each."""
+        return dict(zip(figures, self.distributed.sum(torch.stack(list(figures.values()))), strict=True))
+
+
+class CycleGAN(Translation):
+    """Two generators, each the other's inverse, and a discriminator for each domain (Zhu et al. 2017)."""
+
     def d_step(
         self, state: TrainState, batch_slice: BatchSlice, *, position: int, progress: float, keep_graph: bool
     ) -> TranslationOutputs:
         """Each D learns to tell pictures of its domain from translations (eq. 1); see `Objective.d_step`."""
         G, D = cast(CycleGanGenerators, state.G), cast(CycleGanDiscriminators, state.D)
-        x, y = _draw(self, batch_slice, position)
+        x, y = self._draw(batch_slice, position)
         with torch.set_grad_enabled(keep_graph), self.device.autocast():
             x_to_y, y_to_x = to_fp32(G.to_target(x)), to_fp32(G.to_input(y))
-        pool = ImagePool(self, batch_slice, position)
-        fake_y = pool.exchange(state, "targets", x_to_y.detach())
-        fake_x = pool.exchange(state, "inputs", y_to_x.detach())
-        loss_y, figures = _d_loss(self, D.target, y, fake_y, batch_slice, position, progress)
-        loss_x, _ = _d_loss(self, D.input, x, fake_x, batch_slice, position, progress, augment=False)
+        fake_y = self.from_pool("targets", x_to_y.detach(), state, batch_slice, position)
+        fake_x = self.from_pool("inputs", y_to_x.detach(), state, batch_slice, position)
+        loss_y, figures = self._d_loss(D.target, y, fake_y, batch_slice, position, progress)
+        loss_x, _ = self._d_loss(D.input, x, fake_x, batch_slice, position, progress, augment=False)
         state.scalers["D"].scale(loss_y + loss_x).backward()
         figures["loss_d"] = (loss_y + loss_x).detach()
         return TranslationOutputs(batch_slice, x, y, x_to_y, y_to_x, figures)
@@ -79,8 +130,8 @@ class CycleGAN:
         with self.device.autocast():
             if not x_to_y.requires_grad:  # gradients accumulate: memory did not hold the graphs of all slices
                 x_to_y, y_to_x = to_fp32(G.to_target(x)), to_fp32(G.to_input(y))
-            adversarial = _g_loss(self, D.target, x_to_y, batch_slice, position, progress)
-            adversarial = adversarial + _g_loss(self, D.input, y_to_x, batch_slice, position, progress, augment=False)
+            adversarial = self._g_loss(D.target, x_to_y, batch_slice, position, progress)
+            adversarial = adversarial + self._g_loss(D.input, y_to_x, batch_slice, position, progress, augment=False)
             cycle = l1_loss(to_fp32(G.to_input(x_to_y)), x) + l1_loss(to_fp32(G.to_target(y_to_x)), y)
             loss_G = recipe.lambda_gan * adversarial + recipe.lambda_cycle * cycle
             if recipe.lambda_identity:
@@ -88,27 +139,51 @@ class CycleGAN:
                 loss_G = loss_G + recipe.lambda_cycle * recipe.lambda_identity * identity
             loss_G = local.weight * loss_G
         state.scalers["G"].scale(loss_G).backward()
-        return _summed(self, {**figures, "loss_g": loss_G.detach()})
+        return self._sum({**figures, "loss_g": loss_G.detach()})
+
+    def from_pool(self, name: str, images: Tensor, state: TrainState, batch_slice: BatchSlice, position: int) -> Tensor:
+        """What D sees in place of new translations, so that it does not forget earlier ones (Shrivastava et al. 2017).
+
+        The first pictures fill the pool and go to D themselves. After that, D sees with probability ½ a stored picture
+        in place of a new one, which takes the stored one's place. What happens to a picture is a function of the seed
+        and of the pictures seen, and the pool is alike in all processes.
+
+        Args:
+            name: of the pool.
+            images: this process's rows, (B, C, H, W).
+            state: keeps the pool.
+            batch_slice: rows of the batch.
+            position: pictures seen before this batch.
+        """
+        size = self.recipe.buffer_size
+        if not size:
+            return images
+        local, images = self.distributed.local(batch_slice), self.distributed.gather(images, batch_slice)
+        if name not in state.extra:
+            state.extra[name] = images.new_zeros(size, *images.shape[1:])
+        pool, shown = state.extra[name], images.clone()
+        random = step_generator(self.seed, f"pool of {name}", position, torch.device("cpu"), batch_slice)
+        swap, place = random.uniform(len(batch_slice)) < 0.5, random.integers(0, size, len(batch_slice))
+        for row in range(len(batch_slice)):
+            seen = position + batch_slice.first + row
+            if seen < size:
+                pool[seen] = images[row]
+            elif swap[row]:
+                shown[row], pool[place[row]] = pool[place[row]].clone(), images[row]
+        return shown[local.first - batch_slice.first : local.last - batch_slice.first]
 
 
-@dataclass(frozen=True)
-class CUT:
+class CUT(Translation):
     """One generator that keeps, patch by patch, what its input shows (Park et al. 2020)."""
-
-    recipe: Recipe
-    batches: Batches
-    seed: int  # of the run
-    device: Device
-    distributed: Distributed = SINGLE_PROCESS
 
     def d_step(
         self, state: TrainState, batch_slice: BatchSlice, *, position: int, progress: float, keep_graph: bool
     ) -> TranslationOutputs:
         """D learns to tell targets from translations (eq. 1); see `Objective.d_step`."""
-        x, y = _draw(self, batch_slice, position)
+        x, y = self._draw(batch_slice, position)
         with torch.set_grad_enabled(keep_graph), self.device.autocast():
             x_to_y = to_fp32(state.G(self._flip(x, position)))
-        loss_D, figures = _d_loss(self, state.D, y, x_to_y.detach(), batch_slice, position, progress)
+        loss_D, figures = self._d_loss(state.D, y, x_to_y.detach(), batch_slice, position, progress)
         state.scalers["D"].scale(loss_D).backward()
         figures["loss_d"] = loss_D.detach()
         return TranslationOutputs(batch_slice, x, y, x_to_y, None, figures)
@@ -124,14 +199,14 @@ class CUT:
         with self.device.autocast():
             if not x_to_y.requires_grad:  # gradients accumulate: memory did not hold the graphs of all slices
                 x_to_y = to_fp32(G(self._flip(x, position)))
-            adversarial = _g_loss(self, D, x_to_y, batch_slice, position, progress)
+            adversarial = self._g_loss(D, x_to_y, batch_slice, position, progress)
             nce = self._nce(state, x, x_to_y, position)
             if recipe.lambda_identity:
                 identity = self._nce(state, y, to_fp32(G(self._flip(y, position))), position)
                 nce = (nce + recipe.lambda_identity * identity) / (1 + recipe.lambda_identity)
             loss_G = local.weight * (recipe.lambda_gan * adversarial + recipe.lambda_nce * nce)
         state.scalers["G"].scale(loss_G).backward()
-        return _summed(self, {**figures, "loss_g": loss_G.detach()})
+        return self._sum({**figures, "loss_g": loss_G.detach()})
 
     def _nce(self, state: TrainState, source: Tensor, translated: Tensor, position: int) -> Tensor:
         """PatchNCE between pictures and their translations, the mean over the feature maps (eq. 3)."""
@@ -168,95 +243,3 @@ def patch_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     logits = query @ key.transpose(1, 2) / temperature  # (B, P, P): row i is query i against every key
     own = torch.arange(query.shape[1], device=query.device).expand(query.shape[:2])
     return cross_entropy(logits.flatten(0, 1), own.flatten())
-
-
-class ImagePool:
-    """Earlier translations for D, so that it does not forget them (Shrivastava et al. 2017; Zhu et al. 2017).
-
-    The first pictures fill the pool and go to D themselves. After that, D sees with probability ½ a stored picture in
-    place of a new one, which takes the stored one's place. What happens to a picture is a function of the seed and of
-    the pictures seen, and the pool is alike in all processes.
-
-    Args:
-        objective: that asks; its recipe names the size of the pool.
-        batch_slice: rows of the batch.
-        position: pictures seen before this batch.
-    """
-
-    def __init__(self, objective: CycleGAN | CUT, batch_slice: BatchSlice, position: int) -> None:
-        self._objective, self._slice, self._position = objective, batch_slice, position
-
-    def exchange(self, state: TrainState, name: str, images: Tensor) -> Tensor:
-        """What D sees in place of this process's rows, (B, C, H, W)."""
-        size, distributed = self._objective.recipe.buffer_size, self._objective.distributed
-        if not size:
-            return images
-        local, batch_slice = distributed.local(self._slice), self._slice
-        images = distributed.gather(images, batch_slice)
-        if name not in state.extra:
-            state.extra[name] = images.new_zeros(size, *images.shape[1:])
-        pool, shown = state.extra[name], images.clone()
-        random = step_generator(
-            self._objective.seed, f"pool of {name}", self._position, torch.device("cpu"), batch_slice
-        )
-        swap, place = random.uniform(len(batch_slice)) < 0.5, random.integers(0, size, len(batch_slice))
-        for row in range(len(batch_slice)):
-            seen = self._position + batch_slice.first + row
-            if seen < size:
-                pool[seen] = images[row]
-            elif swap[row]:
-                shown[row], pool[place[row]] = pool[place[row]].clone(), images[row]
-        return shown[local.first - batch_slice.first : local.last - batch_slice.first]
-
-
-def _draw(objective: CycleGAN | CUT, batch_slice: BatchSlice, position: int) -> tuple[Tensor, Tensor]:
-    """This process's inputs and targets."""
-    local = objective.distributed.local(batch_slice)
-    y, _ = objective.batches.draw(position + local.first, len(local))
-    return objective.batches.draw_inputs(position + local.first, len(local)), y
-
-
-def _d_loss(
-    objective: CycleGAN | CUT,
-    D: torch.nn.Module,
-    real: Tensor,
-    fake: Tensor,
-    batch_slice: BatchSlice,
-    position: int,
-    progress: float,
-    *,
-    augment: bool = True,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of one D for this process's rows, and its figures."""
-    recipe, local = objective.recipe, objective.distributed.local(batch_slice)
-    random = step_generator(objective.seed, "D step", position, objective.device.kind, local)
-    if augment:
-        real, fake = (augment_inputs(pictures, recipe, progress, random) for pictures in (real, fake))
-    with objective.device.autocast():
-        real_logits, fake_logits = to_fp32(D(real)), to_fp32(D(fake))
-    loss = local.weight * LOSSES[recipe.loss].d_loss(real_logits, fake_logits, recipe.real_label)
-    d_real, d_fake = (local.weight * logits.detach().sigmoid().mean() for logits in (real_logits, fake_logits))
-    return loss, {"d_real": d_real, "d_fake": d_fake}
-
-
-def _g_loss(
-    objective: CycleGAN | CUT,
-    D: torch.nn.Module,
-    fake: Tensor,
-    batch_slice: BatchSlice,
-    position: int,
-    progress: float,
-    *,
-    augment: bool = True,
-) -> Tensor:
-    """The adversarial loss of one G for this process's rows."""
-    recipe, local = objective.recipe, objective.distributed.local(batch_slice)
-    random = step_generator(objective.seed, "G step", position, objective.device.kind, local)
-    logits = to_fp32(D(augment_inputs(fake, recipe, progress, random) if augment else fake))
-    return G_SCALE.get(recipe.loss, 1.0) * LOSSES[recipe.loss].g_loss(logits, logits)
-
-
-def _summed(objective: CycleGAN | CUT, figures: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Figures of all processes from those of each."""
-    names = list(figures)
-    return dict(zip(names, objective.distributed.sum(torch.stack([figures[name] for name in names])), strict=True))

@@ -18,7 +18,7 @@ from kit.training import loop, train_state
 from kit.training.device import Device
 from kit.training.memory import MemoryPolicy
 from kit.training.random import BatchSlice
-from kit.training.translation import CUT, CycleGAN, ImagePool, patch_nce
+from kit.training.translation import CUT, CycleGAN, patch_nce
 
 CPU = Device(torch.device("cpu"), "CPU", torch.float32)
 SETTINGS = ["width=4", "batch=4", "augment=none"]
@@ -106,8 +106,7 @@ def test_the_pool_gives_back_half_of_the_time_what_was_put_in_earlier(pictures):
     shown = []
     for position in range(0, 400, 4):
         images = torch.arange(position, position + 4.0).view(4, 1, 1, 1)
-        pool = ImagePool(objective, BatchSlice(0, 4, 4), position)
-        shown.append((images, pool.exchange(state, "targets", images)))
+        shown.append((images, objective.from_pool("targets", images, state, BatchSlice(0, 4, 4), position)))
     new, seen = (torch.cat(side).flatten() for side in zip(*shown, strict=True))
     assert torch.equal(seen[:8], new[:8])  # which fill it
     assert 0.35 < float((seen[8:] != new[8:]).float().mean()) < 0.65
