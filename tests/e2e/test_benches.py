@@ -94,3 +94,17 @@ def test_the_memory_of_both_scores_is_told(tmp_path):
         float(re.search(r": ([\d,]+) MB resident", line)[1].replace(",", "")) for line in done.stdout.splitlines()
     )
     assert 100 < later <= first * 1.1
+
+
+@pytest.mark.slow
+def test_the_scaling_study_goes_on_where_it_was_cut_off(make_set, tmp_path, shared):
+    make_set(tmp_path / "set", n=48, size=64)
+    command = ["widths.py", "--data", "set", "--widths", "4,8", "--count", "32", "--threads", "1", "--set", "batch=8"]
+    assert '"pictures": 104' in printed(tmp_path, *command, "--at", "0.0001")
+    again = printed(tmp_path, *command, "--at", "0.0001,0.0002")
+    assert '"pictures": 104' not in again
+    assert '"pictures": 200' in again
+    table = printed(tmp_path, "widths.py", "--show", "widths.jsonl", "--plot", "widths.png")
+    assert "| pictures | width 4 | width 8 |" in table
+    assert "width 8 is better than 4 at equal CPU time by KID×1000:" in table
+    assert (tmp_path / "widths.png").stat().st_size > 0
