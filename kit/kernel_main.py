@@ -106,8 +106,7 @@ class Session:
     def prepare(self) -> None:
         """Finds the competition's pictures and prepares them."""
         from kit.data.crops import CropSettings
-        from kit.data.prepare import prepare
-        from kit.data.prepare_stats import describe
+        from kit.data.prepare import describe, prepare
         from kit.data.sources import kaggle_mount
 
         rules = self.spec.rules

@@ -84,8 +84,7 @@ def data(
     """
     from kit.core.console import bar
     from kit.data.crops import CropSettings
-    from kit.data.prepare import prepare
-    from kit.data.prepare_stats import describe
+    from kit.data.prepare import describe, prepare
     from kit.data.prepared_set import remember
 
     rules = get_competition(slug)

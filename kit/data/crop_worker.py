@@ -24,8 +24,8 @@ from kit.core.threads import ROUNDS, Trial, numbers, users_number
 from kit.data import crops, decoding
 from kit.data.annotations import MAX_BYTES, parse
 from kit.data.archives import BadFile, Reader
-from kit.data.collection import Item
 from kit.data.crops import CropSettings, Pixels, Plan
+from kit.data.sources import Item
 from kit.data.tree import Tree
 
 log = logging.getLogger(__name__)

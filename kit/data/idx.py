@@ -8,8 +8,7 @@ import re
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,8 @@ from kit.core.errors import KitError
 from kit.data.archives import BadFile, Entry, Reader, Store
 from kit.data.tree import Tree
 
-Bytes = NDArray[np.uint8]
+MAX_BYTES = 2**30
+"""An unpacked file of pictures; MNIST has 47 MB, EMNIST 550 MB."""
 
 # "train-images-idx3-ubyte.gz" on the web, "train-images.idx3-ubyte" in Kaggle's copy.
 _NAME = re.compile(r"(?P<split>[\w-]+)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?")
@@ -29,8 +29,8 @@ _TRAINING = {"train", "training"}
 _TEST = {"test", "testing", "t10k", "val", "valid", "validation"}
 
 
-class Pair(NamedTuple):
-    """The two files of a part of a set."""
+class Part(NamedTuple):
+    """A part of a set: its two files."""
 
     split: str  # "train", or what its files are called by
     pictures: Entry
@@ -42,7 +42,7 @@ def is_idx_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def find(tree: Tree, entries: Iterable[Entry]) -> Pair | None:
+def find(tree: Tree) -> Part | None:
     """The part to be trained on; None where there are no IDX files.
 
     Test pictures are taken only where there is no training part.
@@ -51,7 +51,7 @@ def find(tree: Tree, entries: Iterable[Entry]) -> Pair | None:
         KitError: there are several parts to choose from, or one of its two files is missing.
     """
     parts: dict[tuple[str, str], dict[str, Entry]] = defaultdict(dict)
-    for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+    for entry in sorted(tree.entries, key=lambda entry: entry.name, reverse=True):
         folder, _, name = entry.name.rpartition("/")
         if match := _NAME.fullmatch(name):
             if folder.rpartition("/")[2] == name:  # Kaggle's copy has each file in a folder of its name, too
@@ -72,59 +72,14 @@ def find(tree: Tree, entries: Iterable[Entry]) -> Pair | None:
     if missing := {"images", "labels"} - set(parts[part]):
         (there,) = parts[part].values()
         raise KitError(f"{tree.path}: {there.name} without its {missing.pop()}", "put the other file beside it")
-    return Pair(part[1], parts[part]["images"], parts[part]["labels"])
+    return Part(part[1], parts[part]["images"], parts[part]["labels"])
 
 
 def only_part(tree: Tree, name: str) -> Tree:
     """A folder's tree with nothing in it but one IDX file and its counterpart."""
-    match = _NAME.fullmatch(name)
-    assert match is not None
-    entries = [
-        entry
-        for entry in tree.entries
-        if entry.name == name or ((other := _NAME.fullmatch(entry.name)) and other["split"] == match["split"])
-    ]
+    splits = {entry.name: match["split"] for entry in tree.entries if (match := _NAME.fullmatch(entry.name))}
+    entries = [entry for entry in tree.entries if splits.get(entry.name) == splits[name]]
     return Tree(tree.path, entries, tree.stores, [])
-
-
-def read(store: Store, entry: Entry) -> Bytes:
-    """The array in an IDX file, compressed or not.
-
-    Returns:
-        uint8 (N, H, W) for pictures, (N,) for labels; N is at least 1.
-
-    Raises:
-        KitError: it is damaged, empty, no IDX file, or one of other numbers than bytes.
-    """
-    reader = Reader([store])
-    try:
-        data = reader.read(Entry(entry.name, entry.size, 0, entry.key))
-        if data[:2] == b"\x1f\x8b":
-            data = _gunzip(data, limit=MAX_BYTES)
-        kind, dimensions = struct.unpack_from(">xxBB", data)
-        shape = struct.unpack_from(f">{dimensions}I", data, 4)
-        start = 4 + 4 * dimensions
-        if data[:2] != b"\0\0" or kind != 0x08 or dimensions not in (1, 3) or len(data) != start + math.prod(shape):
-            raise BadFile("no IDX file of bytes")
-        if not math.prod(shape):
-            raise BadFile("there is nothing in it")
-    except (BadFile, OSError, EOFError, zlib.error, struct.error) as error:
-        raise KitError(f"{entry.name}: {error}", "download it again") from error
-    finally:
-        reader.close()
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
-
-
-MAX_BYTES = 2**30
-"""An unpacked file of pictures; MNIST has 47 MB, EMNIST 550 MB."""
-
-
-def _gunzip(data: bytes, *, limit: int) -> bytes:
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    unpacked = unpacker.decompress(data, limit)
-    if not unpacker.eof:
-        raise BadFile("truncated, or over the limit for one file")
-    return unpacked
 
 
 @dataclass(frozen=True)
@@ -140,7 +95,7 @@ class IdxStore:
         return self.store.origin
 
     def open(self) -> OpenIdx:
-        """Reads all of it."""
+        """Reads all of it; see `read`."""
         return OpenIdx(read(self.store, self.entry))
 
 
@@ -148,7 +103,7 @@ class IdxStore:
 class OpenIdx:
     """Pictures in memory, uint8 (N, H, W)."""
 
-    pictures: Bytes
+    pictures: NDArray[np.uint8]
 
     def file(self, key: int | str) -> io.BytesIO:
         """A picture as a PGM file, the plainest there is, so that it takes the same way as any other."""
@@ -159,14 +114,55 @@ class OpenIdx:
         """Nothing is open."""
 
 
-def fetch_mnist(folder: Path) -> Path:
-    """MNIST's IDX files, fetched by torchvision unless they are there.
+def open_part(tree: Tree, part: Part) -> tuple[list[int], tuple[int, int], IdxStore]:
+    """The labels of a part, the height and width of its pictures, and the store that serves them.
 
-    Args:
-        folder: where they are kept.
+    Raises:
+        KitError: see `read`; or the two files do not fit each other.
+    """
+    labels = read(tree.stores[part.labels.store], part.labels)
+    store = IdxStore(tree.stores[part.pictures.store], part.pictures)
+    shape = store.open().pictures.shape
+    if labels.ndim != 1 or len(shape) != 3 or shape[:1] != labels.shape:
+        raise KitError(
+            f"{tree.path}: {part.pictures.name} and {part.labels.name} do not fit each other", "download them again"
+        )
+    return labels.tolist(), (shape[1], shape[2]), store
+
+
+def read(store: Store, entry: Entry) -> NDArray[np.uint8]:
+    """The array in an IDX file, compressed or not.
 
     Returns:
-        The folder to prepare from.
+        uint8 (N, H, W) for pictures, (N,) for labels; N is at least 1.
+
+    Raises:
+        KitError: it is damaged, empty, no IDX file, or one of other numbers than bytes.
+    """
+    reader = Reader([store])
+    try:
+        data = reader.read(replace(entry, store=0))
+        if data[:2] == b"\x1f\x8b":
+            unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            data = unpacker.decompress(data, MAX_BYTES)
+            if not unpacker.eof:
+                raise BadFile("truncated, or over the limit for one file")
+        kind, dimensions = struct.unpack_from(">xxBB", data)
+        shape = struct.unpack_from(f">{dimensions}I", data, 4)
+        start = 4 + 4 * dimensions
+        if data[:2] != b"\0\0" or kind != 0x08 or dimensions not in (1, 3) or len(data) != start + math.prod(shape):
+            raise BadFile("no IDX file of bytes")
+        if not math.prod(shape):
+            raise BadFile("there is nothing in it")
+    except (BadFile, OSError, EOFError, zlib.error, struct.error) as error:
+        raise KitError(f"{entry.name}: {error}", "download it again") from error
+    finally:
+        reader.close()
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def fetch_mnist(folder: Path) -> Path:
+    """MNIST's IDX files, fetched by torchvision into a folder unless they are there; the folder to prepare from.
 
     Raises:
         KitError: they cannot be fetched.

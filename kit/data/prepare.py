@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import os
+import posixpath
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kit.competition import Competition
@@ -17,17 +18,14 @@ from kit.core.files import atomic_folder, clear_leftovers, require_space, sha256
 from kit.core.lock import folder_lock
 from kit.core.progress import Progress, no_progress
 from kit.core.records import is_record
-from kit.core.seeds import derive
 from kit.data import idx
-from kit.data.collection import INPUTS, Collection
 from kit.data.crop_worker import CropJob, outcomes
 from kit.data.crops import CROPS, FILTER, MAX_CANVAS_ASPECT, REDUCING_GAP, CropSettings
 from kit.data.decoding import KEEP
 from kit.data.grid import sample_grid
-from kit.data.prepare_stats import InputStats, PrepareStats
 from kit.data.prepared_set import RECORD, WRITTEN, CropRecord, DatasetRecord, HoldoutRecord, PreparedSet, Rejected, load
-from kit.data.set_writer import SetWriter
-from kit.data.sources import collect, collect_inputs
+from kit.data.set_writer import PrepareStats, SetWriter
+from kit.data.sources import INPUTS, Collection, collect, collect_inputs
 from kit.data.tree import Tree, open_tree, printable
 
 log = logging.getLogger(__name__)
@@ -141,39 +139,33 @@ def _write(
     progress: Progress,
 ) -> DatasetRecord:
     """Crops all pictures into the set's files, and says what became of them."""
-    stats = PrepareStats(collection, recipe.keep_duplicates)
-    input_job = _input_job(job, collection.inputs) if collection.inputs else None
-    input_stats = InputStats(collection.inputs) if collection.inputs else None
-    total = len(job.items) + (len(input_job.items) if input_job else 0)
+    inputs = collection.inputs
+    total = len(job.items) + (len(inputs.items) if inputs else 0)
     done = 0
-    with SetWriter(folder, job, inputs=input_job is not None) as writer:
-        with contextlib.closing(outcomes(job, workers=workers)) as results:
-            for item, outcome in zip(job.items, results, strict=True):
-                if stats.keeps(item, outcome):
-                    writer.add(item, outcome)
-                progress(done := done + 1, total)
-        where, filters = collection.tree.path, "".join(f"; {reason}" for reason in list(stats.filtered)[:1])
-        _check_left(where, stats.rejected, collection.found, stats.kept, max_rejected, filters)
-        if input_job and input_stats:
-            with contextlib.closing(outcomes(input_job, workers=workers)) as results:
-                for item, outcome in zip(input_job.items, results, strict=True):
-                    if input_stats.keeps(item, outcome):
-                        writer.add_input(item, outcome)
+    with SetWriter(folder, job, inputs=inputs is not None) as writer:
+        stats = PrepareStats(collection, recipe.keep_duplicates)
+        halves = [(job, stats, writer.add)]
+        if inputs:  # taken whole
+            whole = dataclasses.replace(
+                job, tree=inputs.tree, items=inputs.items, policy="whole", settings=CropSettings()
+            )
+            halves.append((whole, PrepareStats(inputs, keep_duplicates=True), writer.add_input))
+        for half, counting, add in halves:
+            with contextlib.closing(outcomes(half, workers=workers)) as results:
+                for item, outcome in zip(half.items, results, strict=True):
+                    if counting.keeps(item, outcome):
+                        add(item, outcome)
                     progress(done := done + 1, total)
-            where, found = input_stats.collection.tree.path, input_stats.collection.found
-            _check_left(where, input_stats.rejected, found, input_stats.kept, max_rejected, "")
-    held_out = _held_out(writer.digests(), recipe.holdout.share, recipe.holdout.seed)
-    classes = writer.finish(held_out)
+            counting.check(max_rejected)
+    classes, holdout = writer.finish(recipe.holdout)
     left_out = stats.left_out()
-    if input_stats:
-        other = input_stats.collection.others if input_stats.collection.tree is not collection.tree else []
-        left_out += [Rejected(f"{INPUTS}{row.file}", row.reason) for row in (*input_stats.rejected, *other)]
+    if inputs:
+        other = inputs.others if inputs.tree is not collection.tree else []
+        left_out += [Rejected(f"{INPUTS}{row.file}", row.reason) for row in (*halves[1][1].rejected, *other)]
     made = dataclasses.replace(
         recipe,
         classes=classes,
-        counts=stats.counts(
-            holdout=writer.holdout_counts(held_out), inputs=input_stats.counts() if input_stats else None
-        ),
+        counts=stats.counts(holdout=holdout, inputs=halves[1][1].input_counts() if inputs else None),
         rejected=left_out,
         files={file.name: sha256(file) for file in sorted(folder.iterdir())},
     )
@@ -211,14 +203,10 @@ def _refuse_other_folder(out: Path) -> None:
     """A set that stands there is replaced; anything else of the user's must not be."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise KitError(f"{out}: there is something that is no folder", "choose another --out")
-    ours = is_record(out / RECORD, DatasetRecord) or _of_older_kit(out)
-    if out.is_dir() and not ours and any(out.iterdir()):
+    # A set of format 1 did not name its format.
+    older = all((out / name).is_file() for name in (RECORD, "images.npy", "labels.npy", "samples.jsonl"))
+    if out.is_dir() and any(out.iterdir()) and not older and not is_record(out / RECORD, DatasetRecord):
         raise KitError(f"{out}: a folder of other things, which a prepared set would replace", "choose another --out")
-
-
-def _of_older_kit(out: Path) -> bool:
-    """Whether a set of format 1 lies there, whose dataset.json did not name its format."""
-    return all((out / name).is_file() for name in (RECORD, "images.npy", "labels.npy", "samples.jsonl"))
 
 
 def _refuse_overlap(source: Path, out: Path) -> None:
@@ -250,11 +238,6 @@ def _crop_record(job: CropJob) -> CropRecord:
     )
 
 
-def _input_job(job: CropJob, inputs: Collection) -> CropJob:
-    """Pictures to be translated are taken whole."""
-    return dataclasses.replace(job, tree=inputs.tree, items=inputs.items, policy="whole", settings=CropSettings())
-
-
 def _needed_bytes(job: CropJob, inputs: Collection | None) -> int:
     """Room for the set: the pictures, those of the boxes beyond the first (a tenth), the whole ones, the inputs."""
     policy = CROPS[job.policy]
@@ -283,23 +266,57 @@ def _rejected_share(record: DatasetRecord) -> float:
     return max(rejected / found if found else 0.0 for rejected, found in shares)
 
 
-def _held_out(digests: set[bytes], share: float, seed: int) -> set[bytes]:
-    """Which files are held out: the same ones in whatever order and company of copies they come."""
-    salt = derive("holdout", seed).to_bytes(8, "little")
-    ranked = sorted(digests, key=lambda digest: hashlib.sha256(salt + digest).digest())
-    return set(ranked[: round(share * len(ranked))])
+def describe(prepared: PreparedSet, *, reasons: int = 10) -> Iterator[str]:
+    """What `kit data` says at its end, a line each: what was found, kept, repaired and left out, and why.
 
-
-def _check_left(
-    source: Path, rejected: Sequence[Rejected], found: int, kept: int, max_rejected: float, filters: str
-) -> None:
-    first = f", {rejected[0].file}: {rejected[0].reason}" if rejected else ""
-    share = len(rejected) / found
-    if share > max_rejected:
-        raise KitError(
-            f"{source}: {len(rejected):,} of {found:,} pictures ({share:.1%}) cannot be used, "
-            f"and --max-rejected is {max_rejected:.1%}; the first{first}",
-            "correct the source, or allow more",
+    Args:
+        prepared: the set.
+        reasons: files left out that are named with their reason; the rest is in dataset.json.
+    """
+    record = prepared.record
+    counts, boxes, held = record.counts, record.counts.boxes, record.counts.holdout
+    filtered, dropped, small = (sum(part.values()) for part in (counts.filtered, boxes.dropped, boxes.filtered))
+    yield (
+        f"{counts.samples:,} samples of {prepared.size}×{prepared.size}×{prepared.channels} from {counts.kept:,} "
+        f"pictures, crop {record.crop.policy}, {len(prepared.classes)} classes, digest {prepared.digest[:12]}"
+    )
+    yield (
+        f"pictures: {counts.found:,} found = {counts.kept:,} kept + {counts.rejected:,} rejected + "
+        f"{counts.duplicates:,} duplicates + {filtered:,} filtered + {counts.copies:,} copies"
+    )
+    if counts.inputs:
+        yield (
+            f"pictures to be translated: {counts.inputs.found:,} found = {counts.inputs.kept:,} kept "
+            f"({counts.inputs.duplicates:,} of them duplicates) + {counts.inputs.rejected:,} rejected"
         )
-    if not kept:
-        raise KitError(f"{source}: no picture left{filters}{first}", "loosen the filters, or give another source")
+    if boxes.listed:
+        yield (
+            f"boxes: {boxes.listed:,} listed = {boxes.kept:,} kept + {dropped:,} unusable + {small:,} filtered; "
+            f"{counts.whole_pictures:,} pictures taken whole"
+        )
+    yield f"hold-out: {held.pictures:,} pictures with {held.samples:,} samples"
+    for title, kinds in (
+        ("repaired", counts.repaired),
+        ("unusable boxes", boxes.dropped),
+        ("filtered", dict(Counter(counts.filtered) + Counter(boxes.filtered))),
+    ):
+        if kinds:
+            yield f"{title}: {_listed(kinds)}"
+    if counts.annotations_without_picture:
+        yield f"annotations without a picture: {counts.annotations_without_picture:,}"
+    if counts.other_files:
+        yield f"other files: {counts.other_files:,}"
+    # Alike ones are told together: a thousand labels of another format are one line.
+    groups: dict[tuple[str, str], list[Rejected]] = {}
+    for row in record.rejected:
+        groups.setdefault((row.reason, posixpath.splitext(row.file)[1]), []).append(row)
+    for rows in list(groups.values())[:reasons]:
+        more = f" and {len(rows) - 1:,} more" if len(rows) > 1 else ""
+        yield f"left out {rows[0].file}{more}: {rows[0].reason}"
+    told = sum(len(rows) for rows in list(groups.values())[:reasons])
+    if len(record.rejected) > told:
+        yield f"left out {len(record.rejected) - told:,} more, listed in {prepared.path / 'dataset.json'}"
+
+
+def _listed(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())

@@ -27,8 +27,7 @@ from kit.core.lock import folder_lock
 from kit.core.threads import VARIABLES
 from kit.data import archives, crop_worker
 from kit.data.crops import CROPS, CropSettings, cut
-from kit.data.prepare import SIZES, prepare
-from kit.data.prepare_stats import describe
+from kit.data.prepare import SIZES, describe, prepare
 from kit.data.prepared_set import DatasetRecord, HoldoutCounts, InputCounts, PreparedSet, Sample, load
 
 DOGS = get(DEFAULT)

@@ -15,10 +15,9 @@ from PIL import Image
 
 from kit.competition import COMPETITIONS, DEFAULT, get
 from kit.core.errors import KitError
-from kit.data import collection
-from kit.data.collection import Collection
+from kit.data import sources
 from kit.data.idx import fetch_mnist
-from kit.data.sources import collect, kaggle_mount
+from kit.data.sources import Collection, collect, kaggle_mount
 from kit.data.tree import open_tree
 
 DOGS = get(DEFAULT)
@@ -409,8 +408,8 @@ def test_pictures_without_a_class_are_left_out_where_the_others_have_one(tmp_pat
 def test_more_classes_than_labels_can_hold_are_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert np.iinfo(np.int16).max == collection.MAX_CLASSES
-    monkeypatch.setattr(collection, "MAX_CLASSES", 2)
+    assert np.iinfo(np.int16).max == sources.MAX_CLASSES
+    monkeypatch.setattr(sources, "MAX_CLASSES", 2)
     with pytest.raises(KitError, match="3 folders that would be classes, and there can be 2"):
         look(make_folder(tmp_path / "set", {f"{k}/1.jpg": photo(seed=k) for k in range(3)}))
 
