@@ -14,10 +14,11 @@ Three ways, on the same training crops at 64×64, one after the other:
 - kit: `kit train --model dcgan --budget …` at its defaults, for each number of minutes a run of its own. Its time has
   everything in it, from the imports to the checked zip; that of the others is training alone.
 
-The networks and loops of the first two are written from their descriptions. Minutes are of CPU time: the kit gets a
-budget of so many minutes divided by --threads, and the CPU time that it used is printed. So run it alone on so many
-cores (`taskset -c 1 … --threads 1`). Every result is a line of --out at once, and what is there is not done again. The
-judges are those of bench/judges.py.
+The networks and loops of the first two are written anew; with the library's weights, mimicry's give its numbers.
+
+Minutes are of CPU time: the kit gets a budget of so many minutes divided by --threads, and the CPU time that it used is
+printed. So run it alone on so many cores (`taskset -c 1 … --threads 1`). Every result is a line of --out at once, and
+what is there is not done again. The judges are those of bench/judges.py.
 """
 
 from __future__ import annotations
@@ -133,8 +134,11 @@ def _double(x: Tensor) -> Tensor:
 
 
 class BlockD(nn.Module):
-    """ReLU, 3×3, ReLU, 3×3, mean of 2×2; a 1×1 beside it. The `first` block has no ReLU before, and pools before its
-    1×1."""
+    """ReLU; 3×3, ReLU, 3×3, mean of 2×2; a 1×1 beside them.
+
+    The library's first ReLU works in place, so the 1×1 sees its result, too. The `first` block has none, and pools
+    before its 1×1.
+    """
 
     def __init__(self, before: int, after: int, *, first: bool = False) -> None:
         super().__init__()
@@ -145,7 +149,8 @@ class BlockD(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """To half the side."""
-        h = avg_pool2d(self.two(relu(self.one(x if self.is_first else relu(x)))), 2)
+        x = x if self.is_first else relu(x)
+        h = avg_pool2d(self.two(relu(self.one(x))), 2)
         return h + (self.beside(avg_pool2d(x, 2)) if self.is_first else avg_pool2d(self.beside(x), 2))
 
 
