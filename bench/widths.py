@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -74,6 +75,8 @@ class Study:
         cpu_s = 0.0
         if state.exists() and spent.exists():
             trainer.load(state)
+            if trainer.state.pictures >= pictures + recipe.pictures_per_iteration:
+                sys.exit(f"{state} has seen {trainer.state.pictures:,} pictures already: take another --out")
             cpu_s = json.loads(spent.read_text())["cpu_s"]
         began = saved = time.process_time()
 
