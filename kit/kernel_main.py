@@ -192,7 +192,7 @@ class Session:
     def _config(self, *, resume: bool) -> RunConfig:
         from kit.models import custom, registry
         from kit.run import RunConfig
-        from kit.scoring.periodic import ScoringConfig
+        from kit.scoring.candidates import ScoringConfig
 
         spec = self.spec
         custom.require_trust(spec.model, spec.source, trust=True, where=spec.slug)  # who pushed the kernel trusted it
@@ -244,8 +244,8 @@ class Session:
 
         from kit.data.prepared_set import load
         from kit.scoring import features
+        from kit.scoring.candidates import OWN_SHARE, TRIAL
         from kit.scoring.compute_score import score_pictures
-        from kit.scoring.periodic import OWN_SHARE, TRIAL
         from kit.scoring.reference import Cache, References, default_cache
 
         prepared = load(self._data)

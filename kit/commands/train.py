@@ -105,7 +105,7 @@ def train(
     from kit.report.panel import TrainingScreen
     from kit.report.tensorboard import require, screen_and_files
     from kit.run import processes
-    from kit.scoring.periodic import ScoringConfig, parse_every
+    from kit.scoring.candidates import ScoringConfig, parse_every
     from kit.training import run_folder
     from kit.training.memory import parse_size
 

@@ -21,7 +21,7 @@ from kit.models.recipe import Recipe
 from kit.run import budget
 from kit.run.snapshots import Snapshots
 from kit.run.trainer import Trainer
-from kit.scoring.periodic import PeriodicScorer, ScoringConfig
+from kit.scoring.candidates import PeriodicScorer, ScoringConfig
 from kit.training import device, memory
 from kit.training.distributed import SINGLE_PROCESS, Distributed
 from kit.training.memory import MemoryPolicy

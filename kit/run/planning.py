@@ -21,7 +21,7 @@ from kit.report import artifacts
 from kit.run import budget, images_zip
 from kit.run.context import RunContext
 from kit.run.trainer import CALIBRATION_S
-from kit.scoring.periodic import PeriodicScorer, ScoringStoppedError
+from kit.scoring.candidates import PeriodicScorer, ScoringStoppedError
 from kit.training import memory
 from kit.training.memory import DEFAULT, MemoryPolicy
 from kit.training.run_record import MemoryChange, PlanRecord, RunRecord, ThreadsChange

@@ -12,7 +12,7 @@ from kit.core.clock import show_duration
 from kit.core.errors import KitError
 from kit.core.files import require_space
 from kit.models.recipe import Recipe
-from kit.scoring.periodic import PeriodicScorer, ScoringStoppedError
+from kit.scoring.candidates import PeriodicScorer, ScoringStoppedError
 from kit.scoring.score_record import Score, comparable
 from kit.training import checkpoint
 from kit.training.checkpoint import Shape

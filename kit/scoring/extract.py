@@ -5,7 +5,7 @@ How a picture is resized to the network's input moves a score, so each filter ha
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +27,6 @@ from kit.core.progress import Progress, no_progress
 from kit.core.threads import Trial, is_set_by_user, num_threads
 from kit.generation.pictures import parallel_map
 from kit.scoring.score_record import FeaturesRecord, Triple
-from kit.scoring.weights import weights_digest
 
 log = logging.getLogger(__name__)
 
@@ -91,38 +90,22 @@ RESIZES: dict[str, Resize] = {BICUBIC: pillow_bicubic, TF1_BILINEAR: tf1_bilinea
 class FeatureSet:
     """A feature network and its preprocessing; made by `kit.scoring.features.build`."""
 
-    name: str  # "timm:inception_v3"
-    tag: str | None  # timm's name of its own pretrained weights ("tv_in1k"); None for weights from a file
+    record: FeaturesRecord  # equal records give equal features, up to rounding
     network: nn.Module  # (B, 3, S, S) → (B, dim)
     dim: int
-    input_size: int  # S, pixels
-    mean: Triple  # of pixels in 0..1
-    std: Triple
-    resize: str  # a row of RESIZES
-    dtype: str  # a row of DTYPES
-    weights_digest: str  # see `kit.scoring.weights.weights_digest`
     device: torch.device
-    epsilon: float | None  # the official threshold on these features; None: to be calibrated
-    trained: bool  # False: the score is uncalibrated
+    epsilon: float | None = None  # the official threshold on these features; None: to be calibrated
+    trained: bool = True  # False: the score is uncalibrated
+
+    @property
+    def name(self) -> str:
+        """As in "timm:inception_v3"."""
+        return self.record.name
 
     @property
     def batch(self) -> int:
         """Pictures in a batch."""
         return CPU_BATCH if self.device.type == "cpu" else BATCH
-
-    @property
-    def record(self) -> FeaturesRecord:
-        """All that decides a feature's value: equal records give equal features, up to rounding."""
-        return FeaturesRecord(
-            name=self.name,
-            weights=self.weights_digest,
-            input_size=self.input_size,
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
-            dtype=self.dtype,
-            tag=self.tag,
-        )
 
     def extract(self, pictures: Iterable[Pixels], *, total: int = 0, progress: Progress = no_progress) -> Features:
         """The features of pictures, in order.
@@ -141,7 +124,7 @@ class FeatureSet:
         Raises:
             KitError: a feature is NaN or infinite.
         """
-        prepare = partial(_prepare, resize=RESIZES[self.resize], side=self.input_size)
+        prepare = partial(_prepare, resize=RESIZES[self.record.resize], side=self.record.input_size)
         prepared = parallel_map(prepare, pictures, workers=cores())
         # One array from the start: small ones that outlive each batch would fragment the memory of the batches.
         found, done = np.empty((total or ROWS, self.dim), np.float32), 0
@@ -155,7 +138,7 @@ class FeatureSet:
                     "the weights are damaged, or --dtype is too narrow for this network",
                 )
             if done + len(batch) > len(found):
-                found = _with_room(found, for_rows=done + len(batch))
+                found = np.concatenate([found, np.empty((max(len(found), len(batch)), self.dim), np.float32)])
             found[done : done + len(batch)] = features
             done += len(batch)
             progress(done, total)
@@ -187,88 +170,60 @@ class FeatureSet:
 
     def _forward(self, pixels: Tensor) -> Features:
         """Features (B, dim) of pixels (B, S, S, 3) in 0..255."""
-        with torch.inference_mode(), _full_precision():
+        # float32 convolutions in float32: by default cuDNN uses TF32.
+        full_precision = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+        with torch.inference_mode(), full_precision:
             # By rows of pixels (3 · S values), which a CPU vectorizes better than by three channels.
             rows = pixels.to(self.device).flatten(2).float()
-            rows = (rows - _row(self.mean, rows)).div_(_row(self.std, rows))
+            rows = (rows - _row(self.record.mean, rows)).div_(_row(self.record.std, rows))
             x = rows.view(pixels.shape).permute(0, 3, 1, 2)
-            x = x.to(DTYPES[self.dtype], memory_format=torch.channels_last)
+            x = x.to(DTYPES[self.record.dtype], memory_format=torch.channels_last)
             features: Features = self.network(x).float().cpu().numpy()
         return features
 
 
 def feature_set(
     network: nn.Module,
+    record: FeaturesRecord,
     *,
-    name: str,
-    input_size: int,
-    mean: Triple,
-    std: Triple,
-    resize: str,
-    dtype: str,
     device: torch.device,
-    tag: str | None = None,
     epsilon: float | None = None,
     trained: bool = True,
 ) -> FeatureSet:
-    """Prepares a network for scoring: takes its digest, freezes and fuses it, moves it to the device, and tries it.
+    """Prepares a network for scoring: freezes and fuses it, moves it to the device, and tries it.
 
     Args:
         network: with its weights, without its classifier; changed in place.
-        The rest: see `FeatureSet`.
+        record: its preprocessing, and the digest of its weights.
+        device: where to run.
+        epsilon: see `FeatureSet`.
+        trained: see `FeatureSet`.
 
     Raises:
         KitError: it does not take pictures of that size, or does not give vectors.
     """
-    digest = weights_digest(network)
     network.eval().requires_grad_(False)
     _fuse_batch_norm(network)
-    network.to(device, DTYPES[dtype])
+    network.to(device, DTYPES[record.dtype])
     network.to(memory_format=torch.channels_last)
-    features = partial(
-        FeatureSet,
-        name=name,
-        tag=tag,
-        network=network,
-        input_size=input_size,
-        mean=mean,
-        std=std,
-        resize=resize,
-        dtype=dtype,
-        weights_digest=digest,
-        device=device,
-        epsilon=epsilon,
-        trained=trained,
-    )
-    grey = torch.full((1, input_size, input_size, 3), 128, dtype=torch.uint8)
+    features = FeatureSet(record=record, network=network, dim=0, device=device, epsilon=epsilon, trained=trained)
+    side = record.input_size
     try:
-        shape = features(dim=0)._forward(grey).shape
+        shape = features._forward(torch.full((1, side, side, 3), 128, dtype=torch.uint8)).shape
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise KitError(f"{name}: does not take pictures of {input_size}×{input_size} ({error})") from error
+        raise KitError(f"{record.name}: does not take pictures of {side}×{side} ({error})") from error
     if len(shape) != 2:
-        raise KitError(f"{name}: gives features of shape {shape}, not a vector per picture")
-    return features(dim=shape[1])
+        raise KitError(f"{record.name}: gives features of shape {shape}, not a vector per picture")
+    return dataclasses.replace(features, dim=shape[1])
 
 
 def _prepare(picture: Pixels, *, resize: Callable[[Pixels, int], NDArray[Any]], side: int) -> NDArray[Any]:
     return resize(np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture, side)
 
 
-def _with_room(rows: Features, *, for_rows: int) -> Features:
-    """The rows in a larger allocation: at least twice as large, and enough for so many rows."""
-    wider = np.empty((max(2 * len(rows), for_rows), rows.shape[1]), rows.dtype)
-    wider[: len(rows)] = rows
-    return wider
-
-
 def _row(values: Triple, like: Tensor) -> Tensor:
     """Values per channel in 0..1 → in 0..255, repeated for a row of pixels, (3 · S,)."""
     return torch.tensor([255 * value for value in values], device=like.device).repeat(like.shape[-1] // 3)
-
-
-def _full_precision() -> contextlib.AbstractContextManager[None]:
-    """float32 convolutions in float32: by default cuDNN uses TF32."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
 
 
 def _fuse_batch_norm(network: nn.Module) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from kit.core.errors import KitError, unknown
 from kit.core.files import read_json
@@ -18,8 +18,15 @@ from kit.core.records import from_json
 from kit.data.prepared_set import PreparedSet
 from kit.scoring.extract import BICUBIC, DTYPES, FeatureSet, feature_set
 from kit.scoring.reference import default_cache
-from kit.scoring.score_record import Triple
-from kit.scoring.weights import MissingWeightsError, load_exactly, pretrained_weights, read_weights, untrained
+from kit.scoring.score_record import FeaturesRecord, Triple
+from kit.scoring.weights import (
+    MissingWeightsError,
+    load_exactly,
+    pretrained_weights,
+    read_weights,
+    untrained,
+    weights_digest,
+)
 
 __all__ = ["DEFAULT", "DTYPES", "FEATURES", "FeatureSet", "MissingWeightsError", "Request", "build"]
 
@@ -50,71 +57,22 @@ class WeightsDescription:
 class Request:
     """The arguments of `build` besides the name."""
 
-    variant: str | None = None  # NAME of "timm:NAME"
-    weights: Path | None = None
+    variant: str | None  # NAME of "timm:NAME"
+    weights: Path | None
     device: torch.device
-    dtype: str = "float32"
-    prepared: PreparedSet | None = None
-    seconds: float | None = None
-    progress: Progress = no_progress
+    dtype: str
+    prepared: PreparedSet | None
+    seconds: float | None
+    progress: Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """A row of FEATURES."""
 
-    summary: str
     build: Callable[[Request], FeatureSet]
     variants: bool = False  # takes a ":NAME"
     weights: bool = True  # takes a --weights FILE
-
-
-def _timm(request: Request) -> FeatureSet:
-    return timm_features(request.variant, weights=request.weights, device=request.device, dtype=request.dtype)
-
-
-def _nasnet(request: Request) -> FeatureSet:
-    return timm_features(
-        NASNET, weights=request.weights, device=request.device, dtype=request.dtype, epsilon=NASNET_EPSILON
-    )
-
-
-def _kaggle(request: Request) -> FeatureSet:
-    from kit.scoring.inception2015 import kaggle_features
-
-    return kaggle_features(weights=request.weights, device=request.device, dtype=request.dtype)
-
-
-def _random(request: Request) -> FeatureSet:
-    return random_features(device=request.device, dtype=request.dtype)
-
-
-def _own(request: Request) -> FeatureSet:
-    from kit.scoring.own import own_features
-
-    if request.prepared is None:
-        raise KitError("the feature set own is trained on a prepared set, and none is given", "name it with --data")
-    return own_features(
-        request.prepared,
-        device=request.device,
-        dtype=request.dtype,
-        seconds=request.seconds,
-        cache=default_cache(request.prepared),
-        progress=request.progress,
-    )
-
-
-FEATURES: dict[str, Entry] = {
-    "timm": Entry(
-        summary="timm's pretrained inception_v3, or timm:NAME for another network", build=_timm, variants=True
-    ),
-    "kaggle": Entry(summary="the public scorer's own network, the Inception graph of 2015", build=_kaggle),
-    "nasnet": Entry(summary="timm's pretrained nasnetalarge, like the dog competition's private scorer", build=_nasnet),
-    "own": Entry(summary="a small network that the kit trains on the set, once", build=_own, weights=False),
-    "random": Entry(
-        summary="an untrained network: needs no weights, its scores are uncalibrated", build=_random, weights=False
-    ),
-}
 
 
 def build(
@@ -131,7 +89,9 @@ def build(
 
     Args:
         name: a row of FEATURES; "timm:NAME" for any timm network.
-        weights: a file with its weights; None: found on this machine or downloaded.
+        weights: a file with its weights; None: found on this machine or downloaded. A JSON of the same name beside it
+            (see `WeightsDescription`) gives a timm network, its input size and its normalization; without it timm's
+            own configuration counts.
         device: where to run; None: the GPU where there is one.
         dtype: a row of DTYPES. Scores of different dtypes are not comparable.
         prepared: the reference set; only "own" needs it, and keeps its network in the set's folder.
@@ -152,12 +112,11 @@ def build(
         raise KitError(f"{name!r} is no feature set", f"use {kind}:NAME" if row.variants else f"use {kind}")
     if weights and not row.weights:
         raise KitError(f"the feature set {kind} takes no weights, and {weights} was given", "leave --weights out")
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return row.build(
         Request(
             variant=variant or None,
             weights=weights,
-            device=device,
+            device=device or torch.device("cuda" if torch.cuda.is_available() else "cpu"),
             dtype=dtype,
             prepared=prepared,
             seconds=seconds,
@@ -166,26 +125,13 @@ def build(
     )
 
 
-def timm_features(
-    name: str | None, *, weights: Path | None, device: torch.device, dtype: str, epsilon: float | None = None
-) -> FeatureSet:
-    """A timm network without its classifier, evaluated as in timm but without the centre crop.
-
-    Args:
-        name: timm's, with or without a tag. None: from the JSON beside the weights, else `TIMM`.
-        weights: a file; None: timm's pretrained ones. A JSON of the same name beside it (see `WeightsDescription`)
-            gives the network, its input size and its normalization; without it timm's own configuration counts.
-        device: where to run.
-        dtype: a row of DTYPES.
-        epsilon: the official threshold, where there is one.
-
-    Raises:
-        KitError: an unknown network, weights that cannot be had, or do not fit it.
-    """
+def _timm(request: Request, *, name: str | None = None, epsilon: float | None = None) -> FeatureSet:
+    """A timm network without its classifier, evaluated as in timm but without the centre crop."""
     import timm  # over half a second
 
+    weights = request.weights
     described = _description(weights)
-    name = name or (described.model if described else TIMM)
+    name = name or request.variant or (described.model if described else TIMM)
     architecture = timm.models.split_model_name_tag(name)[0]
     if not timm.is_model(architecture):
         raise unknown("timm network", architecture, timm.list_models())
@@ -203,48 +149,21 @@ def timm_features(
         num_classes=cfg.num_classes,
     )
     network = untrained(lambda: timm.create_model(architecture, num_classes=description.num_classes))
-    _load(network, cfg, weights)
+    state, source = pretrained_weights(cfg) if weights is None else (read_weights(weights), str(weights))
+    load_exactly(network, state, source=source, architecture=architecture)
+    del state  # before the network is fused, which takes as much memory
     network.reset_classifier(0)  # timm: down to the pooled features
-    return feature_set(
-        network,
+    record = FeaturesRecord(
         name=f"timm:{architecture}",
-        tag=(cfg.tag or None) if weights is None else None,
+        weights=weights_digest(network),
         input_size=description.input_size,
+        resize=BICUBIC,
         mean=description.mean,
         std=description.std,
-        resize=BICUBIC,
-        dtype=dtype,
-        device=device,
-        epsilon=epsilon,
+        dtype=request.dtype,
+        tag=(cfg.tag or None) if weights is None else None,
     )
-
-
-def random_features(*, device: torch.device, dtype: str) -> FeatureSet:
-    """An untrained network, always the same: it tells noise from pictures and blurred from sharp, and no more.
-
-    A ResNet-18 at 64×64 with He initialization, which keeps the scale of activations, and with active residual branches
-    (timm starts them at 0). On dogs its distances grow with noise and blur like those of a trained network.
-    """
-    import timm
-
-    network = untrained(lambda: timm.create_model(RANDOM, num_classes=0, zero_init_last=False))
-    return feature_set(
-        network,
-        name="random",
-        input_size=RANDOM_SIZE,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        resize=BICUBIC,
-        dtype=dtype,
-        device=device,
-        trained=False,
-    )
-
-
-def _load(network: nn.Module, cfg: Any, weights: Path | None) -> None:
-    """Loads weights into a network; the state dict is freed before the network is fused, which takes as much memory."""
-    state, source = pretrained_weights(cfg) if weights is None else (read_weights(weights), str(weights))
-    load_exactly(network, state, source=source, architecture=cfg.architecture)
+    return feature_set(network, record, device=request.device, epsilon=epsilon)
 
 
 def _timm_cfg(name: str) -> Any:
@@ -269,3 +188,59 @@ def _description(weights: Path | None) -> WeightsDescription | None:
     known = {key: value for key, value in content.items() if key in fields} if isinstance(content, dict) else content
     found = from_json(WeightsDescription, known, source=str(path), remedy=remedy)
     return dataclasses.replace(found, model=timm.models.split_model_name_tag(found.model)[0])
+
+
+def _kaggle(request: Request) -> FeatureSet:
+    from kit.scoring.inception2015 import kaggle_features
+
+    return kaggle_features(weights=request.weights, device=request.device, dtype=request.dtype)
+
+
+def _own(request: Request) -> FeatureSet:
+    from kit.scoring.own import own_features
+
+    if request.prepared is None:
+        raise KitError("the feature set own is trained on a prepared set, and none is given", "name it with --data")
+    return own_features(
+        request.prepared,
+        device=request.device,
+        dtype=request.dtype,
+        seconds=request.seconds,
+        cache=default_cache(request.prepared),
+        progress=request.progress,
+    )
+
+
+def _random(request: Request) -> FeatureSet:
+    """An untrained network, always the same: it tells noise from pictures and blurred from sharp, and no more.
+
+    A ResNet-18 at 64×64 with He initialization, which keeps the scale of activations, and with active residual branches
+    (timm starts them at 0). On dogs its distances grow with noise and blur like those of a trained network.
+    """
+    import timm
+
+    network = untrained(lambda: timm.create_model(RANDOM, num_classes=0, zero_init_last=False))
+    record = FeaturesRecord(
+        name="random",
+        weights=weights_digest(network),
+        input_size=RANDOM_SIZE,
+        resize=BICUBIC,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        dtype=request.dtype,
+    )
+    return feature_set(network, record, device=request.device, trained=False)
+
+
+FEATURES: dict[str, Entry] = {
+    # timm's pretrained Inception v3, or timm:NAME for another network
+    "timm": Entry(build=_timm, variants=True),
+    # the public scorer's own network, the Inception graph of 2015
+    "kaggle": Entry(build=_kaggle),
+    # timm's pretrained nasnetalarge, like the dog competition's private scorer
+    "nasnet": Entry(build=partial(_timm, name=NASNET, epsilon=NASNET_EPSILON)),
+    # a small network that the kit trains on the set, once
+    "own": Entry(build=_own, weights=False),
+    # an untrained network: needs no weights, its scores are uncalibrated
+    "random": Entry(build=_random, weights=False),
+}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,15 @@ from timm.models.inception_v3 import InceptionA, InceptionC, InceptionE, Incepti
 from torch import Tensor
 
 from kit.scoring.extract import TF1_BILINEAR, FeatureSet, feature_set
-from kit.scoring.weights import MissingWeightsError, hub_checkpoint, load_exactly, read_weights
+from kit.scoring.score_record import FeaturesRecord
+from kit.scoring.weights import (
+    MissingWeightsError,
+    hub_checkpoint,
+    load_exactly,
+    read_weights,
+    untrained,
+    weights_digest,
+)
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 """The public PyTorch port of the graph's weights, in pytorch-fid's release `fid_weights`. torch-fidelity's
@@ -49,21 +57,19 @@ def kaggle_features(*, weights: Path | None, device: torch.device, dtype: str) -
             "download that file from the release `fid_weights` of mseitzer/pytorch-fid on GitHub and give it as "
             "--weights FILE (in a Kaggle kernel: attach it)",
         )
-    with torch.random.fork_rng(devices=[]):
-        network = Inception2015()
+    network = untrained(Inception2015)
     load_exactly(network, read_weights(file), source=str(file), architecture="the 2015 Inception")
     network.reset_classifier(0)
-    return feature_set(
-        network,
+    record = FeaturesRecord(
         name="kaggle",
+        weights=weights_digest(network),
         input_size=INPUT_SIZE,
+        resize=TF1_BILINEAR,
         mean=(GREY, GREY, GREY),
         std=(GREY, GREY, GREY),
-        resize=TF1_BILINEAR,
         dtype=dtype,
-        device=device,
-        epsilon=EPSILON,
     )
+    return feature_set(network, record, device=device, epsilon=EPSILON)
 
 
 class Inception2015(InceptionV3):
@@ -83,45 +89,28 @@ class Inception2015(InceptionV3):
         self.Mixed_7c = _MaxE(2048, conv_block=conv)
 
 
-def _average(x: Tensor) -> Tensor:
-    """3×3 average pooling that does not count the padding."""
-    return F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+class _Repooled:
+    """A block of timm's with another pool before its last branch, which timm computes in vain: 1 % of the time."""
 
-
-class _A(InceptionA):
     def _forward(self, x: Tensor) -> list[Tensor]:
-        return [
-            self.branch1x1(x),
-            self.branch5x5_2(self.branch5x5_1(x)),
-            self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
-            self.branch_pool(_average(x)),
-        ]
-
-
-class _C(InceptionC):
-    def _forward(self, x: Tensor) -> list[Tensor]:
-        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
-        return [
-            self.branch1x1(x),
-            self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x))),
-            self.branch7x7dbl_5(self.branch7x7dbl_4(double)),
-            self.branch_pool(_average(x)),
-        ]
-
-
-class _E(InceptionE):
-    def _forward(self, x: Tensor) -> list[Tensor]:
-        single = self.branch3x3_1(x)
-        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
-        return [
-            self.branch1x1(x),
-            torch.cat([self.branch3x3_2a(single), self.branch3x3_2b(single)], 1),
-            torch.cat([self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double)], 1),
-            self.branch_pool(self._pool(x)),
-        ]
+        block: Any = super()
+        *branches, _ = block._forward(x)
+        return [*branches, cast(Any, self).branch_pool(self._pool(x))]
 
     def _pool(self, x: Tensor) -> Tensor:
-        return _average(x)
+        return F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+
+
+class _A(_Repooled, InceptionA):
+    pass
+
+
+class _C(_Repooled, InceptionC):
+    pass
+
+
+class _E(_Repooled, InceptionE):
+    pass
 
 
 class _MaxE(_E):

@@ -26,7 +26,8 @@ from kit.data.batches import Batches
 from kit.data.prepared_set import PreparedSet
 from kit.scoring.extract import BICUBIC, FeatureSet, feature_set
 from kit.scoring.reference import Cache
-from kit.scoring.weights import untrained
+from kit.scoring.score_record import FeaturesRecord
+from kit.scoring.weights import untrained, weights_digest
 from kit.training.device import Device, choose
 from kit.training.train_state import PictureEma
 
@@ -108,17 +109,16 @@ def own_features(
     network = _network(config, outputs=_outputs(prepared))
     network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in trained.state.items()})
     network.reset_classifier(0)  # timm: down to the pooled features
-    return feature_set(
-        network,
+    record = FeaturesRecord(
         name="own",
+        weights=weights_digest(network),
         input_size=_input_size(prepared.size, config),
+        resize=BICUBIC,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
-        resize=BICUBIC,
         dtype=dtype,
-        device=device,
-        trained=trained.pictures >= TRAINED,
     )
+    return feature_set(network, record, device=device, trained=trained.pictures >= TRAINED)
 
 
 def train(
@@ -132,15 +132,8 @@ def train(
     """Trains the network on the training part of a set.
 
     It learns the classes. Where the set has none, it learns by how many quarter turns a picture is rotated (Gidaris et
-    al. 2018). Without `seconds` the result is a function of the set, the config and the machine. The global random
-    state is left alone.
-
-    Args:
-        prepared: the set.
-        device: where to train.
-        seconds: time limit; None: no limit.
-        config: how it is trained.
-        progress: called with (pictures seen, pictures at most).
+    al. 2018). Without `seconds`, a time limit, the result is a function of the set, the config and the machine. The
+    global random state is left alone. `progress` is called with (pictures seen, pictures at most).
     """
     began = time.perf_counter()
     training_device = _device(device)
@@ -219,12 +212,7 @@ def _device(device: torch.device) -> Device:
 
 
 def _identity(prepared: PreparedSet, config: OwnConfig, *, full: bool) -> dict[str, Any]:
-    return {
-        "what": "own",
-        "set": prepared.digest,
-        "config": to_json(config),
-        "full": full,
-    }
+    return {"what": "own", "set": prepared.digest, "config": to_json(config), "full": full}
 
 
 def _kept(cache: Cache, prepared: PreparedSet, config: OwnConfig, seconds: float | None) -> Trained | None:

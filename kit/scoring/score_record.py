@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from kit.core.records import Record, from_json, to_json
@@ -15,10 +16,6 @@ Triple = tuple[float, float, float]
 
 Kind = Literal["whole", "crops"]
 """Whole pictures squashed to the size, as the public scorer has them, or the crops that the generator is trained on."""
-
-KINDS: tuple[Kind, ...] = ("whole", "crops")
-
-_REAL: dict[Kind, str] = {"whole": "whole pictures", "crops": "crops"}
 
 SCORER = "kaggle"
 """The feature set that the competitions' public scorer uses."""
@@ -180,11 +177,7 @@ class Score(Record):
 
     @classmethod
     def from_json(cls, content: Any, *, source: str = "score") -> Score:
-        """The score that `to_json` returned.
-
-        Raises:
-            KitError: it is no score of this version; the message names `source` and the field.
-        """
+        """The score that `to_json` returned; a `KitError` names `source` and the field that is wrong."""
         return from_json(cls, content, source=source, remedy=REMEDY)
 
     def lines(self) -> list[str]:
@@ -192,6 +185,7 @@ class Score(Record):
         against, features = self.reference, self.features
         margin = "" if self.margin is None else f", margin {self.margin:+.0%}"
         threshold = f"ε {self.epsilon:.4g}, {self.epsilon_origin}" if self.epsilon else f"ε {self.epsilon_origin}"
+        real = "crops" if against.kind == "crops" else "whole pictures"
         numbers = [
             f"MiFID {self.mifid:.4f}" if self.mifid is not None else "MiFID none",
             f"FID {self.fid:.4f}",
@@ -202,8 +196,7 @@ class Score(Record):
         return [
             *numbers,
             f"memorization distance {self.distance:.4f} ({threshold}){margin}",
-            f"{self.count:,} generated pictures against {against.count:,} {_REAL[against.kind]} "
-            f"of {against.name} ({against.split})",
+            f"{self.count:,} generated pictures against {against.count:,} {real} of {against.name} ({against.split})",
             *details,
             *([str(self.inputs)] if self.inputs else []),
             *([] if self.method == "symmetric" else [METHODS[self.method]]),
@@ -217,37 +210,38 @@ class Score(Record):
 
 def comparable(one: Score, other: Score) -> str | None:
     """Why two scores may not be ranked together; None where they may."""
-    facts = [
-        ("features", one.features.name, other.features.name),
-        *(
-            (f"features: {key}", getattr(one.features, key), getattr(other.features, key))
-            for key in ("weights", "input_size", "resize", "mean", "std", "dtype")
-        ),
-        ("reference set", one.reference.digest, other.reference.digest),
-        ("reference", one.reference.kind, other.reference.kind),
-        ("part of the reference", one.reference.split, other.reference.split),
-        ("real pictures", one.reference.count, other.reference.count),
-        ("generated pictures", one.count, other.count),
-        ("size", one.size, other.size),
-        ("resize", one.resized, other.resized),
-        ("method", one.method, other.method),
-        ("ε", _digits(one.epsilon), _digits(other.epsilon)),
-    ]
-    differences = [f"{what} ({_short(a)} and {_short(b)})" for what, a, b in facts if a != b]
+    ours, theirs = _what_decides(one), _what_decides(other)
+    pairs = ((what, ours[what], theirs[what]) for what in ours)
+    differences = [f"{what} ({_short(a)} and {_short(b)})" for what, a, b in pairs if a != b]
     return f"they differ in {', '.join(differences)}" if differences else None
 
 
-def _digits(value: float | None) -> str:
-    """A calibrated ε differs between machines by rounding."""
-    return "none" if value is None else f"{value:.4g}"
+def _what_decides(score: Score) -> dict[str, Any]:
+    """Everything that can move a score."""
+    features, reference = score.features, score.reference
+    return {
+        "features": features.name,
+        "features: weights": features.weights,
+        "features: input_size": features.input_size,
+        "features: resize": features.resize,
+        "features: mean": features.mean,
+        "features: std": features.std,
+        "features: dtype": features.dtype,
+        "reference set": reference.digest,
+        "reference": reference.kind,
+        "part of the reference": reference.split,
+        "real pictures": reference.count,
+        "generated pictures": score.count,
+        "size": score.size,
+        "resize": score.resized,
+        "method": score.method,
+        # A calibrated ε differs between machines by rounding.
+        "ε": "none" if score.epsilon is None else f"{score.epsilon:.4g}",
+    }
 
 
 def _short(value: Any) -> str:
     return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
-
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""Names of groups."""
 
 
 @dataclass(frozen=True)
@@ -266,11 +260,7 @@ class Group(Generic[T]):
 
 
 def groups(scored: Sequence[tuple[T, Score]]) -> list[Group[T]]:
-    """Groups of comparable scores: the largest first; among groups of one size, that of the earliest score first.
-
-    Args:
-        scored: things with their scores.
-    """
+    """Groups of comparable scores: the largest first; among groups of one size, that of the earliest score first."""
     found: list[list[tuple[T, Score]]] = []
     for pair in scored:
         home = next((group for group in found if comparable(group[0][1], pair[1]) is None), None)
@@ -283,7 +273,7 @@ def groups(scored: Sequence[tuple[T, Score]]) -> list[Group[T]]:
         Group(
             members=[thing for thing, _ in group],
             score=group[0][1],
-            letter=LETTERS[number] if number < len(LETTERS) else str(number + 1),
+            letter=ascii_uppercase[number] if number < len(ascii_uppercase) else str(number + 1),
             apart=comparable(ranked[0][0][1], group[0][1]) if number else None,
         )
         for number, group in enumerate(ranked)

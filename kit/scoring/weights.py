@@ -76,16 +76,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_exactly(network: nn.Module, weights: Mapping[str, Tensor], *, source: str, architecture: str) -> None:
-    """Loads weights into a network: every tensor of it, and nothing else.
-
-    Args:
-        network: changed in place; half precision is converted to the network's own.
-        weights: its state dict.
-        source: the file, for the error.
-        architecture: the network's name, for the error.
+    """Loads a state dict into a network: every tensor of it, and nothing else; half precision is converted.
 
     Raises:
-        KitError: a tensor is missing, unknown, or of another shape.
+        KitError: a tensor is missing, unknown, or of another shape; it names `source` and `architecture`.
     """
     own = {name: value for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
     given = {
@@ -95,11 +89,8 @@ def load_exactly(network: nn.Module, weights: Mapping[str, Tensor], *, source: s
     }
     wrong = [f"{name} is missing" for name in own if name not in given]
     wrong += [f"{name} is unknown" for name in given if name not in own]
-    wrong += [
-        f"{name} is {_shape(given[name])} in place of {_shape(own[name])}"
-        for name in own
-        if name in given and given[name].shape != own[name].shape
-    ]
+    shared = [(name, given[name], own[name]) for name in own if name in given]
+    wrong += [f"{name} is {_shape(a)} in place of {_shape(b)}" for name, a, b in shared if a.shape != b.shape]
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise KitError(
@@ -133,11 +124,8 @@ def pretrained_weights(cfg: Any) -> tuple[dict[str, Tensor], str]:
     They are looked for in the Hugging Face cache, in torch hub's, and in a Kaggle kernel's inputs; if they are in none
     of these, timm downloads them.
 
-    Args:
-        cfg: timm's `PretrainedCfg`, tag included.
-
     Returns:
-        The state dict, and where it came from.
+        The state dict of timm's `PretrainedCfg`, tag included, and where it came from.
 
     Raises:
         MissingWeightsError: they are not there, and cannot be downloaded.

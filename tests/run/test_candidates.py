@@ -18,20 +18,20 @@ from kit.core.files import sha256
 from kit.data.prepared_set import load
 from kit.generation.generate import generate
 from kit.run import budget, snapshots
-from kit.scoring import periodic
+from kit.scoring import candidates
 from kit.scoring.score_record import FeaturesRecord, ReferenceRecord, Score, groups
 from kit.training import checkpoint
 from kit.training.run_folder import read_run
 from kit.training.run_record import CandidateRecord
 
-ALWAYS = periodic.ScoringConfig(share=0.99, features="random", count=16)
+ALWAYS = candidates.ScoringConfig(share=0.99, features="random", count=16)
 
 
 @pytest.fixture
 def every_step(monkeypatch):
     """A tick after each step, and a score at each tick."""
     monkeypatch.setattr(budget, "tick_seconds", lambda budget_s: 0.0)
-    monkeypatch.setattr(periodic.PeriodicScorer, "due", lambda self, now_s: True)
+    monkeypatch.setattr(candidates.PeriodicScorer, "due", lambda self, now_s: True)
 
 
 def weights(run, name="checkpoint.pt"):
@@ -135,13 +135,13 @@ def test_a_score_gives_way_to_a_signal(run_tiny, every_step, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
         return draw(*arguments, **options)
 
-    monkeypatch.setattr(periodic, "generate", told_to_stop)
+    monkeypatch.setattr(candidates, "generate", told_to_stop)
     run = run_tiny(images=10_000, scores=ALWAYS)
     assert (run.record.state, run.record.pictures) == ("stopped", 24)
     assert [entry.pictures for entry in run.record.candidates] == [8, 16]
 
 
-class Costs(periodic.PeriodicScorer):
+class Costs(candidates.PeriodicScorer):
     """A scorer whose costs are given."""
 
     def __init__(self, config, *, budget_s, cost_s, setup_s):
@@ -152,7 +152,7 @@ class Costs(periodic.PeriodicScorer):
 @pytest.mark.parametrize("fraction", [0.01, 0.05, 0.3])
 @pytest.mark.parametrize(("cost_s", "setup_s"), [(1.0, 0.0), (7.0, 20.0), (0.1, 5.0)])
 def test_scores_keep_to_their_share(fraction, cost_s, setup_s):
-    watch = Costs(periodic.ScoringConfig(share=fraction), budget_s=3600.0, cost_s=cost_s, setup_s=setup_s)
+    watch = Costs(candidates.ScoringConfig(share=fraction), budget_s=3600.0, cost_s=cost_s, setup_s=setup_s)
     moments = [now for now in range(0, 3600, 10) if watch.due(now) and add(watch)]
     in_all = setup_s + watch.spent_s + cost_s  # with the last state's
     assert in_all <= fraction * 3600
@@ -168,7 +168,7 @@ def add(watch):
 
 
 def test_an_interval_is_kept():
-    watch = Costs(periodic.ScoringConfig(share=0.5, interval_s=600), budget_s=3600.0, cost_s=1.0, setup_s=0.0)
+    watch = Costs(candidates.ScoringConfig(share=0.5, interval_s=600), budget_s=3600.0, cost_s=1.0, setup_s=0.0)
     assert [now for now in range(0, 3600, 100) if watch.due(now)] == [600, 1200, 1800, 2400, 3000]
 
 
@@ -178,18 +178,18 @@ def test_an_interval_is_kept():
         ("5%", (0.05, 0)),
         ("0.5%", (0.005, 0)),
         ("0.1", (0.1, 0)),
-        ("10m", (periodic.SHARE, parse_duration("10m"))),
-        ("1h30m", (periodic.SHARE, 5400)),
+        ("10m", (candidates.SHARE, parse_duration("10m"))),
+        ("1h30m", (candidates.SHARE, 5400)),
     ],
 )
 def test_how_often(text, expected):
-    assert periodic.parse_every(text) == pytest.approx(expected)
+    assert candidates.parse_every(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("text", ["0", "0%", "1", "100%", "-3%", "often", "", "%", "5x", "nan"])
 def test_how_often_not(text):
     with pytest.raises(KitError, match="neither a share of the time nor an interval"):
-        periodic.parse_every(text)
+        candidates.parse_every(text)
 
 
 def test_a_share_too_small_for_the_reference_is_refused_before_training(run_tiny, tmp_path):
@@ -258,7 +258,7 @@ class Hasty(Even):
 @pytest.mark.slow
 def test_scores_against_the_sets_own_network(run_tiny, tmp_path, monkeypatch):
     """The default features, within a budget: all of it ends in time, and the zip names its candidate."""
-    run = run_tiny(budget_s=200.0, clock=Hasty(), scores=periodic.ScoringConfig(share=0.4, count=16))
+    run = run_tiny(budget_s=200.0, clock=Hasty(), scores=candidates.ScoringConfig(share=0.4, count=16))
     seconds = run.record.seconds
     assert seconds.in_all - (seconds.artifacts or 0) < 200  # film and page take what is left by another clock
     scored = [entry for entry in run.record.candidates if entry.score]

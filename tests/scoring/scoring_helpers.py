@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kit.scoring.extract import FeatureSet, feature_set
+from kit.scoring.score_record import FeaturesRecord
+from kit.scoring.weights import weights_digest
 
 Pixels = NDArray[np.uint8]
 
@@ -33,14 +35,18 @@ def small_features(
         torch.manual_seed(seed)
         network = nn.Sequential(nn.Conv2d(3, dim, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return feature_set(
-        network,
-        name="small",
+        network, features_record(network, side=side), device=torch.device("cpu"), epsilon=epsilon, trained=trained
+    )
+
+
+def features_record(network: nn.Module, *, side: int, name: str = "small") -> FeaturesRecord:
+    """How pictures are prepared for a network of the tests."""
+    return FeaturesRecord(
+        name=name,
+        weights=weights_digest(network),
         input_size=side,
+        resize="pillow-bicubic-antialiased",
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
-        resize="pillow-bicubic-antialiased",
         dtype="float32",
-        device=torch.device("cpu"),
-        epsilon=epsilon,
-        trained=trained,
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scoring_helpers import draw
+from scoring_helpers import draw, features_record
 from torch import nn
 from torchvision import transforms
 
@@ -40,29 +40,25 @@ def tf1_by_loops(pixels: NDArray[np.uint8], side: int) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("name", sorted(RESIZES))
-@pytest.mark.parametrize("shape", [(64, 64), (28, 28), (40, 90), (300, 200), (37, 37)])
-def test_every_resize_keeps_range_and_flat_colour(name: str, shape: tuple[int, int]) -> None:
-    resized = RESIZES[name](picture(*shape), 37)
+@pytest.mark.parametrize("shape", [(28, 28), (300, 200), (37, 37)])
+def test_every_resize_keeps_range_flat_colour_and_the_right_size(name: str, shape: tuple[int, int]) -> None:
+    original = picture(*shape)
+    resized = RESIZES[name](original, 37)
     assert resized.shape == (37, 37, 3)
     assert resized.min() >= 0
     assert resized.max() <= 255
     assert (RESIZES[name](np.full((*shape, 3), 77, np.uint8), 37) == 77).all()
+    assert shape != (37, 37) or (resized == original).all()
 
 
-@pytest.mark.parametrize("name", sorted(RESIZES))
-def test_a_picture_of_the_right_size_is_left_alone(name: str) -> None:
-    original = picture(33, 33)
-    assert (RESIZES[name](original, 33) == original).all()
-
-
-@pytest.mark.parametrize(("shape", "side"), [((64, 64), 299), ((256, 256), 64), ((100, 50), 75)])
+@pytest.mark.parametrize(("shape", "side"), [((64, 64), 299), ((100, 50), 75)])
 def test_bicubic_is_what_timm_and_torchvision_evaluate_with(shape: tuple[int, int], side: int) -> None:
     original = picture(*shape)
     resize = transforms.Resize((side, side), transforms.InterpolationMode.BICUBIC)
     assert (pillow_bicubic(original, side) == np.asarray(resize(Image.fromarray(original)))).all()
 
 
-@pytest.mark.parametrize(("shape", "side"), [((64, 64), 75), ((5, 7), 12), ((90, 61), 40), ((13, 13), 13)])
+@pytest.mark.parametrize(("shape", "side"), [((5, 7), 12), ((90, 61), 40)])
 def test_tf1_bilinear_equals_its_rule(shape: tuple[int, int], side: int) -> None:
     original = picture(*shape)
     np.testing.assert_allclose(tf1_bilinear(original, side), tf1_by_loops(original, side), atol=2e-3)
@@ -92,16 +88,7 @@ def held_mb() -> float:
 @pytest.mark.skipif(not STATUS.is_file(), reason="only Linux tells how much memory a process holds")
 @pytest.mark.parametrize("told", [True, False])
 def test_features_of_one_batch_do_not_keep_its_pictures_memory(told: bool) -> None:
-    features = feature_set(
-        Wide(),
-        name="wide",
-        input_size=160,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        resize="pillow-bicubic-antialiased",
-        dtype="float32",
-        device=torch.device("cpu"),
-    )
+    features = feature_set(Wide(), features_record(Wide(), side=160), device=torch.device("cpu"))
     count = 100 * CPU_BATCH  # a batch is 4.9 MB of pixels and 0.13 MB of features
     pictures = np.broadcast_to(draw(1, side=160), (count, 160, 160, 3))
     features.extract(pictures[: 2 * CPU_BATCH])

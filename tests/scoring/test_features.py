@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import timm
 import torch
 from PIL import Image
 from scipy import ndimage
-from scoring_helpers import Pixels, draw
+from scoring_helpers import Pixels, draw, features_record
 from timm.data.transforms_factory import create_transform
 from torch import nn
 
@@ -88,8 +89,8 @@ def test_the_default_network_equals_plain_timm_at_its_own_size(tmp_path: Path) -
     network = trained_looking("inception_v3", classes=1000)
     torch.save(network.state_dict(), tmp_path / "inception.pth")
     features = build("timm", weights=tmp_path / "inception.pth")
-    assert (features.name, features.input_size, features.dim) == ("timm:inception_v3", 299, 2048)
-    assert features.mean == features.std == (0.5, 0.5, 0.5)
+    assert (features.name, features.record.input_size, features.dim) == ("timm:inception_v3", 299, 2048)
+    assert features.record.mean == features.record.std == (0.5, 0.5, 0.5)
     pictures = draw(2, side=64)
     expected = by_plain_timm(network, pictures, side=299, mean=(0.5,) * 3, std=(0.5,) * 3)
     np.testing.assert_allclose(features.extract(pictures), expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
@@ -109,7 +110,7 @@ def test_bf16_is_close_and_another_identity(resnet: Path) -> None:
     pictures = draw(8, side=64)
     full, half = (build("timm", weights=resnet, dtype=dtype) for dtype in ("float32", "bfloat16"))
     assert full.record != half.record
-    assert full.weights_digest == half.weights_digest
+    assert full.record.weights == half.record.weights
     one, other = full.extract(pictures), half.extract(pictures)
     assert other.dtype == np.float32
     assert 0 < np.abs(one - other).max() < 0.05 * np.abs(one).max()
@@ -120,16 +121,8 @@ def test_nan_features_are_refused_with_the_pictures_number() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.log(x.mean(dim=(2, 3)))
 
-    features = feature_set(
-        Logarithm(),
-        name="log",
-        input_size=16,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        resize="pillow-bicubic-antialiased",
-        dtype="float32",
-        device=torch.device("cpu"),
-    )
+    record = dataclasses.replace(features_record(Logarithm(), side=16, name="log"), mean=(0.0, 0.0, 0.0))
+    features = feature_set(Logarithm(), record, device=torch.device("cpu"))
     pictures = draw(40)
     pictures[36] = 0
     with pytest.raises(KitError, match="log: the features of picture 37 are not finite"):
@@ -147,7 +140,7 @@ def test_random_is_the_same_network_every_time_and_takes_nobodys_random_numbers(
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
     second = random_set()
-    assert first.weights_digest == second.weights_digest
+    assert first.record == second.record
     pictures = draw(5, side=64)
     assert (first.extract(pictures) == second.extract(pictures)).all()
     assert not first.trained
@@ -176,7 +169,7 @@ def test_features_come_with_the_fastest_number_of_threads_and_are_the_same(
 
 def test_random_is_not_degenerate_and_ranks_noise_behind_blur_behind_pictures() -> None:
     features = random_set()
-    train, held = draw(600, side=64, seed=1), draw(300, side=64, seed=2)
+    train, held = draw(240, side=64, seed=1), draw(120, side=64, seed=2)
     # Blurred by 1 and by 3 pixels.
     worse = {
         "held out": held,
@@ -219,9 +212,7 @@ def test_what_is_no_feature_set(resnet: Path, name: str, weights: bool, match: s
     [
         ({"model": None}, "no field model"),
         ({"mean": [0.5, 0.5]}, "mean is a list, not 3 values"),
-        ({"std": "grey"}, "std is 'grey'"),
         ({"input_size": "big"}, "input_size is 'big', not a whole number"),
-        ({"num_classes": [1]}, "num_classes is a list"),
         ({"model": "resnet1000"}, "unknown timm network 'resnet1000'"),
         ({"num_classes": 8}, "fc.weight is 7×512 in place of 8×512"),
     ],
@@ -236,22 +227,10 @@ def test_a_wrong_description(tmp_path: Path, resnet: Path, change: dict[str, obj
 
 
 def test_a_network_that_cannot_take_the_size_or_gives_no_vectors() -> None:
-    def features(network: nn.Module) -> FeatureSet:
-        return feature_set(
-            network,
-            name="odd",
-            input_size=8,
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            resize="pillow-bicubic-antialiased",
-            dtype="float32",
-            device=torch.device("cpu"),
-        )
-
-    with pytest.raises(KitError, match="odd: does not take pictures of 8×8"):
-        features(nn.Conv2d(3, 4, 9))
-    with pytest.raises(KitError, match="a vector per picture"):
-        features(nn.Conv2d(3, 4, 3))
+    for kernel, match in ((9, "odd: does not take pictures of 8×8"), (3, "a vector per picture")):
+        network = nn.Conv2d(3, 4, kernel)
+        with pytest.raises(KitError, match=match):
+            feature_set(network, features_record(network, side=8, name="odd"), device=torch.device("cpu"))
 
 
 def test_every_competitions_scorer_is_a_feature_set_with_its_threshold() -> None:
@@ -266,7 +245,7 @@ def test_nasnet_equals_plain_timm_at_the_private_scorers_size(tmp_path: Path) ->
     network = trained_looking("nasnetalarge", classes=1000)
     torch.save(network.state_dict(), tmp_path / "nasnet.pth")
     features = build("nasnet", weights=tmp_path / "nasnet.pth")
-    assert (features.input_size, features.dim, features.epsilon) == (331, 4032, 0.25)
+    assert (features.record.input_size, features.dim, features.epsilon) == (331, 4032, 0.25)
     pictures = draw(1, side=64)
     expected = by_plain_timm(network, pictures, side=331, mean=(0.5,) * 3, std=(0.5,) * 3)
     np.testing.assert_allclose(features.extract(pictures), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())

@@ -79,13 +79,12 @@ def pooled(network: nn.Module, x: Tensor) -> Tensor:
     return kept[0].flatten(1)
 
 
-@pytest.mark.parametrize("side", [64, 350])
 def test_features_equal_an_independent_forward(
-    reference: nn.Module, weights: Path, side: int, monkeypatch: pytest.MonkeyPatch
+    reference: nn.Module, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = build("kaggle", weights=weights)
-    assert (features.dim, features.input_size, features.epsilon) == (2048, 299, 0.1)
-    pictures = draw(1, side=side)
+    assert (features.dim, features.record.input_size, features.epsilon) == (2048, 299, 0.1)
+    pictures = draw(1, side=64)
     given = torch.from_numpy(features.extract(pictures))
 
     x = torch.from_numpy(np.stack([tf1_bilinear(picture, 299) for picture in pictures])).permute(0, 3, 1, 2)

@@ -103,11 +103,11 @@ def test_rotations_are_quarter_turns() -> None:
     x = torch.randn(40, 3, 8, 8)
     turned, turns = rotated(x, np.random.default_rng(0))
     assert set(turns.tolist()) == {0, 1, 2, 3}
-    for picture, original, turn in zip(turned.numpy(), x.numpy(), turns.tolist(), strict=True):
-        np.testing.assert_array_equal(picture, np.rot90(original, turn, axes=(1, 2)))
+    expected = [np.rot90(original, turn, axes=(1, 2)) for original, turn in zip(x.numpy(), turns.tolist(), strict=True)]
+    np.testing.assert_array_equal(turned.numpy(), np.stack(expected))
 
 
-@pytest.mark.parametrize(("unnamed", "task"), [(0, "classes"), (20, "classes"), (30, "rotation"), (48, "rotation")])
+@pytest.mark.parametrize(("unnamed", "task"), [(20, "classes"), (30, "rotation")])
 def test_what_there_is_to_learn(make_set: MakeSet, unnamed: int, task: str) -> None:
     labels = np.arange(48, dtype=np.int16) % 2
     labels[:unnamed] = -1
@@ -137,23 +137,17 @@ def test_it_never_sees_the_hold_out(prepared: PreparedSet) -> None:
     assert same(train(prepared, device=CPU, config=SMALL), train(blind, device=CPU, config=SMALL))
 
 
-class Count:
-    """A progress that remembers how often and how far."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[int, int]] = []
-
-    def __call__(self, done: int, total: int) -> None:
-        self.seen.append((done, total))
-
-
 def built(prepared: PreparedSet, **arguments: Any) -> tuple[FeatureSet, bool]:
     """The features, and whether they were trained now."""
-    watch = Count()
+    seen: list[int] = []
     features = own_features(
-        prepared, device=CPU, cache=default_cache(prepared), **{"config": SMALL, "progress": watch, **arguments}
+        prepared,
+        device=CPU,
+        cache=default_cache(prepared),
+        progress=lambda done, _: seen.append(done),
+        **{"config": SMALL, **arguments},
     )
-    return features, bool(watch.seen)
+    return features, bool(seen)
 
 
 def test_it_is_trained_once_and_kept_with_the_set(prepared: PreparedSet) -> None:
@@ -165,11 +159,8 @@ def test_it_is_trained_once_and_kept_with_the_set(prepared: PreparedSet) -> None
     pictures = np.array(prepared.images[:5])
     np.testing.assert_array_equal(again.extract(pictures), first.extract(pictures))
     assert first.extract(pictures).shape == (5, 8)
-    assert (first.name, first.input_size, first.epsilon) == ("own", 32, None)
+    assert (first.name, first.record.input_size, first.epsilon) == ("own", 32, None)
 
-
-def test_another_set_or_other_config_find_nothing_kept(prepared: PreparedSet) -> None:
-    built(prepared)
     other = dataclasses.replace(prepared, record=dataclasses.replace(prepared.record, digest="ab" * 32))
     assert built(other)[1]
     assert built(prepared, config=dataclasses.replace(SMALL, lr=1e-3))[1]
@@ -203,20 +194,21 @@ def test_no_time_gives_an_untrained_network_and_says_so(prepared: PreparedSet) -
     assert full.trained
 
 
-@pytest.mark.parametrize(("size", "channels", "expected"), [(28, 1, 32), (48, 3, 48), (96, 3, 64)])
+@pytest.mark.parametrize(("size", "channels", "expected"), [(28, 1, 32), (96, 3, 64)])
 def test_any_set_will_do(make_set: MakeSet, size: int, channels: int, expected: int) -> None:
     prepared = make_set(draw(16, side=size, channels=channels))
     features, _ = built(prepared, config=dataclasses.replace(SMALL, pictures=32))
-    assert features.input_size == expected
+    assert features.record.input_size == expected
     assert np.isfinite(features.extract(np.array(prepared.images[:3]))).all()
 
 
 def test_it_is_built_by_name_with_a_set(prepared: PreparedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "TRAINED", 64)
-    watch = Count()
-    features = feature_sets.build("own", prepared=prepared, seconds=0.5, device=CPU, progress=watch)
+    totals: set[int] = set()
+    watch = lambda _, total: totals.add(total)  # noqa: E731
+    features = feature_sets.build("own", prepared=prepared, seconds=0.2, device=CPU, progress=watch)
     assert (features.name, features.dim) == ("own", CONFIG.channels[-1])
-    assert watch.seen[-1][1] == CONFIG.pictures
+    assert totals == {CONFIG.pictures}
     with pytest.raises(KitError, match="own is trained on a prepared set"):
         feature_sets.build("own", device=CPU)
     with pytest.raises(KitError, match="own takes no weights"):

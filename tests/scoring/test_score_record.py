@@ -75,26 +75,20 @@ def test_a_damaged_field_is_one_line_or_harmless(some_score: Score, tmp_path: Pa
     assert all("score.json" in message and len(message) < 300 + len(str(path)) for message in messages)
 
 
-NO_SCORES = {
-    "empty": "",
-    "list": "[]",
-    "no head": '{"fid": 3}',
-    "cut": '{"fid": ',
-    "deep": "[" * 200_000,
-    "a run": '{"format": "kit-run"}',
-}
-
-
-@pytest.mark.parametrize("content", NO_SCORES.values(), ids=NO_SCORES)
-def test_a_file_that_is_no_score(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("", "not JSON"),
+        ("[]", "not a kit-score file"),
+        ("[" * 200_000, "not JSON"),
+        ('{"format": "kit-run"}', "not a kit-score file"),
+        ('{"format": "kit-score", "version": 1, "fid": 3.0}', "written by another version of the kit"),
+    ],
+    ids=["empty", "list", "deep", "a run", "older"],
+)
+def test_a_file_that_is_no_score(tmp_path: Path, content: str, match: str) -> None:
     (tmp_path / "score.json").write_text(content)
-    with pytest.raises(KitError, match=r"score\.json"):
-        Score.load(tmp_path / "score.json")
-
-
-def test_a_score_of_the_older_kit_is_refused_in_a_line(tmp_path: Path) -> None:
-    (tmp_path / "score.json").write_text('{"format": "kit-score", "version": 1, "fid": 3.0}')
-    with pytest.raises(KitError, match=r"score\.json: written by another version of the kit"):
+    with pytest.raises(KitError, match=rf"score\.json.*{match}"):
         Score.load(tmp_path / "score.json")
 
 
@@ -159,11 +153,8 @@ DIFFERENCES: dict[str, Callable[[Score], Score]] = {
 @pytest.mark.parametrize("what", DIFFERENCES)
 def test_unlike_scores_are_not_compared(some_score: Score, what: str) -> None:
     other = DIFFERENCES[what](some_score)
-    for pair in ((some_score, other), (other, some_score)):
-        reason = comparable(*pair)
-        assert reason is not None
-        assert what.split(" (")[0] in reason
     assert what in str(comparable(some_score, other))
+    assert what.split(" (")[0] in str(comparable(other, some_score))
 
 
 def test_like_scores_are_compared_whatever_they_are(some_score: Score) -> None:

@@ -45,7 +45,7 @@ def fit(path: Path, into: nn.Module) -> nn.Module:
     return into
 
 
-@pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "w.pth", "w.bin"])
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
 def test_the_container_does_not_matter(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, network().state_dict())
     loaded = fit(path, network(seed=1))
@@ -100,7 +100,7 @@ def test_weights_of_another_architecture(tmp_path: Path, state: dict[str, Tensor
 
 
 @pytest.mark.parametrize("name", ["cut.safetensors", "cut.pt"])
-@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.95])
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.95])
 def test_a_truncated_file(tmp_path: Path, name: str, kept: float) -> None:
     path = write(tmp_path / name, network(channels=64).state_dict())
     data = path.read_bytes()
@@ -142,22 +142,19 @@ def test_a_file_that_holds_something_else(tmp_path: Path, content: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["text.pt", "text.safetensors"])
-def test_a_file_of_another_kind(tmp_path: Path, name: str) -> None:
+def test_a_file_of_another_kind_or_none(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KitError, match="no such weights file"):
+        read_weights(tmp_path / name)
     (tmp_path / name).write_text("<html>404</html>")
     with pytest.raises(KitError, match=name):
         read_weights(tmp_path / name)
-
-
-def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KitError, match="no such weights file"):
-        read_weights(tmp_path / "none.pt")
 
 
 # Pretrained weights: found in each place, downloaded from a hub, or an error that is quick and says what to do
 
 
 NAME = "mobilenetv3_small_050.lamb_in1k"  # timm's smallest with weights on the hub
-BUILD = f"from kit.scoring.features import build; print(build('timm:{NAME}').weights_digest)"
+BUILD = f"from kit.scoring.features import build; print(build('timm:{NAME}').record.weights)"
 
 
 @pytest.fixture(scope="module")
@@ -211,9 +208,8 @@ def test_found_where_it_lies(nowhere: Path, weights: Path, place: str) -> None:
         refs.mkdir()
         (refs / "main").write_text("123abc")
     features = build(f"timm:{NAME}")
-    assert f"{features.name}.{features.tag}" == f"timm:{NAME}"
-    assert features.weights_digest == build(f"timm:{NAME}", weights=path).weights_digest
-    assert features.weights_digest == expected_digest(weights)
+    assert str(features.record) == f"timm:{NAME}"
+    assert features.record.weights == build(f"timm:{NAME}", weights=path).record.weights == expected_digest(weights)
 
 
 def test_found_where_torchvision_left_it(nowhere: Path) -> None:
@@ -223,7 +219,7 @@ def test_found_where_torchvision_left_it(nowhere: Path) -> None:
     made = timm.create_model("resnet18")
     torch.save(made.state_dict(), path)
     made.reset_classifier(0)
-    assert build("timm:resnet18.tv_in1k").weights_digest == weights_digest(made)
+    assert build("timm:resnet18.tv_in1k").record.weights == weights_digest(made)
 
 
 def test_a_damaged_find_is_named(nowhere: Path, weights: Path) -> None:
@@ -255,18 +251,18 @@ def test_nowhere_to_be_had(nowhere: Path, features: str, file: str) -> None:
 def test_a_hub_that_does_not_answer_costs_one_request(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
-    asked = []
+    limits = []
 
     def refuse(url: str, *, timeout: float) -> None:
-        asked.append((url, timeout))
+        limits.append(timeout)
         raise requests.ConnectionError
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(requests, "head", refuse)
     with pytest.raises(MissingWeightsError):
         build(f"timm:{NAME}")
-    assert len(asked) == 1
-    assert asked[0][1] <= 10
+    assert len(limits) == 1
+    assert limits[0] <= 10
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -317,18 +313,15 @@ def in_a_process(home: Path, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_fetched_once_then_found_without_a_network(hub: str, weights: Path, tmp_path: Path) -> None:
+def test_offline_as_a_user_meets_it_then_fetched_then_found_without_a_network(
+    hub: str, weights: Path, tmp_path: Path
+) -> None:
+    nothing = in_a_process(tmp_path, HF_HUB_OFFLINE="1")
+    assert "MissingWeightsError" in nothing.stderr.splitlines()[-1]
+    assert "cannot be downloaded" in nothing.stderr.splitlines()[-1]
+    assert "Retry" not in nothing.stderr
+    assert nothing.stdout == ""
     fetched = in_a_process(tmp_path, HF_ENDPOINT=hub)
     assert fetched.stdout.split() == [expected_digest(weights)], fetched.stderr
     again = in_a_process(tmp_path, HF_HUB_OFFLINE="1")
-    assert again.stdout == fetched.stdout, again.stderr
-    assert again.stderr == ""
-
-
-def test_offline_as_a_user_meets_it(tmp_path: Path) -> None:
-    result = in_a_process(tmp_path, HF_HUB_OFFLINE="1")
-    *_, last = result.stderr.splitlines()
-    assert "MissingWeightsError" in last
-    assert "cannot be downloaded" in last
-    assert "Retry" not in result.stderr
-    assert result.stdout == ""
+    assert (again.stdout, again.stderr) == (fetched.stdout, "")
