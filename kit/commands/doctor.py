@@ -32,10 +32,6 @@ class Findings:
     facts: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)  # each with its way out
 
-    def note(self, name: str, value: str) -> None:
-        """Adds a fact."""
-        self.facts[name] = value
-
 
 def examine(folder: Path) -> Findings:
     """Looks at the machine, without changing anything and without the network.
@@ -44,10 +40,10 @@ def examine(folder: Path) -> Findings:
         folder: where runs would be written.
     """
     found = Findings()
-    found.note("kit", f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
+    found.facts["kit"] = f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"
     _packages(found)
     cores = machine.cores()
-    found.note("processor", f"{cores} core{'s' * (cores != 1)}, {_gigabytes(machine.memory())} of memory")
+    found.facts["processor"] = f"{cores} core{'s' * (cores != 1)}, {_gigabytes(machine.memory())} of memory"
     _device(found)
     _disk(found, folder)
     _set(found)
@@ -58,7 +54,7 @@ def examine(folder: Path) -> Findings:
 def _packages(found: Findings) -> None:
     versions = provenance.versions()
     names = [name for name in provenance.LIBRARIES if name in versions]
-    found.note("packages", ", ".join(f"{name} {versions[name]}" for name in names))
+    found.facts["packages"] = ", ".join(f"{name} {versions[name]}" for name in names)
     if missing := [name for name in provenance.LIBRARIES if name not in versions]:
         found.problems.append(f"not installed: {', '.join(missing)}; install the kit with its requirements")
 
@@ -67,15 +63,15 @@ def _device(found: Findings) -> None:
     count = torch.cuda.device_count()
     gpus = [torch.cuda.get_device_properties(index) for index in range(count)]
     described = [f"{gpu.name} ({gpu.major}.{gpu.minor}, {_gigabytes(gpu.total_memory)})" for gpu in gpus]
-    found.note("GPUs", ", ".join(described) or "none that torch can use")
+    found.facts["GPUs"] = ", ".join(described) or "none that torch can use"
     try:
         chosen = device.choose().record()
     except KitError as error:
         found.problems.append(str(error))
         return
-    found.note("training", f"on {chosen.name}, in {chosen.precision}, {_threads()}")
+    found.facts["training"] = f"on {chosen.name}, in {chosen.precision}, {_threads()}"
     processes = run_processes.processes("all")
-    found.note("--gpus all", "one process" if processes == 1 else f"{processes} processes, one a GPU")
+    found.facts["--gpus all"] = "one process" if processes == 1 else f"{processes} processes, one a GPU"
 
 
 def _threads() -> str:
@@ -101,16 +97,16 @@ def _probe(number: int) -> float:
 
 def _disk(found: Findings, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
-    found.note("disk", f"{_gigabytes(free)} free in {folder}")
+    found.facts["disk"] = f"{_gigabytes(free)} free in {folder}"
     if free < LITTLE_DISK:
         found.problems.append(f"{folder}: only {_gigabytes(free)} free; make room, or choose another folder with --out")
 
 
 def _set(found: Findings) -> None:
     try:
-        found.note("set", f"{latest()} (what `kit train` takes without --data)")
+        found.facts["set"] = f"{latest()} (what `kit train` takes without --data)"
     except KitError as error:
-        found.note("set", f"none yet ({error.remedy or error.problem})")
+        found.facts["set"] = f"none yet ({error.remedy or error.problem})"
 
 
 def _kaggle(found: Findings) -> None:
@@ -118,9 +114,9 @@ def _kaggle(found: Findings) -> None:
     try:
         from kit.kaggle import client, credentials
 
-        found.note("Kaggle", f"credentials in {credentials.find(client.kaggle_api()).place}")
+        found.facts["Kaggle"] = f"credentials in {credentials.find(client.kaggle_api()).place}"
     except KitError:
-        found.note("Kaggle", "no credentials; only downloading, submitting and kernels need them (docs/kaggle.md)")
+        found.facts["Kaggle"] = "no credentials; only downloading, submitting and kernels need them (docs/kaggle.md)"
 
 
 def _gigabytes(size: float | None) -> str:
