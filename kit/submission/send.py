@@ -25,11 +25,8 @@ from kit.submission.submission_record import IMAGES, Answer, Submission, Submiss
 
 log = logging.getLogger(__name__)
 
-SCORE_WAIT_S = 2 * 3600.0
-"""How long a score is waited for; Kaggle scores ten thousand pictures in some minutes."""
-
-LISTED = 200
-"""Submissions of the account that are looked through for a receipt, the newest first."""
+SCORE_WAIT_S = 2 * 3600.0  # how long a score is waited for; ten thousand pictures take Kaggle some minutes
+LISTED = 200  # submissions of the account that are looked through for a receipt, the newest first
 
 LOCAL = "the competition takes only what a Kaggle kernel has made, and this was made on another machine"
 """Why a zip of `kit train` cannot be sent as it is."""

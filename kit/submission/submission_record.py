@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -227,6 +228,7 @@ Measure = Literal["mifid", "fid"]
 Board = Literal["public", "private"]
 
 NAMES: dict[Measure, str] = {"mifid": "MiFID", "fid": "FID"}
+BOARDS: tuple[Board, ...] = ("public", "private")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +280,7 @@ def damaged_row(folder: Path, error: KitError) -> Row:
     return Row(name=folder.name, state="damaged", problem=str(error))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LeaderboardCorrelation:
     """The rank correlation of a local measure with a board."""
 
@@ -302,13 +304,20 @@ def leaderboard_correlations(submissions: Sequence[Submission]) -> list[Leaderbo
     Scores that differ in network, reference or counts are in different rankings; of each submission the last local
     score counts.
     """
-    found = [
-        _correlation(group, measure, board)
-        for group in _comparable(submissions)
-        for measure in NAMES
-        for board in ("public", "private")
-    ]
-    return [one for one in found if one is not None]
+    from scipy.stats import spearmanr
+
+    found = []
+    for group in _comparable(submissions):
+        for measure, board in itertools.product(NAMES, BOARDS):
+            pairs = [(getattr(score, measure), getattr(submission.answer, board, None)) for submission, score in group]
+            pairs = [pair for pair in pairs if None not in pair]
+            ours: list[float] = [local for local, _ in pairs]
+            theirs: list[Any] = [kaggle for _, kaggle in pairs]
+            # Of too few, or where all are alike, there is no order to agree on.
+            if len(pairs) >= LEAST and len(set(ours)) > 1 and len(set(theirs)) > 1:
+                rho, features = float(spearmanr(ours, theirs).statistic), group[0][1].features.name
+                found.append(LeaderboardCorrelation(measure, features, board, len(pairs), rho))
+    return found
 
 
 def _comparable(submissions: Sequence[Submission]) -> list[list[tuple[Submission, Score]]]:
@@ -325,25 +334,6 @@ def _comparable(submissions: Sequence[Submission]) -> list[list[tuple[Submission
         else:
             groups.append([(submission, score)])
     return groups
-
-
-def _correlation(
-    group: Sequence[tuple[Submission, Score]], measure: Measure, board: Board
-) -> LeaderboardCorrelation | None:
-    from scipy.stats import spearmanr
-
-    pairs = [
-        (getattr(score, measure), getattr(submission.answer, board))
-        for submission, score in group
-        if submission.answer is not None
-    ]
-    pairs = [(local, kaggle) for local, kaggle in pairs if local is not None and kaggle is not None]
-    ours, theirs = [local for local, _ in pairs], [kaggle for _, kaggle in pairs]
-    if len(pairs) < LEAST or len(set(ours)) < 2 or len(set(theirs)) < 2:
-        return None  # too few, or all alike: there is no order to agree on
-    rho = float(spearmanr(ours, theirs).statistic)
-    features = group[0][1].features.name
-    return LeaderboardCorrelation(measure=measure, features=features, board=board, count=len(pairs), rho=rho)
 
 
 def _number(score: float | None) -> str:

@@ -349,21 +349,6 @@ def test_sizes_count_the_file_and_not_a_compressed_transfer(
     assert fetch_faces(tmp_path, policy) == faces.datasets[DATASET]
 
 
-def test_a_part_that_is_complete_only_takes_its_name(
-    faces: KaggleServer, policy: RetryPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As after a power cut between the last byte and the rename."""
-    with monkeypatch.context() as power:
-        power.setattr("kit.kaggle.download.check_zip", lambda *arguments: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            fetch_faces(tmp_path, policy)
-    assert names(tmp_path) == UNFINISHED
-    counts: list[int] = []
-    assert fetch_faces(tmp_path, policy, progress=lambda done, total: counts.append(done)) == CONTENT
-    assert faces.ranges_asked() == [None, None]
-    assert counts == []
-
-
 @pytest.mark.parametrize("fault", [Answer(403, "Expired"), Answer(500, "Oops"), Hang(), Cut(0), Helping(100_000)])
 def test_a_rest_that_is_refused_is_asked_for_again(
     fault, faces: KaggleServer, policy: RetryPolicy, tmp_path: Path

@@ -268,7 +268,6 @@ def test_a_bad_run_leaves_nothing(make_run: MakeRun, root: Path, harm: Callable[
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"version": 1}, "another version of the kit"),
         ({"result": None, "state": "running"}, "no finished images.zip.*running"),
         ({"recipe": {}}, "no field recipe.model"),
         ({"name": "../outside"}, "name is '../outside', not that of a folder"),
