@@ -51,7 +51,7 @@ from kit.core.errors import KitError
 from kit.core.files import reserve_disk
 from kit.generation.validate import check
 from kit.models.registry import MODELS
-from kit.report import artifacts, page, page_pictures
+from kit.report import films, page, page_pictures
 from kit.run import budget, trainer
 from kit.training import checkpoint, losses
 from kit.training.run_folder import CHECKPOINT, IMAGES, PROGRESS, RECORD, read_run
@@ -144,7 +144,7 @@ def start(job: kit.run.RunConfig, before: Callable[[], None] | None = None, *, s
         budget.checkpoint_seconds = lambda _: TICK_S
         budget.SPARE_S, budget.INTERIM_SHARE = SHORT_SPARE_S, INTERIM_SHARE
         trainer.CALIBRATION_S = TICK_S
-        artifacts.SPARE_S = SHORT_SPARE_S / 2
+        films.SPARE_S = SHORT_SPARE_S / 2
         if before:
             before()
         kit.run.train(job, clock=Stopwatch(time.time()), callback=Silent())

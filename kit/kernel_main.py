@@ -286,7 +286,7 @@ class Session:
             extract_ema(self._run / CHECKPOINT, self.working / CHECKPOINT)
 
     def _report(self) -> None:
-        from kit.report.artifacts import make_artifacts
+        from kit.report.films import make_artifacts
         from kit.report.run_data import grids
 
         grid = grids(self._run)[-1].path

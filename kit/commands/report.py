@@ -61,27 +61,26 @@ def runs(
     Example: kit runs
     """
     from kit.core.console import fitting, print_table
-    from kit.report import run_table
+    from kit.report import comparison
+    from kit.report.run_data import read_all
     from kit.training.run_folder import folders
 
     root = Path("runs")
     if as_page:
-        from kit.report.comparison import write_comparison
-
-        echo(write_comparison(folders(root), root / "comparison.html"))
+        echo(comparison.write_comparison(folders(root), root / "comparison.html"))
         return
-    found, damaged = run_table.read_all(folders(root), now=datetime.now(UTC))
-    ranked = run_table.rankings(found)
-    sections = run_table.sections(found, ranked)
+    found, damaged = read_all(folders(root), now=datetime.now(UTC))
+    ranked = comparison.rankings(found)
+    sections = comparison.sections(found, ranked)
     if as_json:
         rows = [{**found[i].summary(), "apart": section.apart} for section in sections for i in section.members]
         print_json([*rows, *({"name": path.name, "state": "damaged", "problem": why} for path, why in damaged)])
         return
-    names = [name for name, _ in run_table.COLUMNS]
-    cells = [[cell.text for cell in row] for row in run_table.rows(found, ranked)]
-    shown = fitting(names, cells, spare=run_table.SPARE)
-    numbers = [place for place, index in enumerate(shown) if run_table.COLUMNS[index][1] != "text"]
-    for section in sections or [run_table.Section([], None)]:
+    names = [name for name, _ in comparison.COLUMNS]
+    cells = [[cell.text for cell in row] for row in comparison.rows(found, ranked)]
+    shown = fitting(names, cells, spare=comparison.SPARE)
+    numbers = [place for place, index in enumerate(shown) if comparison.COLUMNS[index][1] != "text"]
+    for section in sections or [comparison.Section([], None)]:
         if section.apart:
             echo()
             echo(f"not ranked with those above: {section.apart}")
@@ -113,11 +112,10 @@ def report(
     Example: kit report runs/dcgan-demo-1
     """
     from kit.core.console import bar
-    from kit.report.artifacts import film
     from kit.report.comparison import write_comparison
-    from kit.report.nearest import find
+    from kit.report.films import film
     from kit.report.page import REPORT, came_with_its_page, write_report
-    from kit.report.page_pictures import draw_gallery
+    from kit.report.page_pictures import draw_gallery, find_nearest
     from kit.report.run_data import grids, read
 
     comparison = out or runs[0].parent / "comparison.html"
@@ -147,7 +145,7 @@ def report(
     if with_neighbours:
         try:
             with bar("looking for neighbours", unit="pictures") as progress:
-                nearest = find(read(run, now=datetime.now(UTC)), progress=progress)
+                nearest = find_nearest(read(run, now=datetime.now(UTC)), progress=progress)
         except KitError as error:
             log.info(f"the page is without the nearest training pictures: {error}")
     echo(write_report(run, gallery=gallery, nearest=nearest))

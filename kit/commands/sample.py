@@ -94,56 +94,34 @@ def sample(
         raise KitError(f"--classes {classes} is for pictures, not for films", "name one with --class, or leave it out")
     if classes is not None and classes not in get_args(SampleClasses):
         raise unknown("way to draw classes", classes, get_args(SampleClasses))
+    source = export.RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
     with bar("sampling", unit="pictures") as progress:
         if inputs is not None:
-            made = translate_folder(
-                run,
-                inputs=inputs,
-                out=out,
-                count=count,
-                candidate=candidate,
-                trust=trust,
-                overwrite=overwrite,
-                progress=progress,
-            )
+            made = translate_folder(source, inputs=inputs, out=out, count=count, overwrite=overwrite, progress=progress)
         elif truncations:
             made = export.sample_truncations(
-                run,
-                out=out,
-                count=count or 8,
-                class_name=class_name,
-                seed=seed,
-                candidate=candidate,
-                trust=trust,
-                overwrite=overwrite,
-                progress=progress,
+                source, out=out, count=count or 8, class_name=class_name, overwrite=overwrite, progress=progress
             )
         elif film:
             made = export.sample_interpolation(
-                run,
+                source,
                 out=out,
                 count=count or (8 if out.suffix == ".png" else 16),
                 move_latents=interpolate or to_class is None,
                 truncation=truncation,
                 class_name=class_name,
                 to_class=to_class,
-                seed=seed,
-                candidate=candidate,
-                trust=trust,
                 overwrite=overwrite,
                 progress=progress,
             )
         else:
-            made = export.sample_run(
-                run,
+            made = export.sample_pictures(
+                source,
                 out=out,
                 count=count or 64,
                 truncation=truncation,
                 class_name=class_name,
                 how=cast("SampleClasses | None", classes),
-                seed=seed,
-                candidate=candidate,
-                trust=trust,
                 overwrite=overwrite,
                 progress=progress,
             )

@@ -102,15 +102,14 @@ def train(
     recipe = row.override(settings or [])
     import kit.run
     from kit.data.prepared_set import latest
-    from kit.report.panel import TrainingScreen
-    from kit.report.tensorboard import require, screen_and_files
+    from kit.report.panel import TensorBoard, TrainingScreen, screen_and_tensorboard
     from kit.run import processes
     from kit.scoring.candidates import ScoringConfig, parse_every
     from kit.training import run_folder
     from kit.training.memory import parse_size
 
     if tensorboard:
-        require()
+        TensorBoard.require()
 
     scores = None
     if score_every is not None:
@@ -144,7 +143,7 @@ def train(
             gpus=gpus,
             clock=clock,
             arguments=sys.argv[1:],
-            make_callback=partial(screen_and_files, config.out) if tensorboard else TrainingScreen,
+            make_callback=partial(screen_and_tensorboard, config.out) if tensorboard else TrainingScreen,
         )
     except KitError:
         if out is None:

@@ -1,10 +1,11 @@
-"""`kit sample`: pictures and videos from a saved run; the data is not needed."""
+"""`kit sample`: pictures and videos from a saved run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,18 @@ from kit.core.errors import KitError
 from kit.core.files import atomic, atomic_folder
 from kit.core.progress import Progress, no_progress
 from kit.data.grid import make_grid
-from kit.generation import interpolate
-from kit.generation.classes import class_labels, find_class
 from kit.generation.generate import generate, prepare_generator, render
+from kit.generation.latents import (
+    class_labels,
+    find_class,
+    first_latents,
+    forth_and_back,
+    interpolate_classes,
+    loop_latents,
+)
 from kit.generation.pack import DIGITS, is_packed, pack
 from kit.generation.pictures import Pixels
-from kit.generation.video import MARK, VIDEO_SUFFIXES, has_encoder, write_video
+from kit.generation.video import MARK, VIDEO_SUFFIXES, require_encoder, write_video
 from kit.models.recipe import Recipe, SampleClasses
 from kit.training import checkpoint, device
 from kit.training.checkpoint import Shape
@@ -47,8 +54,9 @@ HEADED_WIDTH = 56
 
 @dataclass(frozen=True, kw_only=True)
 class RunGenerator:
-    """The EMA of G of a run, with what is needed to generate from it."""
+    """The EMA of G of a run, with what is needed to generate from it; the data is not needed."""
 
+    run: Path
     generator: nn.Module
     recipe: Recipe
     shape: Shape
@@ -58,12 +66,14 @@ class RunGenerator:
     precision: torch.dtype  # of the run's own zip
 
     @classmethod
-    def load(cls, run: Path, *, seed: int | None, candidate: int | None = None, trust: bool = False) -> RunGenerator:
+    def load(
+        cls, run: Path, *, seed: int | None = None, candidate: int | None = None, trust: bool = False
+    ) -> RunGenerator:
         """Reads it from the run's folder.
 
         Args:
             run: the folder, with its checkpoint.
-            seed: of the latents; None: the run's own.
+            seed: of the latents; None: the run's own, whose first pictures are those of its `images.zip`.
             candidate: the checkpoint after so many pictures; None: the one that `images.zip` is made of.
             trust: whether the code of a custom model may be run.
 
@@ -74,6 +84,7 @@ class RunGenerator:
         generator, recipe, shape, _ = checkpoint.load_generator(generator_file(run, pictures=candidate), trust=trust)
         where = device.choose().kind
         return cls(
+            run=run,
             generator=generator.to(where),
             recipe=recipe,
             shape=shape,
@@ -121,13 +132,9 @@ class RunGenerator:
     def render_frames(
         self, generator: nn.Module, z: Tensor, y: Tensor, *, progress: Progress = no_progress
     ) -> Iterator[Pixels]:
-        """The pictures (N, H, W, C) of each frame.
+        """The pictures (N, H, W, C) of each frame: of latents z (F, N, latent) and labels y (F, N).
 
-        Args:
-            generator: from `prepare`, or made from that by `interpolate_classes`.
-            z: latents, (F, N, latent).
-            y: labels, (F, N).
-            progress: called with (pictures made, pictures in all).
+        The generator is from `prepare`, or made from that by `interpolate_classes`.
         """
         frames, count = y.shape
         batches = render(
@@ -138,44 +145,33 @@ class RunGenerator:
             device=self.device,
             precision=self.precision,
         )
-        waiting: list[Pixels] = []
-        done = 0
-        for batch in batches:
-            done += len(batch)
-            progress(done, frames * count)
-            waiting = [np.concatenate([*waiting, batch])]
-            while len(waiting[0]) >= count:
-                yield waiting[0][:count]
-                waiting = [waiting[0][count:]]
+        pictures = (picture for batch in batches for picture in batch)
+        for frame in range(1, frames + 1):
+            yield np.stack(list(islice(pictures, count)))
+            progress(frame * count, frames * count)
 
 
-def sample_run(
-    run: Path,
+def sample_pictures(
+    source: RunGenerator,
     *,
     out: Path,
     count: int,
     truncation: float | None = None,
     class_name: str | None = None,
     how: SampleClasses | None = None,
-    seed: int | None = None,
-    candidate: int | None = None,
-    trust: bool = False,
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Path:
     """Writes pictures of a run's generator.
 
     Args:
-        run: a run folder with its checkpoint.
+        source: the generator.
         out: `FILE.png`: a grid of pictures. `FILE.zip`: an archive as the competition asks for it. Without a suffix:
             a new folder of PNG files.
         count: number of pictures.
         truncation: of the latents; None: the recipe's.
         class_name: the class, for a conditional model; None: all classes.
         how: the frequency of the classes; None: the recipe's.
-        seed: of the latents; None: the run's own, whose first pictures are those of its `images.zip`.
-        candidate: the checkpoint after so many pictures; None: the one that `images.zip` is made of.
-        trust: whether the code of a custom model may be run.
         overwrite: whether a file that the kit did not make may be replaced.
         progress: called with (pictures made, pictures in all).
 
@@ -183,11 +179,11 @@ def sample_run(
         `out`.
 
     Raises:
-        KitError: not a run, a damaged checkpoint, one with code that is not trusted, an unknown class, another kind of
-            file, or an `out` that exists and may not be replaced.
+        KitError: a translation, an unknown class, another kind of file, or an `out` that exists and may not be
+            replaced.
     """
     require_writable(out, (".png", ".zip", ""), overwrite=overwrite)
-    source = _load_from_noise(run, seed=seed, candidate=candidate, trust=trust)
+    _require_latents(source)
     size = source.rules.size if out.suffix == ".zip" else None
     labels = source.labels(count, class_name=class_name, how=how)
     batches = source.generate(count, size=size, truncation=truncation, labels=labels)
@@ -196,15 +192,13 @@ def sample_run(
     elif out.suffix == ".png":
         write_png(make_grid(np.concatenate(list(batches)), columns=COLUMNS), out)
     else:
-        with atomic_folder(out) as folder:
-            for index, picture in enumerate(picture for batch in batches for picture in batch):
-                Image.fromarray(picture.squeeze()).save(folder / f"{index:0{DIGITS}}.png")
-                progress(index + 1, count)
+        pictures = (Image.fromarray(picture.squeeze()) for batch in batches for picture in batch)
+        _write_folder(pictures, out, count=count, progress=progress)
     return out
 
 
 def sample_interpolation(
-    run: Path,
+    source: RunGenerator,
     *,
     out: Path,
     count: int,
@@ -212,58 +206,43 @@ def sample_interpolation(
     truncation: float | None = None,
     class_name: str | None = None,
     to_class: str | None = None,
-    seed: int | None = None,
-    candidate: int | None = None,
-    trust: bool = False,
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Path:
-    """Writes `count` interpolations of a run's generator, side by side.
+    """Writes `count` interpolations of a run's generator, side by side; otherwise as `sample_pictures`.
 
-    They begin at the pictures that `sample_run` writes. A video ends where it began, so that it can repeat; a grid of
-    an interpolation from one class to another ends at that class.
+    They begin at the pictures that `sample_pictures` writes. A video ends where it began, so that it can repeat; a grid
+    of an interpolation from one class to another ends at that class.
 
     Args:
-        run: a run folder with its checkpoint.
         out: `FILE.gif` or `FILE.mp4`: a video. `FILE.png`: a grid, one interpolation a row. Without a suffix: a new
             folder with the video's frames as PNG files.
-        count: number of interpolations.
         move_latents: interpolate between latents; false: the latents stay the same.
-        truncation: of the latents; None: the recipe's.
         class_name: the class, for a conditional model; with `to_class` the one to begin with.
         to_class: the class to interpolate to.
-        seed: of the latents; None: the run's own.
-        candidate: the checkpoint after so many pictures; None: the one that `images.zip` is made of.
-        trust: whether the code of a custom model may be run.
-        overwrite: whether a file that the kit did not make may be replaced.
-        progress: called with (pictures made, pictures in all).
-
-    Returns:
-        `out`.
 
     Raises:
-        KitError: as for `sample_run`; an MP4 without PyAV; `to_class` without `class_name`.
+        KitError: as for `sample_pictures`; an MP4 without PyAV; `to_class` without `class_name`.
     """
     require_writable(out, (*VIDEO_SUFFIXES, ".png", ""), overwrite=overwrite)
-    if out.suffix == ".mp4" and not has_encoder():
-        raise KitError(f"{out}: MP4 needs PyAV", 'install it with `pip install "kit[video]"`, or write a .gif')
+    if out.suffix == ".mp4":
+        require_encoder(out)
     if to_class is not None and class_name is None:
         raise KitError(f"--to-class {to_class}: from which class?", "name the first class with --class NAME")
-    source = _load_from_noise(run, seed=seed, candidate=candidate, trust=trust)
+    _require_latents(source)
     latent, labels = source.recipe.latent, source.labels(count, class_name=class_name)
     as_grid = out.suffix == ".png"
     frames = STEPS if as_grid else FRAMES
     generator, threshold = source.prepare(truncation)
     if move_latents:
-        z = interpolate.loop_latents(latent, count=count, frames=frames, seed=source.seed, truncation=threshold)
+        z = loop_latents(latent, count=count, frames=frames, seed=source.seed, truncation=threshold)
     else:
-        z = interpolate.first_latents(latent, count=count, seed=source.seed, truncation=threshold)
-        z = z.expand(frames, -1, -1)
+        z = first_latents(latent, count=count, seed=source.seed, truncation=threshold).expand(frames, -1, -1)
     y = torch.tensor(labels or [0] * count).expand(frames, -1)
     if class_name is not None and to_class is not None:
         start, end = (find_class(name, source.recipe, source.shape) for name in (class_name, to_class))
-        t = torch.linspace(0, 1, frames, dtype=torch.float64) if as_grid else interpolate.forth_and_back(frames)
-        generator = interpolate.interpolate_classes(generator, start, end, t)
+        t = torch.linspace(0, 1, frames, dtype=torch.float64) if as_grid else forth_and_back(frames)
+        generator = interpolate_classes(generator, start, end, t)
         y = torch.arange(frames)[:, None].expand(-1, count)
     pictures = source.render_frames(generator, z, y, progress=progress)
     if as_grid:
@@ -275,45 +254,25 @@ def sample_interpolation(
     if out.suffix in VIDEO_SUFFIXES:
         write_video(out, grids, count=frames, rate=RATE)
     else:
-        with atomic_folder(out) as folder:
-            for index, grid in enumerate(grids):
-                grid.save(folder / f"{index:0{DIGITS}}.png")
+        _write_folder(grids, out, count=frames)
     return out
 
 
 def sample_truncations(
-    run: Path,
+    source: RunGenerator,
     *,
     out: Path,
     count: int,
     class_name: str | None = None,
-    seed: int | None = None,
-    candidate: int | None = None,
-    trust: bool = False,
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Path:
     """Writes a grid of the same latents at several truncations: a row for each latent, a column for each truncation.
 
-    Args:
-        run: a run folder with its checkpoint.
-        out: `FILE.png`.
-        count: number of latents, the first of those that `sample_run` uses.
-        class_name: the class, for a conditional model.
-        seed: of the latents; None: the run's own.
-        candidate: the checkpoint after so many pictures; None: the one that `images.zip` is made of.
-        trust: whether the code of a custom model may be run.
-        overwrite: whether a file that the kit did not make may be replaced.
-        progress: called with (pictures made, pictures in all).
-
-    Returns:
-        `out`.
-
-    Raises:
-        KitError: as for `sample_run`.
+    `out` is `FILE.png`, `count` the number of latents; otherwise as `sample_pictures`.
     """
     require_writable(out, (".png",), overwrite=overwrite)
-    source = _load_from_noise(run, seed=seed, candidate=candidate, trust=trust)
+    _require_latents(source)
     labels = source.labels(count, class_name=class_name)
     columns = []
     for done, threshold in enumerate(TRUNCATIONS, 1):
@@ -326,12 +285,18 @@ def sample_truncations(
     return out
 
 
-def _load_from_noise(run: Path, *, seed: int | None, candidate: int | None, trust: bool) -> RunGenerator:
-    """As `RunGenerator.load`; a translation is refused."""
-    source = RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
+def _require_latents(source: RunGenerator) -> None:
     if source.recipe.task == "translation":
-        raise KitError(f"{run}: {source.recipe.model} translates pictures", "add --inputs FOLDER, with photographs")
-    return source
+        raise KitError(
+            f"{source.run}: {source.recipe.model} translates pictures", "add --inputs FOLDER, with photographs"
+        )
+
+
+def _write_folder(pictures: Iterable[Image.Image], out: Path, *, count: int, progress: Progress = no_progress) -> None:
+    with atomic_folder(out) as folder:
+        for index, picture in enumerate(pictures):
+            picture.save(folder / f"{index:0{DIGITS}}.png")
+            progress(index + 1, count)
 
 
 def require_writable(out: Path, suffixes: Sequence[str], *, overwrite: bool) -> None:

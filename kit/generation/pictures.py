@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -18,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from kit.core.errors import KitError
-from kit.data.archives import BadFile
+from kit.data.archives import ENTRY_ERRORS, BadFile
 from kit.data.decoding import open_image, reason
 
 Pixels = npt.NDArray[np.uint8]
@@ -32,9 +30,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 # filling the memory.
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 4096**2
-
-# What zipfile raises on an entry that is damaged, encrypted or packed in an unknown way.
-ENTRY_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, OSError)
 
 
 def picture_names(path: Path) -> list[str]:
@@ -67,7 +62,7 @@ def read_pictures(
         KitError: no such path, no zip, no picture in it (at once); a picture that cannot be read, or is of another
             mode and may not be converted, named (on the way).
     """
-    return _read(path, picture_names(path)[:limit], mode, convert=convert)
+    return _decoded(path, _read(path, picture_names(path)[:limit]), mode, convert=convert)
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
@@ -100,9 +95,7 @@ def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, limit: int = 
 
 def picture_digest(pixels: Pixels) -> bytes:
     """SHA-256 over a picture's shape ("H W C" in ASCII) and its bytes, row by row: 32 bytes."""
-    digest = hashlib.sha256("{} {} {}".format(*pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.digest()
+    return hashlib.sha256("{} {} {}".format(*pixels.shape).encode() + pixels.tobytes()).digest()
 
 
 def pixels_digest(digests: Iterable[bytes]) -> str:
@@ -111,10 +104,7 @@ def pixels_digest(digests: Iterable[bytes]) -> str:
     Equal for two archives with the same pictures, whatever wrote them: the bytes of a PNG depend on the version of
     zlib, its pixels do not.
     """
-    total = hashlib.sha256()
-    for digest in digests:
-        total.update(digest)
-    return total.hexdigest()
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def resize(pixels: Pixels, size: int) -> Pixels:
@@ -164,23 +154,33 @@ def _is_picture(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not hidden
 
 
-def _read(path: Path, names: list[str], mode: Literal["RGB", "L"], *, convert: bool) -> Iterator[tuple[str, Pixels]]:
+def _read(path: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """The bytes of each file, of those that are too large as many as show it."""
     if path.is_dir():
         for name in names:
             try:
                 with (path / name).open("rb") as file:
-                    data = file.read(MAX_BYTES + 1)
+                    yield name, file.read(MAX_BYTES + 1)
             except OSError as error:
                 raise KitError(f"{path / name}: cannot be read ({error.strerror or error})") from error
-            yield name, _decode(data, mode, convert=convert, where=str(path / name))
         return
     with open_zip(path) as archive:
         for name in names:
             try:
-                data = read_entry(archive, archive.getinfo(name))
-            except (*ENTRY_ERRORS, ValueError) as error:
+                yield name, read_entry(archive, archive.getinfo(name))
+            except ENTRY_ERRORS as error:
                 raise KitError(f"{path}: {name} cannot be read ({error})", "make or copy it again") from error
-            yield name, _decode(data, mode, convert=convert, where=f"{path}: {name}")
+
+
+def _decoded(
+    path: Path, files: Iterable[tuple[str, bytes]], mode: Literal["RGB", "L"], *, convert: bool
+) -> Iterator[tuple[str, Pixels]]:
+    for name, data in files:
+        try:
+            yield name, load_pixels(data, mode, convert=convert)
+        except BadFile as error:
+            where = path / name if path.is_dir() else f"{path}: {name}"
+            raise KitError(f"{where} is no picture that can be read ({error})", "remove or replace it") from error
 
 
 def load_pixels(data: bytes, mode: Literal["RGB", "L"], *, convert: bool = True) -> Pixels:
@@ -202,10 +202,3 @@ def load_pixels(data: bytes, mode: Literal["RGB", "L"], *, convert: bool = True)
         except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
             raise BadFile(reason(error)) from error
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
-
-
-def _decode(data: bytes, mode: Literal["RGB", "L"], *, convert: bool, where: str) -> Pixels:
-    try:
-        return load_pixels(data, mode, convert=convert)
-    except BadFile as error:
-        raise KitError(f"{where} is no picture that can be read ({error})", "remove or replace it") from error

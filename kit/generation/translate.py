@@ -11,7 +11,6 @@ from typing import cast
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from kit.core.errors import KitError
 from kit.core.files import atomic_folder
@@ -37,26 +36,22 @@ JPEG_QUALITY = 95
 
 
 def translate_folder(
-    run: Path,
+    source: RunGenerator,
     *,
     inputs: Path,
     out: Path,
     count: int | None = None,
-    candidate: int | None = None,
-    trust: bool = False,
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Path:
     """Translates any photographs with a run's generator.
 
     Args:
-        run: folder of a translation's run.
+        source: the generator of a translation.
         inputs: folder of pictures, of any size; what is no picture is named and left out.
         out: `FILE.png`: a grid, each input beside its output. `FILE.zip`: an archive as the competition asks for it.
             Without a suffix: a new folder with a JPEG for each input, of the input's own size, named as it.
         count: the first so many; None: all.
-        candidate: the checkpoint after so many pictures; None: the one that `images.zip` is made of.
-        trust: whether the code of a custom model may be run.
         overwrite: whether a file that the kit did not make may be replaced.
         progress: called with (pictures made, pictures in all).
 
@@ -67,9 +62,8 @@ def translate_folder(
         KitError: no translation, no pictures there, or an `out` that may not be written.
     """
     require_writable(out, (".png", ".zip", ""), overwrite=overwrite)
-    source = RunGenerator.load(run, seed=None, candidate=candidate, trust=trust)
     if source.recipe.task != "translation":
-        raise KitError(f"{run}: {source.recipe.model} draws pictures from noise", "leave --inputs out")
+        raise KitError(f"{source.run}: {source.recipe.model} draws pictures from noise", "leave --inputs out")
     files = _list_folder(inputs)
     photographs = islice(_read(files, inputs), count)  # one at a time: they may be large
     total = len(files) if count is None else min(count, len(files))
@@ -82,7 +76,8 @@ def translate_folder(
     size = source.shape.size
     resized = {name: resize_to_square(p, (p.width, p.height), size) for name, p in photographs}
     names, squares = list(resized), np.stack(list(resized.values()))
-    outputs = list(_outputs(source, squares, size=source.rules.size if out.suffix == ".zip" else size))
+    size = source.rules.size if out.suffix == ".zip" else size
+    outputs = list(translate(source.generator, [squares], size=size, device=source.device, precision=source.precision))
     if out.suffix == ".zip":
         pack(outputs, out, competition=source.rules, count=len(names), names=names, progress=progress)
     else:
@@ -101,13 +96,9 @@ def make_pairs(inputs: Pixels, outputs: Pixels) -> Image.Image:
     return make_grid(tiles, columns=2 * PAIRS)
 
 
-def _outputs(source: RunGenerator, inputs: Pixels, *, size: int) -> Iterator[Pixels]:
-    return translate(source.generator, [inputs], size=size, device=source.device, precision=source.precision)
-
-
 def _translate_one(source: RunGenerator, photograph: Image.Image) -> Image.Image:
     """A photograph at its own size; in between it is resized to the nearest that the network can take."""
-    multiple = side_multiple(source.generator)
+    multiple = max(cast(int, getattr(module, "multiple", 1)) for module in source.generator.modules())
     scale = min(1.0, MAX_SIDE / max(photograph.size))
     width, height = (max(2, round(side * scale / multiple)) * multiple for side in photograph.size)
     pixels = np.asarray(photograph.resize((width, height), Image.Resampling.LANCZOS))
@@ -117,11 +108,6 @@ def _translate_one(source: RunGenerator, photograph: Image.Image) -> Image.Image
         y = source.generator.eval()(x.to(source.device))[0].float().cpu()
     made = y.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     return Image.fromarray(made.squeeze()).convert("RGB").resize(photograph.size, Image.Resampling.LANCZOS)
-
-
-def side_multiple(generator: nn.Module) -> int:
-    """What the sides of a translation's pictures must be multiples of."""
-    return max(cast(int, getattr(module, "multiple", 1)) for module in generator.modules())
 
 
 def _list_folder(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from kit.competition import Competition
@@ -13,10 +14,9 @@ from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.machine import cores
 from kit.core.progress import Progress, no_progress
-from kit.data.archives import BadFile
+from kit.data.archives import ENTRY_ERRORS, BadFile
 from kit.data.decoding import open_image
 from kit.generation.pictures import (
-    ENTRY_ERRORS,
     load_pixels,
     open_zip,
     parallel_map,
@@ -69,21 +69,8 @@ class Report:
         return lines
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    """What decoding one entry found."""
-
-    digest: bytes | None
-    blank: bool
-    problem: str | None
-
-
 def check(
-    path: Path,
-    *,
-    competition: Competition,
-    count: int | None = None,
-    progress: Progress = no_progress,
+    path: Path, *, competition: Competition, count: int | None = None, progress: Progress = no_progress
 ) -> Report:
     """Checks an archive as the competition's scorer reads it.
 
@@ -109,35 +96,32 @@ def check(
     try:
         archive = open_zip(path)
     except KitError as error:
-        problem = error.problem.removeprefix(f"{path}: ")
-        return Report(
-            path=path, errors=[Issue(path.name, problem)], warnings=[], count=0, sha256=digest, pixels_sha256=None
-        )
+        issue = Issue(path.name, error.problem.removeprefix(f"{path}: "))
+        return Report(path=path, errors=[issue], warnings=[], count=0, sha256=digest, pixels_sha256=None)
     with archive:
         entries, errors, warnings = _by_name(archive.infolist())
         found = len(entries)
-        asked = _asked(found, competition, count)
-        if asked:
+        if asked := _asked(found, competition, count):
             errors.append(Issue(path.name, asked))
         if found > ENTRIES_FACTOR * competition.count_max:
             errors.append(Issue(path.name, "too many to look at each"))
             entries = []
-
-        def look(item: tuple[str, bytes | str]) -> tuple[str, _Decoded]:
-            return item[0], _look(item[1], competition)
-
         first: dict[bytes, str] = {}
         digests = []
-        for done, (name, seen) in enumerate(parallel_map(look, _read(archive, entries, competition), workers=cores())):
-            if seen.problem:
-                errors.append(Issue(name, seen.problem))
-            if seen.digest:
-                digests.append(seen.digest)
-                if first.setdefault(seen.digest, name) != name:
-                    warnings.append(Issue(name, f"the same pixels as {first[seen.digest]}"))
-            if seen.blank:
+        looked = parallel_map(
+            partial(_look, competition=competition), _read(archive, entries, competition), workers=cores()
+        )
+        for done, (info, (pixels_sha256, problem, blank)) in enumerate(zip(entries, looked, strict=True), 1):
+            name = info.filename
+            if problem:
+                errors.append(Issue(name, problem))
+            if pixels_sha256:
+                digests.append(pixels_sha256)
+                if first.setdefault(pixels_sha256, name) != name:
+                    warnings.append(Issue(name, f"the same pixels as {first[pixels_sha256]}"))
+            if blank:
                 warnings.append(Issue(name, "blank, all of one colour"))
-            progress(done + 1, len(entries))
+            progress(done, found)
     return Report(
         path=path,
         errors=errors,
@@ -183,35 +167,32 @@ def _asked(found: int, competition: Competition, count: int | None) -> str | Non
     return f"{found:,} pictures, and {competition.slug} asks for {takes}"
 
 
-def _read(
-    archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], competition: Competition
-) -> Iterator[tuple[str, bytes | str]]:
-    """(name, bytes of the entry), or (name, what is wrong with it)."""
+def _read(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], competition: Competition) -> Iterator[bytes | str]:
+    """The bytes of each entry, or what is wrong with it."""
     # Four channels of 16 bits without any compression, twice over, and room for a colour profile.
     limit = 2 * competition.size**2 * 8 + 2**20
     for info in entries:
         try:
-            yield info.filename, read_entry(archive, info, limit=limit)
-        except (*ENTRY_ERRORS, ValueError) as error:
-            yield info.filename, f"cannot be unpacked ({error})"
+            yield read_entry(archive, info, limit=limit)
+        except ENTRY_ERRORS as error:
+            yield f"cannot be unpacked ({error})"
 
 
-def _look(data: bytes | str, competition: Competition) -> _Decoded:
+def _look(data: bytes | str, competition: Competition) -> tuple[bytes | None, str | None, bool]:
+    """What decoding one entry finds: the digest of its pixels, what is wrong with it, whether it is of one colour."""
     if isinstance(data, str):
-        return _Decoded(digest=None, blank=False, problem=data)
+        return None, data, False
     side = competition.size
     try:
         with open_image(data, max_pixels=sys.maxsize) as picture:
             # Size and format are in the header: a huge picture is refused without decoding it.
             if picture.format != competition.format:
-                return _Decoded(
-                    None, False, f"is a {picture.format}, and {competition.slug} takes {competition.format}"
-                )
+                return None, f"is a {picture.format}, and {competition.slug} takes {competition.format}", False
             if picture.size != (side, side):
-                return _Decoded(None, False, f"is {picture.width}×{picture.height}, not {side}×{side}")
+                return None, f"is {picture.width}×{picture.height}, not {side}×{side}", False
             mode = picture.mode
         pixels = load_pixels(data, competition.mode)
     except BadFile as error:
-        return _Decoded(None, False, f"is no picture that can be read ({error})")
+        return None, f"is no picture that can be read ({error})", False
     problem = None if mode == competition.mode else f"has mode {mode}, not {competition.mode}"
-    return _Decoded(picture_digest(pixels), bool((pixels == pixels[0, 0]).all()), problem)
+    return picture_digest(pixels), problem, bool((pixels == pixels[0, 0]).all())

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image
@@ -26,12 +25,8 @@ MARK = b"made with kit"
 MP4_SIDE = 1024
 """Longest side of an MP4, which compresses forty times as well."""
 
-
-class Writer(Protocol):
-    """A video that is being written."""
-
-    def add(self, picture: Image.Image) -> None:
-        """Appends a frame of mode RGB and of the video's size."""
+AddFrame = Callable[[Image.Image], None]
+"""Appends a frame of mode RGB and of the video's size."""
 
 
 def has_encoder() -> bool:
@@ -39,8 +34,12 @@ def has_encoder() -> bool:
     return importlib.util.find_spec("av") is not None
 
 
+def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+
+
 @contextlib.contextmanager
-def gif(path: Path, size: tuple[int, int], *, rate: int, frames: int, hold_s: float = 0.0) -> Iterator[Writer]:
+def gif(path: Path, size: tuple[int, int], *, rate: int, frames: int, hold_s: float = 0.0) -> Iterator[AddFrame]:
     """A GIF that repeats, to add frames to; it is written whole or not at all.
 
     Args:
@@ -51,17 +50,19 @@ def gif(path: Path, size: tuple[int, int], *, rate: int, frames: int, hold_s: fl
         hold_s: how long it shows the last frame before it repeats.
     """
     scale = min(1.0, math.sqrt(GIF_PIXELS / frames / (size[0] * size[1])))
-    writer = _Gif((max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
-    yield writer
-    first, *rest = writer.frames
+    width, height = (max(1, round(side * scale)) for side in size)
+    added: list[Image.Image] = []
+    # An octree is thirty times as fast as Pillow's default, and each frame has a palette of its own.
+    yield lambda p: added.append(_resized(p, (width, height)).quantize(256, method=Image.Quantize.FASTOCTREE))
+    first, *rest = added
     durations = [1000 // rate] * len(rest) + [round(1000 * hold_s) or 1000 // rate]
     with atomic(path) as file:
         first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, comment=MARK)
 
 
 @contextlib.contextmanager
-def mp4(path: Path, size: tuple[int, int], *, rate: int) -> Iterator[Writer]:
-    """An MP4 (H.264) to add frames to; it is written whole or not at all.
+def mp4(path: Path, size: tuple[int, int], *, rate: int) -> Iterator[AddFrame]:
+    """An MP4 (H.264, in the pixel format that every player supports) to add frames to; written whole or not at all.
 
     Args:
         path: the file.
@@ -71,10 +72,33 @@ def mp4(path: Path, size: tuple[int, int], *, rate: int) -> Iterator[Writer]:
     Raises:
         KitError: PyAV is not installed.
     """
+    require_encoder(path)
+    import av
+
+    scale = min(1.0, MP4_SIDE / max(size))
+    # Colour is stored at half the resolution, so both sides are even.
+    width, height = (max(2, round(side * scale) // 2 * 2) for side in size)
+    with atomic(path) as file, av.open(file, "w", format="mp4") as container:
+        container.metadata["comment"] = MARK.decode()
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "fast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+
+        def add(picture: Image.Image) -> None:
+            pixels = np.asarray(_resized(picture, (width, height)))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+
+        yield add
+        container.mux(stream.encode(None))
+
+
+def require_encoder(path: Path) -> None:
+    """Makes sure that an MP4 can be written.
+
+    Raises:
+        KitError: PyAV is not installed.
+    """
     if not has_encoder():
         raise KitError(f"{path}: MP4 needs PyAV", 'install it with `pip install "kit[video]"`, or write a .gif')
-    with atomic(path) as file, _H264(file, size, rate) as writer:
-        yield writer
 
 
 def write_video(path: Path, frames: Iterable[Image.Image], *, count: int, rate: int) -> None:
@@ -92,49 +116,7 @@ def write_video(path: Path, frames: Iterable[Image.Image], *, count: int, rate: 
     frames = iter(frames)
     first = next(frames)
     is_gif = path.suffix == ".gif"
-    with gif(path, first.size, rate=rate, frames=count) if is_gif else mp4(path, first.size, rate=rate) as writer:
-        writer.add(first)
+    with gif(path, first.size, rate=rate, frames=count) if is_gif else mp4(path, first.size, rate=rate) as add:
+        add(first)
         for picture in frames:
-            writer.add(picture)
-
-
-class _Gif:
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.frames: list[Image.Image] = []
-        self._size = size
-
-    def add(self, picture: Image.Image) -> None:
-        if picture.size != self._size:
-            picture = picture.resize(self._size, Image.Resampling.LANCZOS)
-        # An octree is thirty times as fast as Pillow's default, and each frame has a palette of its own.
-        self.frames.append(picture.quantize(256, method=Image.Quantize.FASTOCTREE))
-
-
-class _H264:
-    """Writes H.264 in the pixel format that every player supports."""
-
-    def __init__(self, file: BinaryIO, size: tuple[int, int], rate: int) -> None:
-        import av
-
-        scale = min(1.0, MP4_SIDE / max(size))
-        # Colour is stored at half the resolution, so both sides are even.
-        self._size = (max(2, round(size[0] * scale) // 2 * 2), max(2, round(size[1] * scale) // 2 * 2))
-        self._frame = av.VideoFrame.from_ndarray
-        self._file = av.open(file, "w", format="mp4")
-        self._file.metadata["comment"] = MARK.decode()
-        self._stream = self._file.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "fast"})
-        self._stream.width, self._stream.height = self._size
-        self._stream.pix_fmt = "yuv420p"
-
-    def __enter__(self) -> _H264:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._file.mux(self._stream.encode(None))
-        self._file.close()
-
-    def add(self, picture: Image.Image) -> None:
-        if picture.size != self._size:
-            picture = picture.resize(self._size, Image.Resampling.LANCZOS)
-        self._file.mux(self._stream.encode(self._frame(np.asarray(picture), format="rgb24")))
+            add(picture)

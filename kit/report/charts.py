@@ -6,13 +6,13 @@ nothing but lines, and every label stands outside at a share of its width or hei
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from kit.report.run_data import Ticks
+from kit.report.run_data import ScoreTick
+from kit.training.run_record import TickRecord
 
 POINTS = 800
 """Points of a line; a longer one keeps the lowest and the highest point of each stretch, so no spike is lost."""
@@ -20,12 +20,14 @@ POINTS = 800
 UNITS = ((3 * 3600.0, 3600.0, "hours"), (180.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 """From how many seconds on a time axis counts in which unit."""
 
-Axis = Literal["pictures", "time"]
+Axis = Literal["pictures", "seconds"]
+
+Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Line:
-    """A column of `progress.jsonl` and how it is called; `role` decides its colour on every page."""
+    """A number of each tick and what it is called; `role` decides its colour on every page."""
 
     column: str
     label: str
@@ -35,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of a run."""
+    """What one chart shows."""
 
     key: str
     title: str
@@ -51,7 +53,6 @@ class Plot:
 
 
 def _of_both(column: str, name: str) -> tuple[Line, Line]:
-    """What is known of each player."""
     return Line(f"{column}_d", "D", "d", f"{name} of D"), Line(f"{column}_g", "G", "g", f"{name} of G")
 
 
@@ -100,18 +101,7 @@ class Curve:
     label: str
     role: str
     path: str  # SVG, in a box of 1000 × 1000; a single point is a line of no length
-    x: list[float]
-    y: list[float]
-
-    @property
-    def single(self) -> bool:
-        """There is one point only, to be drawn as a dot."""
-        return len(self.x) == 1
-
-    @property
-    def last(self) -> float:
-        """The value at its end."""
-        return self.y[-1]
+    points: Points
 
 
 @dataclass(frozen=True)
@@ -119,8 +109,7 @@ class Chart:
     """A chart, ready to be placed."""
 
     key: str
-    title: str
-    unit: str
+    plot: Plot
     axis: Axis
     x_label: str
     x_labels: list[Label]
@@ -130,23 +119,20 @@ class Chart:
     low: float
     high: float
     x_high: float
-    digits: int
 
-    def points(self) -> dict[str, Any]:
+    def data(self) -> dict[str, Any]:
         """What the page's script needs to answer the mouse; pictures are whole numbers, times seconds."""
-        return {
-            "axis": self.axis,
-            "low": self.low,
-            "high": self.high,
-            "xHigh": self.x_high,
-            "digits": self.digits,
-            "curves": [
-                {"label": c.label, "x": [_short(v) for v in c.x], "y": [_short(v) for v in c.y]} for c in self.curves
-            ],
-        }
+        curves = [
+            {"label": c.label, "x": [_short(x) for x, _ in c.points], "y": [_short(y) for _, y in c.points]}
+            for c in self.curves
+        ]
+        bounds = {"low": self.low, "high": self.high, "xHigh": self.x_high}
+        return {"axis": self.axis, **bounds, "digits": self.plot.digits, "curves": curves}
 
 
-def chart(plot: Plot, series: Sequence[tuple[Line, Ticks]], *, axis: Axis = "pictures") -> Chart | None:
+def chart(
+    plot: Plot, series: Sequence[tuple[Line, Sequence[TickRecord | ScoreTick]]], *, axis: Axis = "pictures"
+) -> Chart | None:
     """Lays out a plot.
 
     Args:
@@ -157,65 +143,58 @@ def chart(plot: Plot, series: Sequence[tuple[Line, Ticks]], *, axis: Axis = "pic
     Returns:
         The chart; None where there is no number to show.
     """
-    raw: list[tuple[Line, list[tuple[float, float]]]] = []
+    lines: list[tuple[Line, Points]] = []
     for line, ticks in series:
-        along = ticks.pictures if axis == "pictures" else ticks.seconds
-        values = ticks.columns.get(line.column, [None] * len(ticks))
-        pairs = [(float(x), y) for x, y in zip(along, values, strict=True) if y is not None]
-        if pairs:
-            raw.append((line, thinned(pairs)))
-    if not raw:
+        pairs = [(float(getattr(tick, axis)), getattr(tick, line.column)) for tick in ticks]
+        if points := [(x, y) for x, y in pairs if y is not None and math.isfinite(y)]:
+            lines.append((line, thinned(points)))
+    if not lines:
         return None
-    heights = [y for _, pairs in raw for _, y in pairs]
-    low, high, steps = _scale(
-        min(heights) if plot.low is None else plot.low, max(heights) if plot.high is None else plot.high
-    )
-    x_high = max(x for _, pairs in raw for x, _ in pairs) or 1.0
-    x_labels, x_label = time_labels(x_high) if axis == "time" else (_marks(x_high, 1.0), "pictures seen")
-    curves = [
-        Curve(
-            label=line.label,
-            role=line.role,
-            path=_path(pairs, x_high, low, high),
-            x=[x for x, _ in pairs],
-            y=[y for _, y in pairs],
-        )
-        for line, pairs in raw
-    ]
+    heights = [y for _, points in lines for _, y in points]
+    low = min(heights) if plot.low is None else plot.low
+    high = max(heights) if plot.high is None else plot.high
+    if 0 < low < 0.5 * high:
+        low = 0.0  # a curve that comes near to 0 shows how near
+    steps = nice(low, high) if low < high else nice(low - 0.5, high + 0.5)
+    low, high = steps[0], steps[-1]
+    x_high = max(x for _, points in lines for x, _ in points) or 1.0
+    x_labels, x_label = time_labels(x_high) if axis == "seconds" else (_labels(x_high, 1.0), "pictures seen")
+
+    def path(points: Points) -> str:
+        drawn = [f"{1000 * x / x_high:.1f} {1000 * (high - y) / (high - low):.1f}" for x, y in points]
+        return "M" + "L".join(drawn * 2 if len(drawn) == 1 else drawn)  # no length and round ends: a dot
+
     return Chart(
         key=f"{plot.key}-{axis}",
-        title=plot.title,
-        unit=plot.unit,
+        plot=plot,
         axis=axis,
         x_label=x_label,
         x_labels=x_labels,
         y_labels=[Label(100 * (high - v) / (high - low), compact(v)) for v in steps],
-        curves=curves,
-        summary="; ".join(_summary(plot, curve) for curve in curves),
+        curves=[Curve(line.label, line.role, path(points), points) for line, points in lines],
+        summary="; ".join(_summary(line.label, [y for _, y in points], plot.digits) for line, points in lines),
         low=low,
         high=high,
         x_high=x_high,
-        digits=plot.digits,
     )
 
 
 def time_labels(longest: float) -> tuple[list[Label], str]:
     """Marks for an axis of 0 to `longest` seconds, and its name with the unit they count in."""
     per, name = next((per, name) for least, per, name in UNITS if longest >= least)
-    return _marks(longest, per), f"{name} since the start"
+    return _labels(longest, per), f"{name} since the start"
 
 
-def thinned(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def thinned(points: Points) -> Points:
     """The same curve with at most POINTS points and the end: the extremes of each stretch, in their order."""
-    if len(pairs) <= POINTS:
-        return pairs
+    if len(points) <= POINTS:
+        return points
     stretches = POINTS // 2
-    kept: list[tuple[float, float]] = []
+    kept: Points = []
     for i in range(stretches):
-        stretch = pairs[i * len(pairs) // stretches : (i + 1) * len(pairs) // stretches]
-        extremes = {min(stretch, key=lambda p: p[1]), max(stretch, key=lambda p: p[1])}
-        kept += sorted(extremes)
-    return kept if kept[-1] == pairs[-1] else [*kept, pairs[-1]]
+        stretch = points[i * len(points) // stretches : (i + 1) * len(points) // stretches]
+        kept += sorted({min(stretch, key=lambda p: p[1]), max(stretch, key=lambda p: p[1])})
+    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
 
 def nice(low: float, high: float, count: int = 5) -> list[float]:
@@ -233,42 +212,19 @@ def compact(value: float) -> str:
     if 0 < abs(value) < 1e-3:
         digits, _, power = f"{value:.4e}".partition("e")
         return f"{float(digits):g}e{int(power)}"
-    for limit, letter in ((1e6, "M"), (1e4, "k")):
+    for limit, unit, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= limit:
-            return f"{value / (limit if letter == 'M' else 1e3):g}{letter}"
+            return f"{value / unit:g}{letter}"
     return f"{value:,.0f}" if value == int(value) else f"{value:g}"
 
 
-def nearest(xs: Sequence[float], x: float) -> int:
-    """The index of the value nearest to x in an increasing list."""
-    i = bisect.bisect_left(xs, x)
-    return min((j for j in (i - 1, i) if 0 <= j < len(xs)), key=lambda j: abs(xs[j] - x))
-
-
-def _scale(low: float, high: float) -> tuple[float, float, list[float]]:
-    if low > 0 and low < 0.5 * high:
-        low = 0.0  # a curve that comes near to 0 shows how near
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    steps = nice(low, high)
-    return steps[0], steps[-1], steps
-
-
-def _marks(longest: float, per: float) -> list[Label]:
+def _labels(longest: float, per: float) -> list[Label]:
     return [Label(100 * v * per / longest, compact(v)) for v in nice(0.0, longest / per) if v * per <= longest]
 
 
-def _path(pairs: list[tuple[float, float]], x_high: float, low: float, high: float) -> str:
-    points = [f"{1000 * x / x_high:.1f} {1000 * (high - y) / (high - low):.1f}" for x, y in pairs]
-    if len(points) == 1:
-        points *= 2  # a line of no length with round ends is a dot
-    return "M" + "L".join(points)
-
-
-def _summary(plot: Plot, curve: Curve) -> str:
-    first, last = f"{curve.y[0]:.{plot.digits}f}", f"{curve.last:.{plot.digits}f}"
-    lowest, highest = f"{min(curve.y):.{plot.digits}f}", f"{max(curve.y):.{plot.digits}f}"
-    return f"{curve.label}: from {first} to {last}, between {lowest} and {highest}"
+def _summary(label: str, values: list[float], digits: int) -> str:
+    first, last, low, high = (f"{v:.{digits}f}" for v in (values[0], values[-1], min(values), max(values)))
+    return f"{label}: from {first} to {last}, between {low} and {high}"
 
 
 def _short(value: float) -> float:

@@ -1,4 +1,4 @@
-"""The page that compares runs: a table, curves over each other, grids and recipes side by side."""
+"""Runs beside each other: the table that `kit runs` prints, and the page that compares them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,43 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kit.core.clock import show_duration
 from kit.core.errors import KitError
 from kit.core.files import atomic
-from kit.report import page_pictures, run_table
+from kit.report import page_pictures
 from kit.report.charts import PLOTS, SCORES, Axis, Chart, Plot, chart
-from kit.report.page import grid_alt, render, require_page, show
-from kit.report.run_data import RunData, Ticks
-from kit.report.run_table import read_all
-from kit.scoring.score_record import FLAGS, groups
+from kit.report.page import STATES, grid_alt, render, require_page, show
+from kit.report.run_data import RunData, ScoreTick, rate, read_all
+from kit.scoring.score_record import FLAGS, Group, groups
+from kit.training.run_record import TickRecord
+
+STALE = "its score is of another images.zip: run `kit score` again"
+
+UNSCORED = "not scored yet"
+
+COLUMNS: tuple[tuple[str, str], ...] = (
+    ("run", "text"),
+    ("model", "text"),
+    ("set", "text"),
+    ("state", "text"),
+    ("pictures seen", "number"),
+    ("time", "number"),
+    ("pictures/s", "number"),
+    ("generated", "number"),
+    ("FID", "number score"),
+    ("MiFID", "number score"),
+    ("rank", "number score"),
+    ("features", "text"),
+)
+"""The table's columns, and the class of their cells."""
+
+SPARE = tuple(
+    [name for name, _ in COLUMNS].index(name)
+    for name in ("generated", "pictures/s", "set", "features", "state", "time", "model", "MiFID", "pictures seen")
+)
+"""Columns that a narrow terminal does without, the first ones first."""
 
 COLOURS, DASHES = 6, 4
 """Styles of the page's lines; after their product they repeat."""
@@ -24,7 +50,80 @@ COLOURS, DASHES = 6, 4
 GRIDS_BYTES = 5_500_000
 """What all grids together may weigh, before they grow by a third as text."""
 
-AXES: tuple[Axis, ...] = ("pictures", "time")
+AXES: tuple[Axis, ...] = ("pictures", "seconds")
+
+
+class Section(NamedTuple):
+    """Runs that stand together in the terminal's table, and why they stand apart from those before."""
+
+    members: list[int]  # indices of runs, in order
+    apart: str | None
+
+
+class Cell(NamedTuple):
+    """A cell of a table: what is shown, and what it is sorted by (None: always at the end)."""
+
+    text: str
+    key: float | str | None
+    group: int = 0  # of the ranking: sorting never mixes two
+
+
+def rankings(found: Sequence[RunData]) -> list[Group[int]]:
+    """Rankings of runs by their indices; a score of an older `images.zip` is in none."""
+    return groups([(i, run.score) for i, run in enumerate(found) if run.score and not run.stale_score])
+
+
+def sections(found: Sequence[RunData], ranked: Sequence[Group[int]]) -> list[Section]:
+    """All runs: first each of their rankings, then those that are in none by the reason for it, then the unscored."""
+    places = {i for group in ranked for i in group.members}
+    rest: dict[str, list[int]] = {}
+    for i, run in enumerate(found):
+        if i not in places:
+            reason = STALE if run.stale_score else run.score_problem or UNSCORED
+            rest.setdefault(reason, []).append(i)
+    unscored = rest.pop(UNSCORED, [])
+    parted = [Section(group.members, group.apart) for group in ranked]
+    parted += [Section(members, reason) for reason, members in rest.items()]
+    return [*parted, *([Section(unscored, UNSCORED if parted else None)] if unscored else [])]
+
+
+def rows(found: Sequence[RunData], ranked: Sequence[Group[int]]) -> list[list[Cell]]:
+    """A row of cells a run, a cell a column of COLUMNS; `ranked` are their rankings."""
+    called = names(found)
+    places = {i: (group, place) for group, r in enumerate(ranked) for place, i in enumerate(r.members, 1)}
+
+    def text(value: str) -> Cell:
+        return Cell(value, value.lower())
+
+    def number(value: float | None, form: str = ",.0f", group: int = 0) -> Cell:
+        return Cell("–" if value is None else f"{value:{form}}", value, group)
+
+    table = []
+    for i, run in enumerate(found):
+        group, place = places.get(i, (len(ranked), 0))
+        score, result = run.score, run.record.result
+        cells = [
+            text(called[i]),
+            text(run.record.recipe.model),
+            text(run.record.data.name),
+            text(STATES[run.state].lower()),
+            number(run.pictures),
+            Cell(show_duration(run.elapsed_s), run.elapsed_s),
+            number(rate(run)),
+            number(result.count if result else None),
+            number(score.fid if score else None, ".2f", group),
+            number(score.mifid if score else None, ".2f", group),
+            Cell(f"{ranked[group].letter} {place}" if place else "–", place or None, group),
+            text(score.features.name if score else "–"),
+        ]
+        table.append(cells)
+    return table
+
+
+def names(found: Sequence[RunData]) -> list[str]:
+    """What runs are called: their folders' names, or where two are alike their paths."""
+    called = [run.path.name or str(run.path) for run in found]
+    return [name if called.count(name) == 1 else str(f.path) for f, name in zip(found, called, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -58,29 +157,32 @@ def write_comparison(runs: Sequence[Path], out: Path, *, overwrite: bool = False
     found, damaged = read_all(runs, now=now)
     if not found:
         raise KitError(damaged[0][1] if damaged else "no runs to compare", "")
+    called = names(found)
     notes = [f"Left out: {problem}." for _, problem in damaged]
-    names = run_table.names(found)
-    for run, name in zip(found, names, strict=True):
-        notes += [f"{name}: {note}" for note in run.notes]
-    rankings = run_table.rankings(found)
+    notes += [f"{name}: {note}" for run, name in zip(found, called, strict=True) for note in run.notes]
+    ranked = rankings(found)
     share = GRIDS_BYTES // len(found)
+    settings = _settings(found)
     page = render(
         "comparison.html",
         now=now,
         runs=found,
-        names=names,
+        names=called,
         roles=[_role(i) for i in range(len(found))],
-        columns=run_table.COLUMNS,
-        rows=run_table.rows(found, rankings),
-        rankings=rankings,
-        too_near={group.letter: [names[i] for i in group.members if found[i].too_near] for group in rankings},
+        columns=COLUMNS,
+        rows=rows(found, ranked),
+        rankings=ranked,
+        too_near={
+            group.letter: [called[i] for i in group.members if (score := found[i].score) and score.too_near]
+            for group in ranked
+        },
         flags=FLAGS,
-        charts={axis: _charts(found, names, axis) for axis in AXES},
+        charts={axis: _charts(found, called, axis) for axis in AXES},
         grids=[page_pictures.picture(run.grids[-1].path, most=share) if run.grids else None for run in found],
         alts=[grid_alt(run) for run in found],
-        latents=_latents(found, names),
+        latents=_latents(found, called),
         differences=differences(found),
-        same=_same(found),
+        same=[(key, values[0]) for key, values in settings.items() if len(set(values)) == 1 and values[0]],
         notes=notes,
     )
     with atomic(out) as file:
@@ -90,33 +192,28 @@ def write_comparison(runs: Sequence[Path], out: Path, *, overwrite: bool = False
 
 def differences(found: Sequence[RunData]) -> list[Difference]:
     """The settings in which runs differ, in the recipe and in what else decides a run."""
-    rows = []
+    different = []
     for key, values in _settings(found).items():
         if len(set(values)) > 1:
             usual = max(dict.fromkeys(values), key=values.count)
             marked = values.count(usual) > 1  # among two that differ neither is the odd one
-            rows.append(Difference(key, values, [marked and value != usual for value in values]))
-    return rows
+            different.append(Difference(key, values, [marked and value != usual for value in values]))
+    return different
 
 
-def _charts(found: Sequence[RunData], names: Sequence[str], axis: Axis) -> list[Chart]:
+def _charts(found: Sequence[RunData], called: Sequence[str], axis: Axis) -> list[Chart]:
     """A chart a column: with several runs there is no room for two of its lines in one."""
-
-    def over(plot: Plot, ticks: Sequence[tuple[int, Ticks]]) -> list[Chart | None]:
-        charts = []
-        for single in plot.alone():
-            (line,) = single.lines
-            series = [(replace(line, label=names[i], role=_role(i)), columns) for i, columns in ticks]
-            charts.append(chart(single, series, axis=axis))
-        return charts
-
-    every = [(i, run.ticks) for i, run in enumerate(found)]
-    charts = [laid for plot in PLOTS for laid in over(plot, every)]
+    every: dict[int, Sequence[TickRecord | ScoreTick]] = {i: run.ticks for i, run in enumerate(found)}
+    plots: list[tuple[Plot, dict[int, Sequence[TickRecord | ScoreTick]]]] = [(plot, every) for plot in PLOTS]
     # Of the scores on the way those of the most runs that can be compared.
-    alike = groups([(i, run.scored_as) for i, run in enumerate(found) if run.scored_as])
-    for group in alike[:1]:
+    for group in groups([(i, run.scored_as) for i, run in enumerate(found) if run.scored_as])[:1]:
         what = f"{group.score.count:,} pictures, {group.score.features.name} features; lower is better"
-        charts += over(replace(SCORES, unit=what), [(i, found[i].scored) for i in sorted(group.members)])
+        plots.append((replace(SCORES, unit=what), {i: found[i].scored for i in sorted(group.members)}))
+    charts = []
+    for plot, ticks in plots:
+        for single in plot.alone():
+            lines = [(replace(single.lines[0], label=called[i], role=_role(i)), own) for i, own in ticks.items()]
+            charts.append(chart(single, lines, axis=axis))
     return [laid for laid in charts if laid]
 
 
@@ -125,7 +222,7 @@ def _role(index: int) -> str:
 
 
 def _settings(found: Sequence[RunData]) -> dict[str, list[str]]:
-    """What decides a run, a list of values a key, "–" where a run does not know it."""
+    """What decides a run, a list of values a key."""
     records: list[dict[str, Any]] = [
         {
             **asdict(run.record.recipe),
@@ -141,20 +238,15 @@ def _settings(found: Sequence[RunData]) -> dict[str, list[str]]:
         }
         for run in found
     ]
-    keys = dict.fromkeys(key for record in records for key in record)
-    return {key: [show(record[key]) if key in record else "–" for record in records] for key in keys}
+    return {key: [show(record[key]) for record in records] for key in records[0]}
 
 
-def _same(found: Sequence[RunData]) -> list[tuple[str, str]]:
-    return [(key, values[0]) for key, values in _settings(found).items() if len(set(values)) == 1 and values[0]]
-
-
-def _latents(found: Sequence[RunData], names: Sequence[str]) -> str:
+def _latents(found: Sequence[RunData], called: Sequence[str]) -> str:
     """Whether tile k of one grid and tile k of another come from the same latent."""
     keys = [(run.record.seed, run.record.recipe.latent, run.record.recipe.truncation) for run in found]
     if len(set(keys)) == 1:
         return "Every grid is drawn from the same latents: equal places can be compared."
-    alike = [name for name, key in zip(names, keys, strict=True) if key == max(keys, key=keys.count)]
+    alike = [name for name, key in zip(called, keys, strict=True) if key == max(keys, key=keys.count)]
     if len(alike) == 1:
         return "No two grids are drawn from the same latents: seed, length or truncation differ."
     others = "The others differ in seed, length or truncation."

@@ -6,13 +6,10 @@ import base64
 import hashlib
 import shlex
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from typing import Any, NamedTuple
 
 from kit import __version__
 from kit.core.clock import show_duration
@@ -24,10 +21,8 @@ from kit.models.custom import shown
 from kit.models.recipe import settings
 from kit.report import page_pictures
 from kit.report.charts import PLOTS, SCORED, chart, time_labels
-from kit.report.nearest import Nearest
-from kit.report.page_pictures import Gallery
-from kit.report.run_data import Grid, RunData, rate, read, timeline
-from kit.report.run_table import STATES
+from kit.report.page_pictures import Gallery, Nearest
+from kit.report.run_data import LABELS, RunData, rate, read, timeline
 from kit.scoring.score_record import FLAGS, METHODS, SCORER, Details, Score
 from kit.training.run_folder import PROGRESS, read_run
 
@@ -41,6 +36,14 @@ MARK = b'name="generator" content="kit"'
 
 GAP = 2
 """Pixels between the pictures of a grid (`kit.data.grid.make_grid`)."""
+
+STATES = {
+    "finished": "Finished",
+    "stopped": "Cut short",
+    "failed": "Failed",
+    "running": "Still running",
+    "silent": "Went silent",
+}
 
 
 def write_report(
@@ -56,7 +59,7 @@ def write_report(
     Args:
         folder: the run's folder.
         gallery: an interpolation and every class; None: the page has neither.
-        nearest: neighbours in the training set, see `kit.report.nearest`; None: the page is without.
+        nearest: neighbours in the training set; None: the page is without.
         most_frames: of the film in the page.
         now: the time it is written; None: the clock's.
 
@@ -71,9 +74,10 @@ def write_report(
     frames = page_pictures.frames(run.grids, most=FILM_BYTES, count=most_frames)
     gallery = gallery or Gallery()
     interpolation = [sheet.uri for sheet in page_pictures.sheets(gallery.interpolation, most=VIDEO_BYTES)]
-    strips = page_pictures.sheets([one.strip for one in gallery.classes], most=CLASSES_BYTES)
-    plots = [*((plot, run.ticks) for plot in PLOTS), *((plot, run.scored) for plot in SCORED)]
-    charts = [laid for plot, ticks in plots if (laid := chart(plot, [(line, ticks) for line in plot.lines]))]
+    strips = page_pictures.sheets(list(gallery.classes.values()), most=CLASSES_BYTES)
+    times = timeline(run)
+    charts = [chart(plot, [(line, run.ticks) for line in plot.lines]) for plot in PLOTS]
+    charts += [chart(plot, [(line, run.scored) for line in plot.lines]) for plot in SCORED]
     page = render(
         "report.html",
         now=now,
@@ -84,16 +88,17 @@ def write_report(
         frames=frames,
         film={"frames": [frame.uri for frame in frames], "pictures": [frame.pictures for frame in frames]},
         interpolation={"frames": interpolation},
-        classes=[(one.name, strip) for one, strip in zip(gallery.classes, strips, strict=True)],
+        classes=dict(zip(gallery.classes, strips, strict=True)),
         nearest=nearest,
         nearest_sheet=page_pictures.sheets([nearest.sheet], most=NEAREST_BYTES)[0] if nearest else None,
         grid=page_pictures.picture(run.grids[-1].path, most=GRID_BYTES) if run.grids else None,
         grid_alt=grid_alt(run),
-        charts=charts,
+        charts=[laid for laid in charts if laid],
         score=score_rows(run.score) if run.score else [],
         caveats=caveats(run),
-        timeline=timeline(run),
-        timeline_labels=time_labels(timeline(run).length) if timeline(run).segments else None,
+        timeline=times,
+        stages=LABELS,
+        timeline_labels=time_labels(times.length) if times.segments else None,
         device=[(name, show(value)) for name, value in asdict(run.record.device).items() if value is not False],
         recipe=recipe_rows(run),
         train=train_command(run),
@@ -152,9 +157,15 @@ def grid_alt(run: RunData) -> str:
     """What a reader is told who cannot see the last grid."""
     if not run.grids:
         return ""
-    last = run.grids[-1]
-    tiles = _tiles(last, run.record.data.size)
-    amount = f"{tiles[0] * tiles[1]} generated pictures in {tiles[0]} columns" if tiles else "Generated pictures"
+    last, side, amount = run.grids[-1], run.record.data.size + GAP, "Generated pictures"
+    try:
+        with last.path.open("rb") as file:
+            width, height = open_image(file).size
+        columns, rows = (width + GAP) / side, (height + GAP) / side
+        if columns.is_integer() and rows.is_integer():
+            amount = f"{columns * rows:.0f} generated pictures in {columns:.0f} columns"
+    except (OSError, BadFile):
+        pass
     return f"{amount}, drawn after {last.pictures:,} real pictures had been seen"
 
 
@@ -165,23 +176,11 @@ def when(moment: datetime) -> str:
 
 def render(template: str, **values: Any) -> bytes:
     """A page from its template, with the policy that keeps the browser from asking for anything from anywhere."""
-    environment = _environment()
-    script, _, _ = environment.loader.get_source(environment, "page.js")  # type: ignore[union-attr]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    text = environment.get_template(template).render(script=script, policy=policy, kit=__version__, **values)
-    # A name from the file system may hold half a character, which UTF-8 cannot.
-    return text.encode("utf-8", "replace")
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-
-@cache
-def _environment() -> Environment:
+    loader = PackageLoader("kit.report")
     environment = Environment(
-        loader=PackageLoader("kit.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     filters: dict[str, Callable[..., str]] = {
         "count": lambda value: f"{value:,}",
@@ -192,7 +191,12 @@ def _environment() -> Environment:
         "when": when,
     }
     environment.filters |= filters
-    return environment
+    script, _, _ = loader.get_source(environment, "page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    text = environment.get_template(template).render(script=script, policy=policy, kit=__version__, **values)
+    # A name from the file system may hold half a character, which UTF-8 cannot.
+    return text.encode("utf-8", "replace")
 
 
 def _figures(run: RunData) -> list[tuple[str, str, str]]:
@@ -200,7 +204,7 @@ def _figures(run: RunData) -> list[tuple[str, str, str]]:
     figures = [("pictures seen", f"{run.pictures:,}", "")]
     speed = rate(run)
     if speed:
-        training = show_duration(timeline(run).training)
+        training = show_duration(timeline(run).totals()["training"])
         figures.append(("training", training, f"of {show_duration(run.elapsed_s)} in all"))
         figures.append(("speed", f"{speed:,.0f}", "pictures per second"))
     if run.record.result:
@@ -213,17 +217,6 @@ def _figures(run: RunData) -> list[tuple[str, str, str]]:
     return figures
 
 
-def _tiles(grid: Grid, size: int) -> tuple[int, int] | None:
-    """Columns and rows of a grid of pictures with a side of `size` pixels."""
-    try:
-        with grid.path.open("rb") as file:
-            width, height = open_image(file).size
-    except (OSError, BadFile):
-        return None
-    columns, rows = (width + GAP) / (size + GAP), (height + GAP) / (size + GAP)
-    return (int(columns), int(rows)) if columns.is_integer() and rows.is_integer() else None
-
-
 def _sentence(text: str) -> str:
     text = text.strip() or "no reason was given"
     return f"{text[0].upper()}{text[1:].rstrip('.')}."
@@ -232,8 +225,7 @@ def _sentence(text: str) -> str:
 # ---- the recipe, and the commands that make the run again
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """A line of the recipe."""
 
     key: str
@@ -245,19 +237,22 @@ class Setting:
 
 
 def recipe_rows(run: RunData) -> list[Setting]:
-    """What the run's model could be set to, with what it was set to."""
+    """What the run's model could be set to, with what it was set to; a model from elsewhere has no defaults."""
+    from kit.models.registry import MODELS
+
     recipe = run.record.recipe
-    own = None if recipe.source else _defaults(recipe.model)
+    entry = None if recipe.source else MODELS.get(recipe.model)
     known, values = settings(), asdict(recipe)
     rows = []
-    for key in own if own is not None else [key for key in values if key != "model"]:
+    for key in entry.settings() if entry else [key for key in values if key != "model"]:
         meta = known[key].metadata if key in known else {}
+        default = getattr(entry.recipe, key) if entry else values[key]
         rows.append(
             Setting(
                 key=key,
                 value=show(values[key]),
-                default=show(own[key]) if own else "",
-                changed=own is not None and values[key] != own[key],
+                default=show(default) if entry else "",
+                changed=values[key] != default,
                 unit=meta.get("unit", ""),
                 about=meta.get("about", ""),
             )
@@ -267,9 +262,12 @@ def recipe_rows(run: RunData) -> list[Setting]:
 
 def train_command(run: RunData) -> str:
     """The `kit train` that began this run."""
-    record = run.record
+    record, budget_s = run.record, run.record.budget_s
     words = ["kit", "train", "--model", f"{record.recipe.model}.py" if record.recipe.source else record.recipe.model]
-    words += ["--images", str(record.images)] if record.budget_s is None else ["--budget", _budget(record.budget_s)]
+    if budget_s is None:
+        words += ["--images", str(record.images)]
+    else:
+        words += ["--budget", show_duration(budget_s) if budget_s == round(budget_s) else f"{budget_s:g}s"]
     words += ["--data", record.data.path] if record.data.path else []
     words += ["--seed", str(record.seed), "--count", str(record.count)]
     for setting in recipe_rows(run):
@@ -291,28 +289,7 @@ def show(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else shown(value)
 
 
-def _defaults(model: str) -> dict[str, Any] | None:
-    """The settings that a model of the registry has, with its defaults; None for a model from elsewhere."""
-    from kit.models.registry import MODELS
-
-    row = MODELS.get(model)
-    return {key: getattr(row.recipe, key) for key in row.settings()} if row else None
-
-
-def _budget(seconds: float) -> str:
-    return show_duration(seconds) if seconds == round(seconds) else f"{seconds:g}s"
-
-
 # ---- the score: every number with what it is, and what to know before it is believed
-
-ScoreRow = tuple[str, str, str]
-"""A number's name, the number, and what it is."""
-
-FOREIGN = "no leaderboard number: those are taken on the competition's own network"
-
-STALE = "this is the score of another images.zip than the one in the folder now"
-
-NEAR = "the pictures lie too near to the training set to be sent, or below its threshold"
 
 
 def caveats(run: RunData) -> list[str]:
@@ -322,26 +299,30 @@ def caveats(run: RunData) -> list[str]:
         return []
     said = [FLAGS[flag] for flag in score.flags]
     if run.stale_score:
-        said.insert(0, STALE)
+        said.insert(0, "this is the score of another images.zip than the one in the folder now")
     if score.too_near:
-        said.append(NEAR)
+        said.append("the pictures lie too near to the training set to be sent, or below its threshold")
     if score.features.name != SCORER:
-        said.append(FOREIGN)
+        said.append("no leaderboard number: those are taken on the competition's own network")
     return said
 
 
-def score_rows(score: Score) -> list[ScoreRow]:
-    """A score's numbers, their intervals, and everything that they are numbers of."""
+def score_rows(score: Score) -> list[tuple[str, str, str]]:
+    """A score's numbers, their intervals, and everything that they are numbers of: name, number, what it is."""
     against, features = score.reference, score.features
     real = "whole pictures" if against.kind == "whole" else "crops"
     split = {"all": "all of them", "train": "those trained on", "holdout": "those held out"}[against.split]
     side = features.input_size
     method = "" if score.method == "symmetric" else f"; {METHODS[score.method]}"
+    threshold = f"ε: {score.epsilon_origin}"
+    if score.epsilon is not None and score.margin is not None:
+        where = "above" if score.margin >= 0 else "below"
+        threshold = f"{abs(score.margin):.0%} {where} ε = {score.epsilon:.4g} ({score.epsilon_origin})"
     return [
         ("MiFID", "none" if score.mifid is None else f"{score.mifid:.4f}", "FID divided by the distance, if below ε"),
         ("FID", f"{score.fid:.4f}", f"Fréchet distance between the two sets' features; lower is better{method}"),
         *(_details(score.details) if score.details else []),
-        ("Memorization distance", f"{score.distance:.4f}", f"generated to nearest real, 0 to 1; {_threshold(score)}"),
+        ("Memorization distance", f"{score.distance:.4f}", f"generated to nearest real, 0 to 1; {threshold}"),
         ("Generated pictures", f"{score.count:,}", f"{score.size} × {score.size} pixels"),
         ("Real pictures", f"{against.count:,}", f"{real} of {against.name}, {split}; set {against.digest[:12]}"),
         ("Features", str(features), f"weights {features.weights[:12]}"),
@@ -349,25 +330,14 @@ def score_rows(score: Score) -> list[ScoreRow]:
     ]
 
 
-def _threshold(score: Score) -> str:
-    if score.epsilon is None or score.margin is None:
-        return f"ε: {score.epsilon_origin}"
-    side = "above" if score.margin >= 0 else "below"
-    return f"{abs(score.margin):.0%} {side} ε = {score.epsilon:.4g} ({score.epsilon_origin})"
-
-
-def _details(details: Details) -> list[ScoreRow]:
+def _details(details: Details) -> list[tuple[str, str, str]]:
     """What stands beside the FID; intervals are missing where there are too few pictures for them."""
-    found: list[ScoreRow] = []
-    for name, interval in (("MiFID", details.mifid_interval), ("FID", details.fid_interval)):
-        if interval:
-            found.append(
-                (
-                    f"{name}, interval",
-                    f"{interval.low:.2f} to {interval.high:.2f}",
-                    f"for N → ∞, {interval.level:.0%}, {interval.method}",
-                )
-            )
+    intervals = [("MiFID", details.mifid_interval), ("FID", details.fid_interval)]
+    found = [
+        (f"{name}, interval", f"{i.low:.2f} to {i.high:.2f}", f"for N → ∞, {i.level:.0%}, {i.method}")
+        for name, i in intervals
+        if i
+    ]
     if details.fid_infinity is not None:
         found.append(("FID∞", f"{details.fid_infinity:.4f}", "for N → ∞, by extrapolation"))
     most = f"at most {details.prdc_count:,} pictures a side"

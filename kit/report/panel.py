@@ -1,15 +1,23 @@
-"""What is shown of a run while it trains: a live panel in a terminal or a notebook, a line a tick elsewhere."""
+"""What is shown of a run while it trains: a live panel in a terminal or a notebook, a line a tick elsewhere.
+
+With `--tensorboard` also its numbers and grids as event files, for those who have TensorBoard open all day.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import html
+import importlib.util
 import io
 import logging
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 from rich.control import Control
 from rich.live import Live
@@ -19,8 +27,12 @@ from rich.text import Text
 
 from kit.core.clock import Stopwatch, show_duration
 from kit.core.console import stderr
+from kit.core.errors import KitError
+from kit.core.files import disk_error
 from kit.core.streams import log_to_stderr, safe
-from kit.training.run_record import PlanRecord, RunRecord, TickRecord
+from kit.report.page_pictures import open_picture
+from kit.report.run_data import grids
+from kit.training.run_record import Callback, PlanRecord, RunRecord, TickRecord
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +66,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 class Panel:
-    """A run as far as it has come, to be drawn by rich or shown in a notebook.
-
-    Args:
-        clock: the process's time.
-    """
+    """A run as far as it has come, to be drawn by rich or shown in a notebook; `clock` is the process's time."""
 
     def __init__(self, clock: Stopwatch) -> None:
         self._clock = clock
@@ -105,19 +113,17 @@ class Panel:
         else:
             yield _line("training, before the first tick")
         if tick:
-            yield from self._details(tick)
+            table = Table.grid(padding=(0, 2, 0, 0))
+            table.add_column(style="dim", no_wrap=True)
+            table.add_column(justify="right", no_wrap=True)
+            table.add_column(no_wrap=True, overflow="crop")
+            for name, column, how in ROWS:
+                values = [_value(t, column) for t in self.ticks]
+                table.add_row(name, how.format(values[-1]), sparkline(values))
+            yield table
+            for alarm in tick.alarms:
+                yield _line(alarm, style="yellow")
         yield _line(plan, style="dim")
-
-    def _details(self, tick: TickRecord) -> Iterator[ConsoleRenderable]:
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True, overflow="crop")
-        for name, column, how in ROWS:
-            table.add_row(name, how.format(_value(tick, column)), sparkline([_value(t, column) for t in self.ticks]))
-        yield table
-        for alarm in tick.alarms:
-            yield _line(alarm, style="yellow")
 
     def _repr_html_(self) -> str:
         """For a notebook."""
@@ -168,8 +174,7 @@ class ResizableLive(Live):
 class TrainingScreen:
     """A callback of a run that shows it. Messages of the log stand above the panel, and stay when it is gone.
 
-    Args:
-        clock: the process's time.
+    `clock` is the process's time.
     """
 
     def __init__(self, clock: Stopwatch) -> None:
@@ -241,3 +246,101 @@ def _threads(record: RunRecord) -> str:
     """The threads of a training step, and of how many where they are not all."""
     all_, number = record.device.threads, record.threads[-1].threads if record.threads else record.device.threads
     return f"{number} of {all_} threads" if number != all_ else f"{number} thread{'s' * (number != 1)}"
+
+
+TENSORBOARD = "tensorboard"
+"""The folder of event files in a run."""
+
+TAGS = {
+    "loss_d": "loss/D",
+    "loss_g": "loss/G",
+    "d_real": "belief/D(x)",
+    "d_fake": "belief/D(G(z))",
+    "grad_d": "gradient/D",
+    "grad_g": "gradient/G",
+    "lr_d": "learning rate/D",
+    "lr_g": "learning rate/G",
+}
+"""Names under which columns of `progress.jsonl` stand together; the others stand under "run"."""
+
+
+@contextlib.contextmanager
+def screen_and_tensorboard(run: Path, clock: Stopwatch) -> Iterator[Callback]:
+    """Watches a run (its folder, its clock) on the screen and in event files."""
+    with TrainingScreen(clock) as screen, TensorBoard(run, screen) as both:
+        yield both
+
+
+class TensorBoard:
+    """Hands everything on to another callback, and writes each tick's numbers and grid to `tensorboard/` of a run.
+
+    Steps are pictures seen. A run that goes on after it was cut short begins another file, which replaces what the
+    first one says of later pictures.
+
+    Args:
+        run: the run's folder.
+        callback: is told the same.
+    """
+
+    def __init__(self, run: Path, callback: Callback) -> None:
+        self._run, self._callback = run, callback
+        self._writer: Any = None
+        self._shown = -1  # the last grid that was written
+        self.on_progress = callback.on_progress
+
+    @staticmethod
+    def require() -> None:
+        """Makes sure that event files can be written, before anything heavy starts.
+
+        Raises:
+            KitError: TensorBoard is not installed.
+        """
+        if importlib.util.find_spec("tensorboard") is None:
+            raise KitError("--tensorboard needs TensorBoard", 'install it with `pip install "kit[tensorboard]"`')
+
+    def __enter__(self) -> TensorBoard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(OSError):  # of a full disk, which the run has answered already
+                self._add_grids()
+                self._writer.close()
+
+    def on_plan(self, record: RunRecord) -> None:
+        """Opens the file and notes the recipe in it."""
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        pictures = record.pictures
+        self._shown = pictures - 1
+        self._writer = SummaryWriter(str(self._run / TENSORBOARD), purge_step=pictures + 1 if pictures else None)
+        settings = "\n".join(
+            f"| {key} | {value} |" for key, value in asdict(record.recipe).items() if "\n" not in str(value)
+        )
+        self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{settings}", pictures)
+        self._callback.on_plan(record)
+
+    def on_tick(self, tick: TickRecord) -> None:
+        """Writes a tick.
+
+        Raises:
+            DiskFullError: there is no room for it.
+        """
+        try:
+            for column, value in asdict(tick).items():
+                if isinstance(value, int | float) and column != "pictures" and math.isfinite(value):
+                    self._writer.add_scalar(TAGS.get(column, f"run/{column}"), value, tick.pictures)
+            self._add_grids()
+            self._writer.flush()
+        except OSError as error:
+            raise disk_error(error, self._run / TENSORBOARD) from error
+        self._callback.on_tick(tick)
+
+    def _add_grids(self) -> None:
+        """The grids that were drawn since the last time."""
+        for grid in grids(self._run):
+            if grid.pictures > self._shown:
+                picture = open_picture(grid.path)
+                if picture is not None:
+                    self._writer.add_image("samples", np.asarray(picture), grid.pictures, dataformats="HWC")
+                self._shown = grid.pictures

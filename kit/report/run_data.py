@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from kit.core.errors import KitError
 from kit.scoring.score_record import REMEDY, Score, comparable
 from kit.training.run_folder import PROGRESS, RECORD, SCORE, read_progress, read_run
-from kit.training.run_record import CandidateRecord, RunRecord, TickRecord
+from kit.training.run_record import RunRecord, TickRecord
 
 State = Literal["finished", "stopped", "failed", "running", "silent"]
 
@@ -26,16 +27,16 @@ class Grid(NamedTuple):
     pictures: int  # seen when it was drawn
 
 
-@dataclass(frozen=True)
-class Ticks:
-    """The lines of `progress.jsonl` as columns, all of one length."""
+class ScoreTick(NamedTuple):
+    """A score that was taken during training."""
 
-    pictures: list[int]  # seen
-    seconds: list[float]  # since the start of the run
-    columns: dict[str, list[float | None]]  # None: not a finite number
-
-    def __len__(self) -> int:
-        return len(self.pictures)
+    pictures: int  # seen
+    seconds: float  # since the start of the run
+    took: float  # seconds
+    fid: float
+    mifid: float | None
+    distance: float
+    epsilon: float | None
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ class RunData:
     path: Path
     record: RunRecord
     state: State
-    ticks: Ticks
+    ticks: list[TickRecord]  # in the order of training
     alarms: list[Alarm]
-    scored: Ticks  # scores taken during training, as far as they compare with the last of them
+    scored: list[ScoreTick]  # scores taken during training, as far as they compare with the last of them
     scored_as: Score | None  # that one; None where none was taken
     score: Score | None
     score_problem: str  # why there is none though there is a file; empty where there is one, or no file
@@ -68,25 +69,20 @@ class RunData:
     @property
     def pictures(self) -> int:
         """Pictures seen, as far as the run has written it."""
-        return max([self.record.pictures, *self.ticks.pictures[-1:]])
+        return max([self.record.pictures, *(tick.pictures for tick in self.ticks[-1:])])
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the start, as far as the run has written it."""
         if self.record.seconds:
             return self.record.seconds.in_all
-        return max([sum(part.seconds for part in self.record.parts), *self.ticks.seconds[-1:]])
+        return max([sum(part.seconds for part in self.record.parts), *(tick.seconds for tick in self.ticks[-1:])])
 
     @property
     def trained_s(self) -> float:
         """When training ended, seconds since the start."""
         seconds = self.record.seconds
         return seconds.in_all - seconds.finishing - (seconds.artifacts or 0.0) if seconds else self.elapsed_s
-
-    @property
-    def too_near(self) -> bool:
-        """The scored pictures lie too near to the training set to be sent."""
-        return bool(self.score and self.score.too_near)
 
     @property
     def stale_score(self) -> bool:
@@ -117,13 +113,6 @@ def grids(run: Path) -> list[Grid]:
     return sorted(found, key=lambda grid: grid.pictures)
 
 
-def started(ticks: Ticks, first: int, *, since: int) -> float:
-    """When the training began whose first tick is `first`, seconds; `since` is the pictures seen before it."""
-    rate = (ticks.columns.get("pictures_per_s") or [None] * len(ticks))[first]
-    end = ticks.seconds[first]
-    return max(end - (ticks.pictures[first] - since) / rate, 0.0) if rate else end
-
-
 def read(path: Path, *, now: datetime) -> RunData:
     """Reads a run folder, in whatever state it is.
 
@@ -136,41 +125,48 @@ def read(path: Path, *, now: datetime) -> RunData:
     """
     record = read_run(path)
     notes: list[str] = []
-    read, damaged = read_progress(path)
+    ticks, damaged = read_progress(path)
     if damaged:
         notes.append(f"{damaged} damaged line{'s' * (damaged > 1)} of {PROGRESS} left out.")
-    read.sort(key=lambda tick: tick.pictures)
-    ticks = _columns([asdict(tick) for tick in read])
-    score, problem = _score(path)
-    if problem:
-        notes.append(f"The score cannot be shown: {problem}.")
-    taken = _scores_during_training(record.candidates, notes)
-    written = _written(path)
+    ticks.sort(key=lambda tick: tick.pictures)
+    score, problem = None, ""
+    if (path / SCORE).is_file():
+        try:
+            score = Score.load(path / SCORE, remedy=REMEDY)
+        except KitError as error:
+            problem = str(error)
+            notes.append(f"The score cannot be shown: {problem}.")
+    found = grids(path)
+    files = [path / RECORD, path / PROGRESS, *(grid.path for grid in found[-1:])]
+    written = datetime.fromtimestamp(max(file.stat().st_mtime for file in files if file.is_file()), UTC)
     silent = record.state == "running" and (now - written).total_seconds() > _patience(ticks, record)
+    scored, scored_as = _scores_during_training(record, notes)
     return RunData(
         path=path,
         record=record,
         state="silent" if silent else record.state,
         ticks=ticks,
-        alarms=_alarms(read),
-        scored=_score_columns(taken),
-        scored_as=taken[-1][1] if taken else None,
+        alarms=_alarms(ticks),
+        scored=scored,
+        scored_as=scored_as,
         score=score,
         score_problem=problem,
-        grids=grids(path),
+        grids=found,
         written=written,
         notes=notes,
     )
 
 
-def _columns(lines: list[dict[str, Any]]) -> Ticks:
-    columns = {key: [_finite(line[key]) for line in lines] for key in (lines[0] if lines else ())}
-    pictures, seconds = columns.pop("pictures", []), columns.pop("seconds", [])
-    return Ticks(
-        pictures=[int(value or 0) for value in pictures],
-        seconds=[value or 0.0 for value in seconds],
-        columns={key: column for key, column in columns.items() if any(value is not None for value in column)},
-    )
+def read_all(paths: Sequence[Path], *, now: datetime) -> tuple[list[RunData], list[tuple[Path, str]]]:
+    """Reads run folders as `read` does, and says of those that cannot be read why."""
+    found: list[RunData] = []
+    damaged: list[tuple[Path, str]] = []
+    for path in paths:
+        try:
+            found.append(read(path, now=now))
+        except KitError as error:
+            damaged.append((path, str(error)))
+    return found, damaged
 
 
 def _alarms(ticks: list[TickRecord]) -> list[Alarm]:
@@ -184,10 +180,10 @@ def _alarms(ticks: list[TickRecord]) -> list[Alarm]:
     return list(found.values())
 
 
-def _scores_during_training(candidates: list[CandidateRecord], notes: list[str]) -> list[tuple[CandidateRecord, Score]]:
-    """Candidates with their scores, those that may stand in one ranking with the last."""
+def _scores_during_training(record: RunRecord, notes: list[str]) -> tuple[list[ScoreTick], Score | None]:
+    """Those that may stand in one ranking with the last, and the last."""
     found, damaged = [], 0
-    for entry in candidates:
+    for entry in record.candidates:
         if entry.score:
             try:
                 found.append((entry, Score.from_json(entry.score)))
@@ -195,46 +191,19 @@ def _scores_during_training(candidates: list[CandidateRecord], notes: list[str])
                 damaged += 1
     if damaged:
         notes.append(f"{damaged} score{'s' * (damaged > 1)} taken during training cannot be read.")
-    return [(entry, score) for entry, score in found if comparable(score, found[-1][1]) is None]
+    ticks = [
+        ScoreTick(at.pictures, at.seconds, score.seconds or 0.0, score.fid, score.mifid, score.distance, score.epsilon)
+        for at, score in found
+        if comparable(score, found[-1][1]) is None
+    ]
+    return ticks, found[-1][1] if found else None
 
 
-def _score_columns(taken: list[tuple[CandidateRecord, Score]]) -> Ticks:
-    """Scores as columns; `took` is how many seconds each was in the making."""
-    return _columns(
-        [
-            {"pictures": entry.pictures, "seconds": entry.seconds, "took": score.seconds}
-            | {key: getattr(score, key) for key in ("fid", "mifid", "distance", "epsilon")}
-            for entry, score in taken
-        ]
-    )
-
-
-def _score(path: Path) -> tuple[Score | None, str]:
-    """The score, or what is wrong with its file."""
-    if not (path / SCORE).is_file():
-        return None, ""
-    try:
-        return Score.load(path / SCORE, remedy=REMEDY), ""
-    except KitError as error:
-        return None, str(error)
-
-
-def _written(path: Path) -> datetime:
-    files = [path / RECORD, path / PROGRESS, *(grid.path for grid in grids(path)[-1:])]
-    return datetime.fromtimestamp(max(file.stat().st_mtime for file in files if file.is_file()), UTC)
-
-
-def _patience(ticks: Ticks, record: RunRecord) -> float:
+def _patience(ticks: list[TickRecord], record: RunRecord) -> float:
     """How long a living run may be silent: several ticks, or the time it keeps back for its end."""
-    gaps = [b - a for a, b in zip(ticks.seconds, ticks.seconds[1:], strict=False)]
+    gap = max((b.seconds - a.seconds for a, b in pairwise(ticks)), default=0.0)
     reserve = max((plan.reserve_s for plan in record.plans), default=0.0)
-    return max(SILENCE_S, 5 * max(gaps, default=0.0), 2 * reserve)
-
-
-def _finite(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return max(SILENCE_S, 5 * gap, 2 * reserve)
 
 
 Kind = Literal["ready", "training", "scoring", "interim", "generating", "packing", "artifacts", "left"]
@@ -257,8 +226,7 @@ AT_ONCE_S = 0.1
 """A score that began so near to the end of training was taken after it."""
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """A stretch of the run's time; seconds since its start."""
 
     kind: Kind
@@ -278,26 +246,17 @@ class Timeline:
     segments: list[Segment]
     length: float  # seconds
     deadline: float | None  # when training had to stop, by the last plan: from there on time was kept back
+    reserve: float | None  # seconds that were kept back for the end, by the last plan
 
-    @property
-    def reserve(self) -> float | None:
-        """Seconds that were kept back for the end, by the last plan."""
-        return None if self.deadline is None else max(self.length - self.deadline, 0.0)
-
-    @property
-    def training(self) -> float:
-        """Seconds between the first step and the last without what was done between steps."""
-        return sum(s.seconds for s in self.segments if s.kind == "training")
-
-    def totals(self) -> list[tuple[Kind, str, float]]:
-        """Each kind that occurs with its label and its seconds, in the order of LABELS."""
+    def totals(self) -> dict[Kind, float]:
+        """The seconds of each kind that occurs, in the order of LABELS."""
         sums = {kind: sum(s.seconds for s in self.segments if s.kind == kind) for kind in LABELS}
-        return [(kind, LABELS[kind], seconds) for kind, seconds in sums.items() if seconds > 0]
+        return {kind: seconds for kind, seconds in sums.items() if seconds > 0}
 
 
 def timeline(run: RunData) -> Timeline:
     """The use of a run's time, over all its parts."""
-    end = run.trained_s
+    record, end = run.record, run.trained_s
     segments: list[Segment] = []
     now = 0.0
 
@@ -307,56 +266,47 @@ def timeline(run: RunData) -> Timeline:
             segments.append(Segment(kind, now, stop))
             now = stop
 
-    for number, part in enumerate(run.record.parts):
-        last = number == len(run.record.parts) - 1
+    for part in record.parts:
+        last = part is record.parts[-1]
         stop = end if last else min(now + part.seconds, end)
-        upper = run.pictures if last else part.stop
-        own = [i for i, seen in enumerate(run.ticks.pictures) if part.start < seen <= upper]
+        own = [tick for tick in run.ticks if part.start < tick.pictures <= (run.pictures if last else part.stop)]
         if own:
-            until("ready", min(started(run.ticks, own[0], since=part.start), stop))
+            first = own[0]
+            took = (first.pictures - part.start) / first.pictures_per_s if first.pictures_per_s else 0.0
+            until("ready", min(max(first.seconds - took, 0.0), stop))
             for begun, kind, seconds in _interruptions(run, own):
                 until("training", min(begun, stop))
                 until(kind, min(max(begun, now) + seconds, stop))
             until("training", stop)
         else:
             until("ready", stop)
-    until("scoring", end + sum(seconds for begun, seconds in _scores(run) if begun > end - AT_ONCE_S))
-    ended = run.record.seconds
+    until("scoring", end + sum(score.took for score in run.scored if score.seconds > end - AT_ONCE_S))
+    ended = record.seconds
     until("generating", min(now + (ended.generating if ended else 0.0), run.elapsed_s))
     until("packing", run.elapsed_s - ((ended.artifacts if ended else None) or 0.0))
     until("artifacts", run.elapsed_s)
-    length = max(run.elapsed_s, run.record.budget_s or 0.0)
+    length = max(run.elapsed_s, record.budget_s or 0.0)
     until("left", length)
-    deadline = (
-        run.record.budget_s - run.record.plans[-1].reserve_s if run.record.budget_s and run.record.plans else None
-    )
-    return Timeline(segments, length, deadline)
+    deadline = record.budget_s - record.plans[-1].reserve_s if record.budget_s and record.plans else None
+    return Timeline(segments, length, deadline, None if deadline is None else max(length - deadline, 0.0))
 
 
 def rate(run: RunData) -> float | None:
-    """Pictures per second of training, over the run; None before the first tick."""
-    seconds = timeline(run).training
+    """Pictures per second of training, without what was done between steps; None before the first tick."""
+    seconds = timeline(run).totals().get("training")
     return run.pictures / seconds if seconds else None
 
 
-def _interruptions(run: RunData, own: list[int]) -> list[tuple[float, Kind, float]]:
+def _interruptions(run: RunData, own: list[TickRecord]) -> list[tuple[float, Kind, float]]:
     """What was done between steps: when it began, what it was, how many seconds it took; `own` are a part's ticks."""
-    moments = {run.ticks.pictures[i]: run.ticks.seconds[i] for i in own}
-    interim: list[tuple[float, Kind, float]] = [
-        (moments[made.at], "interim", made.seconds) for made in run.record.interim_zips if made.at in moments
+    at = {tick.pictures: tick.seconds for tick in own}
+    found: list[tuple[float, Kind, float]] = [
+        *((at[made.at], "interim", made.seconds) for made in run.record.interim_zips if made.at in at),
+        *((at[plan.at], "ready", plan.measuring_s) for plan in run.record.plans[1:] if plan.at in at),
+        *(
+            (score.seconds, "scoring", score.took)
+            for score in run.scored
+            if score.seconds in at.values() and score.seconds <= run.trained_s - AT_ONCE_S
+        ),
     ]
-    scored: list[tuple[float, Kind, float]] = [
-        (begun, "scoring", seconds)
-        for begun, seconds in _scores(run)
-        if begun in moments.values() and begun <= run.trained_s - AT_ONCE_S
-    ]
-    measured: list[tuple[float, Kind, float]] = [
-        (moments[plan.at], "ready", plan.measuring_s) for plan in run.record.plans[1:] if plan.at in moments
-    ]
-    return sorted([*scored, *interim, *measured], key=lambda one: (one[0], IN_TURN.index(one[1])))
-
-
-def _scores(run: RunData) -> list[tuple[float, float]]:
-    """When each score on the way began, and how many seconds it took."""
-    took = run.scored.columns.get("took", [])
-    return [(begun, seconds or 0.0) for begun, seconds in zip(run.scored.seconds, took, strict=True)]
+    return sorted(found, key=lambda one: (one[0], IN_TURN.index(one[1])))

@@ -17,8 +17,8 @@ from kit.core.errors import KitError
 from kit.core.files import atomic
 from kit.core.threads import num_threads
 from kit.data.grid import make_grid
-from kit.generation.classes import class_labels
 from kit.generation.generate import generate
+from kit.generation.latents import class_labels
 from kit.generation.pack import Packed, pack
 from kit.generation.translate import make_pairs
 from kit.generation.validate import check

@@ -17,7 +17,7 @@ from kit.core import threads
 from kit.core.errors import KitError
 from kit.core.threads import ROUNDS, ThreadTuner
 from kit.models.recipe import TaskName
-from kit.report import artifacts
+from kit.report import films
 from kit.run import budget, images_zip
 from kit.run.context import RunContext
 from kit.run.trainer import CALIBRATION_S
@@ -195,7 +195,7 @@ def measure_reserve(context: RunContext, *, whole_s: float = 0.0, trial: int | N
     )
     budget_s, side = context.config.budget_s or 0.0, images_zip.GRID_COLUMNS * context.shape.size
     grids = 1 + math.ceil(budget_s / budget.tick_seconds(budget_s))
-    artifacts_s = min(budget.ARTIFACTS_SHARE * budget_s, artifacts.needed_seconds((side, side), frames=grids))
+    artifacts_s = min(budget.ARTIFACTS_SHARE * budget_s, films.needed_seconds((side, side), frames=grids))
     return finish_s + artifacts_s, artifacts_s
 
 

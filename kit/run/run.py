@@ -22,7 +22,7 @@ from kit.core.threads import num_threads
 from kit.data import prepared_set
 from kit.generation import pack
 from kit.models.custom import shown
-from kit.report import artifacts
+from kit.report import films
 from kit.run import images_zip, planning, ticks, width
 from kit.run.context import DISK_RESERVE, RunConfig, RunContext
 from kit.run.trainer import Trainer
@@ -278,7 +278,7 @@ def _make_artifacts(context: RunContext) -> None:
     if context.stop.at_once:
         return
     asked, began = context.stop.signal, context.clock.seconds()
-    artifacts.make_artifacts(
+    films.make_artifacts(
         context.run.path,
         left_s=None if context.config.budget_s is None else context.config.budget_s - began,
         told_to_stop=lambda: context.stop.signal is not asked,

@@ -46,7 +46,7 @@ def test_the_statistics_are_those_of_the_samples():
     torch.testing.assert_close(cut.norm.running_var, torch.full((4,), 9 * 0.2911), atol=0.2, rtol=0)
 
 
-@pytest.mark.parametrize("name", registry.of_task("generation"))
+@pytest.mark.parametrize("name", ["gan", "dcgan", "biggan", "r3gan"])
 def test_it_is_a_pure_function_on_a_copy(name):
     generator = build(name).train()
     before, state = copy.deepcopy(generator), torch.get_rng_state()

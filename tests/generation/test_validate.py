@@ -50,35 +50,18 @@ def good(count: int = 3) -> list[tuple[str, bytes]]:
     return [(f"{i:05d}.png", encoded(seed=i)) for i in range(count)]
 
 
-@every_competition
-def test_what_pack_writes_is_right(tmp_path: Path, competition: Competition) -> None:
-    packed = pack([noise(9, competition.size)], tmp_path / "images.zip", competition=competition)
-    report = check(packed.path, competition=competition, count=9)
-    assert report.ok
-    assert (report.errors, report.warnings, report.count) == ([], [], 9)
-    assert (report.sha256, report.pixels_sha256) == (packed.sha256, packed.pixels_sha256)
-
-
-@every_competition
-def test_the_number_of_pictures(tmp_path: Path, competition: Competition) -> None:
-    small = replace(competition, count_min=3, count_max=4)
+def test_the_number_of_pictures(tmp_path: Path) -> None:
+    small = replace(DOGS, count_min=3, count_max=4)
     for count, right in ((2, False), (3, True), (4, True), (5, False)):
-        pack([noise(count, competition.size)], tmp_path / "images.zip", competition=competition)
+        pack([noise(count, DOGS.size)], tmp_path / "images.zip", competition=DOGS)
         report = check(tmp_path / "images.zip", competition=small)
         assert report.ok == right
         if not right:
-            problem = f"{count} pictures, and {competition.slug} asks for 3 to 4"
+            problem = f"{count} pictures, and {DOGS.slug} asks for 3 to 4"
             assert report.errors == [Issue("images.zip", problem)]
         assert check(tmp_path / "images.zip", competition=small, count=count).ok
         (error,) = check(tmp_path / "images.zip", competition=small, count=count + 1).errors
         assert error == Issue("images.zip", f"{count} pictures, and {count + 1} were asked for")
-
-
-def test_the_real_number_is_the_default(tmp_path: Path) -> None:
-    report = check(write(tmp_path / "images.zip", good()), competition=DOGS)
-    assert [str(error) for error in report.errors] == [
-        "images.zip: 3 pictures, and generative-dog-images asks for exactly 10,000"
-    ]
 
 
 # entries to add to three good ones; which of them the scorer would look at; error or warning; words of it
@@ -89,19 +72,16 @@ FINDINGS: dict[str, tuple[list[tuple[str, bytes]], int, str, str]] = {
     "grey": ([("x.png", encoded(mode="L"))], 1, "error", "has mode L, not RGB"),
     "alpha": ([("x.png", encoded(mode="RGBA"))], 1, "error", "has mode RGBA, not RGB"),
     "no picture": ([("x.png", b"hello")], 1, "error", "no picture of a known format"),
-    "empty": ([("x.png", b"")], 1, "error", "no picture that can be read"),
     "cut": ([("x.png", encoded()[:-5000])], 1, "error", "no picture that can be read"),
     "damaged": ([("x.png", encoded()[:300] + b"?" + encoded()[301:])], 1, "error", "no picture that can be read"),
     "bomb": ([("x.png", encoded() + bytes(10**8))], 1, "error", "cannot be unpacked (over"),
     "nested": ([("sub/x.png", encoded())], 0, "error", "lies in a folder"),
     "parent": ([("../x.png", encoded())], 0, "error", "leads out of the archive"),
-    "inner parent": ([("a/../../x.png", encoded())], 0, "error", "leads out of the archive"),
     "absolute": ([("/x.png", encoded())], 0, "error", "leads out of the archive"),
     "drive": ([("C:\\x.png", encoded())], 0, "error", "leads out of the archive"),
     "twice": ([("00000.png", encoded())], 0, "error", "there twice"),
     "text": ([("readme.txt", b"hello")], 0, "warning", "does not end in .png or .jpg"),
     "capitals": ([("X.PNG", encoded())], 0, "warning", "does not end in .png or .jpg"),
-    "no suffix": ([("x", encoded())], 0, "warning", "does not end in .png or .jpg"),
     "mac": ([("__MACOSX/._00000.png", b"\0\5\26\7")], 0, "warning", "what a Mac adds"),
     "folder": ([("sub/", b"")], 0, "warning", "a folder"),
     "duplicate": ([("x.png", encoded(seed=1))], 1, "warning", "the same pixels as 00001.png"),
@@ -119,12 +99,6 @@ def test_a_finding_names_its_entry(tmp_path: Path, case: str) -> None:
     assert words in findings[0].problem
     assert report.ok == (kind == "warning")
     assert report.count == 3 + seen
-
-
-def test_any_name_will_do(tmp_path: Path) -> None:
-    entries = [("ein Hund.png", encoded(seed=1)), ("犬.png", encoded(seed=2)), ("a.jpg", encoded(seed=3))]
-    report = check(write(tmp_path / "images.zip", entries), competition=DOGS, count=3)
-    assert (report.errors, report.warnings) == ([], [])
 
 
 @every_competition
@@ -172,7 +146,7 @@ def test_entries_that_do_not_unpack(tmp_path: Path, harm: Callable[[bytearray], 
     assert "cannot be unpacked" in error.problem
 
 
-@pytest.mark.parametrize("kept", [0, 3, 100, -1])
+@pytest.mark.parametrize("kept", [0, 100, -1])
 def test_a_truncated_zip(tmp_path: Path, kept: int) -> None:
     path = write(tmp_path / "images.zip", good())
     path.write_bytes(path.read_bytes()[:kept])
@@ -208,7 +182,7 @@ def test_lines_are_few(tmp_path: Path) -> None:
     json.dumps(report.lines())
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_the_bytes_there_is_a_report(tmp_path: Path, data: st.DataObject) -> None:
     intact = write(tmp_path / "intact.zip", good(2)).read_bytes()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import io
+import json
 import logging
 import re
 import sys
@@ -13,11 +15,16 @@ import pytest
 from rich.console import Console
 from run_tools import run_record
 
+import kit.run
 from kit.core import console as consoles
 from kit.core.clock import Stopwatch
+from kit.core.errors import KitError
+from kit.models import registry
 from kit.models.registry import MODELS
 from kit.report import panel as panel_module
-from kit.report.panel import Panel, ResizableLive, TrainingScreen, sparkline
+from kit.report.panel import Panel, ResizableLive, TensorBoard, TrainingScreen, sparkline
+from kit.report.run_data import grids
+from kit.training.run_folder import read_run
 from kit.training.run_record import DataRecord, PlanRecord, TickRecord
 
 PLAN = PlanRecord(at=0, budget_s=600.0, started_s=20.0, reserve_s=60.0, total_images=60_000)
@@ -65,14 +72,16 @@ def drawn(panel, width=100):
 
 @pytest.mark.parametrize(
     ("values", "line"),
-    [([0, 1], "▁█"), ([1, 1, 1], "▄▄▄"), ([0, 7, 3.5, 14], "▁▅▃█"), ([0, float("nan"), 1], "▁·█"), ([], "")],
+    [
+        ([0, 1], "▁█"),
+        ([1, 1, 1], "▄▄▄"),
+        ([0, 7, 3.5, 14], "▁▅▃█"),
+        ([0, float("nan"), 1], "▁·█"),
+        ([float("inf")], "·"),
+    ],
 )
 def test_sparklines_are_as_high_as_their_values(values, line):
     assert sparkline(values) == line
-
-
-def test_sparklines_of_no_number_are_dots():
-    assert sparkline([float("inf"), float("nan")]) == "··"
 
 
 def test_the_panel_says_how_far_it_is_and_what_is_kept_back():
@@ -98,7 +107,8 @@ def test_without_a_budget_pictures_are_counted():
     panel.record = record(images=1000, plans=[])
     panel.ticks.append(tick(400))
     assert "400 pictures seen, 5s left to train" in drawn(panel)
-    assert "(40%)" in panel.line(tick(400))
+    assert "(40%)" in panel.line(tick(400, alarms=["all alike"]))
+    assert panel.line(tick(400, alarms=["all alike"])).endswith("5s left  ! all alike")
 
 
 def test_names_with_brackets_are_text(monkeypatch, capsys):
@@ -110,38 +120,13 @@ def test_names_with_brackets_are_text(monkeypatch, capsys):
     assert "[red]dogs[/blue]" in said.err
 
 
-@pytest.mark.parametrize("width", [20, 40, 79, 80, 200])
+@pytest.mark.parametrize("width", [20, 79, 200])
 def test_no_line_is_wider_than_the_terminal(width):
     panel = Panel(Clock(100))
     panel.record = record()
     for step in range(30):
         panel.ticks.append(tick(1000 * step, loss_g=float(step % 7), alarms=["a very long explanation " * 9]))
     assert all(len(line) <= width for line in drawn(panel, width).splitlines())
-
-
-def test_alarms_of_the_last_tick_are_shown():
-    panel = Panel(Clock(65))
-    panel.record = record()
-    for spread in (1, 2, 3):
-        panel.ticks.append(tick(100, alarms=[f"the pictures are all alike (they differ by {spread})"]))
-    text = drawn(panel)
-    assert text.count("all alike") == 1
-    assert "they differ by 3" in text
-
-
-def test_a_tick_is_a_line_of_a_log_with_what_matters():
-    panel = Panel(Clock(300))
-    panel.record = record()
-    assert panel.line(tick(12_345, alarms=["all alike"])).split("  ") == [
-        "12,345 pictures (50%)",
-        "pictures/s 120",
-        "loss D 0.500",
-        "loss G 2.250",
-        "D(x) 0.80",
-        "D(G(z)) 0.20",
-        "4m left",
-        "! all alike",
-    ]
 
 
 def test_piped_there_is_a_line_a_tick_and_no_control_code(monkeypatch, capsys):
@@ -257,8 +242,60 @@ def test_in_a_notebook_one_cell_is_written_anew(monkeypatch):
     assert len(shown) < 20
 
 
-def test_a_whole_step_more_than_was_asked_for_is_no_more_than_all():
-    panel = Panel(Clock(10))
-    panel.ticks.append(tick(32))
-    panel.record = record(plans=[], images=10)
-    assert "32 pictures (100%)" in panel.line(tick(32))
+class Callback:
+    def __init__(self):
+        self.heard = []
+
+    def on_plan(self, record):
+        self.heard.append("planned")
+
+    def on_tick(self, tick):
+        self.heard.append("ticked")
+
+    def on_progress(self, stage, done, total):
+        self.heard.append("finishing")
+
+
+def test_every_number_and_every_grid_of_a_run_is_there(make_set, tmp_path):
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="pip install kit[tensorboard]"
+    )
+    prepared = make_set(tmp_path / "set", n=16, size=16)
+    job = kit.run.RunConfig(
+        recipe=registry.get("dcgan").override(["width=4", "batch=4"]),
+        data=prepared.path,
+        out=tmp_path / "run",
+        images=16,
+        count=4,
+    )
+    callback = Callback()
+    with TensorBoard(job.out, callback) as files:
+        run = kit.run.train(job, clock=Stopwatch(), callback=files)
+    assert {"planned", "ticked", "finishing"} <= set(callback.heard)
+    found = accumulators.EventAccumulator(str(run.path / "tensorboard"), size_guidance={"images": 0})
+    found.Reload()
+    (line,) = [json.loads(text) for text in (run.path / "progress.jsonl").read_text().splitlines()]
+    for column, tag in panel_module.TAGS.items():
+        (event,) = found.Scalars(tag)
+        assert (event.step, event.value) == (16, pytest.approx(line[column], rel=1e-6))
+    assert found.Scalars("run/pictures_per_s")[0].step == 16
+    assert [event.step for event in found.Images("samples")] == [grid.pictures for grid in grids(run.path)] == [0, 16]
+
+
+def test_a_number_that_is_none_is_no_event(make_run, tmp_path):
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="pip install kit[tensorboard]"
+    )
+    run = make_run(tmp_path / "run", ticks=1)
+    with TensorBoard(run, Callback()) as files:
+        files.on_plan(dataclasses.replace(read_run(run), pictures=0))
+        files.on_tick(TickRecord(pictures=100, seconds=9.0, loss_g=1.0, alarms=["all alike"]))
+    found = accumulators.EventAccumulator(str(run / "tensorboard"))
+    found.Reload()
+    assert found.Tags()["scalars"] == ["run/seconds", "loss/G"]
+
+
+def test_without_tensorboard_it_is_said_at_once(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(KitError, match=r"kit\[tensorboard\]"):
+        TensorBoard.require()

@@ -16,7 +16,7 @@ from kit import cli
 from kit.core.errors import KitError
 from kit.core.seeds import derive
 from kit.data.prepared_set import load
-from kit.generation.export import sample_run
+from kit.generation.export import RunGenerator, sample_pictures
 from kit.generation.pictures import read_pictures
 from kit.models.registry import MODELS
 from kit.run import budget
@@ -72,13 +72,11 @@ def test_each_number_is_that_of_a_zip_of_the_same_pictures(compared, run, networ
     if pictures == "best":
         pictures = next(one.pictures for one in compared.entries if one.truncation is None)
     (entry,) = [e for e in compared.entries if (e.pictures, e.truncation) == (pictures, truncation)]
-    folder = sample_run(
-        run.path,
+    folder = sample_pictures(
+        RunGenerator.load(run.path, candidate=pictures, seed=derive(run.record.seed, "candidates")),
         out=tmp_path / "pictures",
         count=COUNT,
-        candidate=pictures,
         truncation=truncation,
-        seed=derive(run.record.seed, "candidates"),
     )
     alone = score_pictures(folder, load(run.path.parent / "set"), features=network)
     assert entry.score.fid == pytest.approx(alone.fid, rel=1e-6)
@@ -150,7 +148,7 @@ def test_samples_are_of_the_generator_that_made_the_zip(run, tmp_path, monkeypat
     generator, *_ = checkpoint.load_generator(generator_file(copy))
     expected, *_ = checkpoint.load_generator(early)
     assert checkpoint.weights_digest(generator) == checkpoint.weights_digest(expected)
-    ours = sample_run(copy, out=tmp_path / "a", count=4)
-    theirs = sample_run(run.path, out=tmp_path / "b", count=4, candidate=96)
+    ours = sample_pictures(RunGenerator.load(copy), out=tmp_path / "a", count=4)
+    theirs = sample_pictures(RunGenerator.load(run.path, candidate=96), out=tmp_path / "b", count=4)
     for (_, a), (_, b) in zip(read_pictures(ours), read_pictures(theirs), strict=True):
         np.testing.assert_array_equal(a, b)

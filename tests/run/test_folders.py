@@ -83,7 +83,7 @@ def test_a_hidden_model_file_is_not_run_for_film_and_page(run_tiny, tmp_path, mo
     """The page draws the generator of a candidate; a foreign one may bring code."""
     import torch
 
-    from kit.report import artifacts
+    from kit.report import films
 
     run = run_tiny(images=8)
     path = run.path / "candidates" / "0000000008.pt"
@@ -91,8 +91,8 @@ def test_a_hidden_model_file_is_not_run_for_film_and_page(run_tiny, tmp_path, mo
     content = torch.load(run.path / "checkpoint.pt", weights_only=True)
     content["recipe"]["source"] = f"open({str(tmp_path / 'ran')!r}, 'w')"
     checkpoint.write(path, content)
-    monkeypatch.setattr(artifacts, "GALLERY", 1)
-    artifacts.make_artifacts(run.path, left_s=None, told_to_stop=lambda: False)
+    monkeypatch.setattr(films, "GALLERY", 1)
+    films.make_artifacts(run.path, left_s=None, told_to_stop=lambda: False)
     assert not (tmp_path / "ran").exists()
 
 

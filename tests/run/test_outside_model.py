@@ -12,7 +12,7 @@ import kit.run
 from kit.commands.report import model_settings
 from kit.core import trust
 from kit.core.errors import KitError
-from kit.generation.export import sample_run
+from kit.generation.export import RunGenerator, sample_pictures
 from kit.models import custom, registry
 from kit.submission.make_submission import make_submission
 from kit.submission.reproduce import reproduce
@@ -68,9 +68,9 @@ def later(run, monkeypatch):
 def test_what_it_made_runs_its_code_only_for_someone_who_trusts_it(run, file, later, tmp_path):
     file.unlink()  # the run is enough
     with pytest.raises(KitError, match=r"checkpoint\.pt: the model file of .* is code .*; add --trust"):
-        sample_run(run.path, out=tmp_path / "grid.png", count=4)
-    assert not (tmp_path / "grid.png").exists()
-    assert sample_run(run.path, out=tmp_path / "grid.png", count=4, trust=True).exists()
+        RunGenerator.load(run.path)
+    source = RunGenerator.load(run.path, trust=True)
+    assert sample_pictures(source, out=tmp_path / "grid.png", count=4).exists()
 
 
 @pytest.mark.abuse("A3")

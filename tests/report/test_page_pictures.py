@@ -17,10 +17,10 @@ from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.data.grid import make_grid
 from kit.data.prepared_set import load
-from kit.generation.export import sample_run
+from kit.generation.export import RunGenerator, sample_pictures
 from kit.generation.pack import pack
 from kit.models import registry
-from kit.report import nearest, page_pictures
+from kit.report import page_pictures
 from kit.report.page import write_report
 from kit.report.run_data import read
 
@@ -53,26 +53,23 @@ def test_an_interpolation_and_every_class_of_a_conditional_model(runs, tmp_path)
     told = []
     drawn = page_pictures.draw_gallery(runs["cdcgan"], progress=lambda done, total: told.append((done, total)))
     assert len(drawn.interpolation) == page_pictures.STEPS
-    assert [one.name for one in drawn.classes] == ["breed 0", "breed 1"]
-    assert told[-1] == (page_pictures.gallery_size(2),) * 2
+    assert list(drawn.classes) == ["breed 0", "breed 1"]
+    assert told[-1] == (page_pictures.TILES * page_pictures.STEPS + 2 * page_pictures.PER_CLASS,) * 2
     # A class's strip is what `kit sample --class` draws.
-    sheet = sample_run(runs["cdcgan"], out=tmp_path / "breed", count=page_pictures.PER_CLASS, class_name="breed_1")
+    source = RunGenerator.load(runs["cdcgan"])
+    sheet = sample_pictures(source, out=tmp_path / "breed", count=page_pictures.PER_CLASS, class_name="breed_1")
     singles = np.stack([np.asarray(Image.open(file)) for file in sorted(sheet.iterdir())])
     expected = np.asarray(make_grid(singles, columns=page_pictures.PER_CLASS), int)
-    assert np.abs(np.asarray(drawn.classes[1].strip, int) - expected).max() <= 1
-
-
-def test_an_unconditional_model_has_an_interpolation_alone(runs):
-    drawn = page_pictures.draw_gallery(runs["dcgan"])
-    assert len(drawn.interpolation) == page_pictures.STEPS
-    assert drawn.classes == []
+    assert np.abs(np.asarray(drawn.classes["breed 1"], int) - expected).max() <= 1
 
 
 def test_the_page_has_them_and_a_run_without_a_checkpoint_says_why_not(runs, make_run, tmp_path):
-    found = nearest.find(data(runs["dcgan"]))
+    found = page_pictures.find_nearest(data(runs["dcgan"]))
     assert (found.rows, found.looked_at, found.features) == (8, 8, "random")
-    assert found.sheet.size == (64 + 2 * (4 * 66 - 2) + 2 * nearest.GAP, 8 * 66 - 2)
-    page = write_report(runs["dcgan"], gallery=page_pictures.draw_gallery(runs["dcgan"]), nearest=found)
+    assert found.sheet.size == (64 + 2 * (4 * 66 - 2) + 2 * page_pictures.GAP, 8 * 66 - 2)
+    gallery = page_pictures.draw_gallery(runs["dcgan"])
+    assert (len(gallery.interpolation), gallery.classes) == (page_pictures.STEPS, {})
+    page = write_report(runs["dcgan"], gallery=gallery, nearest=found)
     text = page.read_text(encoding="utf-8")
     assert "From latent to latent and back" in text
     assert "Nearest training pictures" in text
@@ -87,7 +84,7 @@ def test_a_picture_memorized_is_its_own_neighbour(runs, tmp_path):
     prepared = load(Path(data(run).record.data.path))
     stolen = np.asarray(prepared.images[prepared.rows("train")[:8]])
     pack([stolen], run / "images.zip", competition=COMPETITIONS["generative-dog-images"], count=8)
-    found = nearest.find(data(run))
+    found = page_pictures.find_nearest(data(run))
     assert found.difference == 0
     assert found.distance == pytest.approx(0, abs=1e-6)
 
@@ -107,4 +104,4 @@ def test_without_its_set_there_are_no_neighbours(runs, tmp_path, change, problem
         record[key] = {**record[key], **value} if isinstance(value, dict) else value
     (run / "run.json").write_text(json.dumps(record))
     with pytest.raises(KitError, match=problem):
-        nearest.find(data(run))
+        page_pictures.find_nearest(data(run))
