@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 from kit.core.errors import KitError
 from kit.core.seeds import derive
 from kit.data.prepared_set import PreparedSet, Split
+
+Indices = NDArray[np.int64]
 
 
 class Batches:
@@ -56,15 +58,11 @@ class Batches:
         stored = sum(array.nbytes for array in arrays if array is not None)
         store = device if _fits(stored, device) else torch.device("cpu")
         self._labels = torch.from_numpy(prepared.labels.astype(np.int64)).to(store)
-        runs, windows = None, None
+        canvas, index = None, None
         if prepared.canvas is not None and prepared.canvas_index is not None:
-            # Every run of `size` neighbouring pixels as a row of bytes. They overlap, and nothing is copied.
-            run = self.size * self.channels
-            runs = _tensor(prepared.canvas).to(store).view(-1).unfold(0, run, self.channels)
-            windows = _Windows(prepared.canvas_index[prepared.pictures], self.size)
-        self._images = _Shuffled(
-            _tensor(prepared.images).to(store), rows, runs, windows, purpose="batches", seed=seed, flip=flip
-        )
+            canvas, index = _tensor(prepared.canvas).to(store), prepared.canvas_index[prepared.pictures]
+        images = _tensor(prepared.images).to(store)
+        self._images = _Shuffled(images, rows, canvas, index, purpose="batches", seed=seed, flip=flip)
         self._inputs: _Shuffled | None = None
         if prepared.inputs is not None:
             every = np.arange(len(prepared.inputs), dtype=np.int64)
@@ -73,7 +71,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Pictures in an epoch, without those to be translated."""
-        return len(self._images)
+        return len(self._images.rows)
 
     def draw(self, position: int, count: int) -> tuple[Tensor, Tensor]:
         """The batch that follows after `position` pictures.
@@ -90,14 +88,7 @@ class Batches:
         return self._normalize(pixels), _move(self._labels.index_select(0, rows), self.device)
 
     def draw_inputs(self, position: int, count: int) -> Tensor:
-        """The batch of pictures to be translated that follows after `position` of them.
-
-        Args:
-            position: inputs drawn before, over all epochs.
-            count: pictures wanted.
-
-        Returns:
-            Pictures, float32 (count, C, H, W) in [−1, 1], in `channels_last` memory format.
+        """The batch of pictures to be translated that follows after `position` of them, see `draw`.
 
         Raises:
             ValueError: the set has none.
@@ -117,8 +108,8 @@ class _Shuffled:
     Args:
         images: uint8 (N, H, W, C), on the device that holds the pictures.
         rows: those of an epoch.
-        runs: every run of W neighbouring pixels of the canvas.
-        windows: where in the canvas a row's windows may begin; None: there is no canvas.
+        canvas: uint8 (P, C), the pixels that windows are cut from; None: there are no windows.
+        index: int64 (N, 3), each row's source picture in it: first pixel, height, width.
         purpose: of the random numbers.
         seed: of the random numbers.
         flip: mirror half of the pictures.
@@ -127,122 +118,65 @@ class _Shuffled:
     def __init__(
         self,
         images: Tensor,
-        rows: NDArray[np.int64],
-        runs: Tensor | None,
-        windows: _Windows | None,
+        rows: Indices,
+        canvas: Tensor | None,
+        index: Indices | None,
         *,
         purpose: str,
         seed: int,
         flip: bool,
     ) -> None:
-        self._images, self._runs, self._length = images, runs, len(rows)
+        self._images, self.rows, self._index, self._flip = images, rows, index, flip
+        size, channels = images.shape[2:]
+        # Every run of `size` neighbouring pixels as a row of bytes. They overlap, and nothing is copied.
+        self._runs = None if canvas is None else canvas.view(-1).unfold(0, size * channels, channels)
 
-        def plan(epoch: int) -> _Epoch:
-            rng = np.random.default_rng(derive(purpose, seed, epoch))
-            return _Epoch.draw(rows, windows, flip=flip, rng=rng, device=images.device)
+        def plan(epoch: int) -> tuple[NDArray[Any], ...]:
+            return self._plan_epoch(np.random.default_rng(derive(purpose, seed, epoch)))
 
         # Two, because a batch may straddle two epochs.
-        self._plan: Callable[[int], _Epoch] = lru_cache(maxsize=2)(plan)
+        self._plan: Callable[[int], tuple[NDArray[Any], ...]] = lru_cache(maxsize=2)(plan)
 
-    def __len__(self) -> int:
-        return self._length
+    def _plan_epoch(self, rng: np.random.Generator) -> tuple[NDArray[Any], ...]:
+        """All random choices of an epoch, for each draw: row, mirrored, first pixel of its window or −1, line length.
+
+        Always in the same order, so that switching flips on moves neither the order nor the windows.
+        """
+        order = rng.permutation(self.rows)
+        count = len(order)
+        flipped = (rng.random(count) < 0.5) & self._flip
+        windowed = (rng.random(count) < 0.5) & (self._index is not None)
+        starts, widths = np.full(count, -1), np.zeros(count, np.int64)
+        if self._index is not None:
+            offset, height, width = self._index[order[windowed]].T
+            size = self._images.shape[1]
+            y, x = rng.integers(0, height - size + 1), rng.integers(0, width - size + 1)
+            starts[windowed], widths[windowed] = offset + y * width + x, width
+        return order, flipped, starts, widths
 
     def draw(self, position: int, count: int) -> tuple[Tensor, Tensor]:
         """Pictures uint8 (count, H, W, C), and which rows they are, int64 (count,)."""
         parts = []
         while count > 0:
-            epoch, begin = divmod(position, self._length)
-            end = min(begin + count, self._length)
-            parts.append(self._slice(self._plan(epoch), begin, end))
+            epoch, begin = divmod(position, len(self.rows))
+            end = min(begin + count, len(self.rows))
+            parts.append([choice[begin:end] for choice in self._plan(epoch)])
             position, count = position + end - begin, count - (end - begin)
-        if len(parts) == 1:
-            return parts[0]
-        pixels, rows = map(torch.cat, zip(*parts, strict=True))
-        return pixels, rows
+        order, flipped, starts, widths = map(np.concatenate, zip(*parts, strict=True))
 
-    def _slice(self, epoch: _Epoch, begin: int, end: int) -> tuple[Tensor, Tensor]:
-        """The draws from `begin` to `end` of an epoch."""
-        rows = epoch.rows[begin:end]
+        # Chosen on the host, so that nothing waits for the device.
+        device = self._images.device
+        rows = _move(torch.from_numpy(order), device)
         pixels = self._images.index_select(0, rows)
         if self._runs is not None:
-            at, chosen = epoch.windows.between(begin, end)
+            windowed = np.flatnonzero(starts >= 0)
             height, _, channels = pixels.shape[1:]
-            lines = torch.arange(height, device=rows.device)
-            starts = epoch.starts[chosen, None] + lines * epoch.widths[chosen, None]
-            cut = self._runs.index_select(0, starts.view(-1))
-            pixels.index_copy_(0, at, cut.view(-1, height, height, channels))
-        at, _ = epoch.flips.between(begin, end)
+            lines = starts[windowed, None] + np.arange(height) * widths[windowed, None]
+            cut = self._runs.index_select(0, _move(torch.from_numpy(lines.ravel()), device))
+            pixels.index_copy_(0, _move(torch.from_numpy(windowed), device), cut.view(-1, height, height, channels))
+        at = _move(torch.from_numpy(np.flatnonzero(flipped)), device)
         pixels.index_copy_(0, at, pixels.index_select(0, at).flip(2))
         return pixels, rows
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """Where windows of each row's source picture may begin."""
-
-    index: NDArray[np.int64]  # (N, 3): first pixel in the canvas, height, width
-    size: int
-
-    def draw(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First pixel of a uniform window for each row, and the length of its picture's lines."""
-        offset, height, width = self.index[rows].T
-        y = rng.integers(0, height - self.size + 1)
-        x = rng.integers(0, width - self.size + 1)
-        return offset + y * width + x, width.copy()
-
-
-@dataclass(frozen=True)
-class _Subset:
-    """Some of an epoch's draws, ascending, known to the host too, so that choosing among them never waits."""
-
-    host: NDArray[np.int64]
-    device: Tensor
-
-    @classmethod
-    def of(cls, mask: NDArray[np.bool_], device: torch.device) -> _Subset:
-        host = np.flatnonzero(mask).astype(np.int64)
-        return cls(host, _move(torch.from_numpy(host), device))
-
-    def between(self, begin: int, end: int) -> tuple[Tensor, slice]:
-        """Those from `begin` to `end`, counted from `begin`, and where they stand in the subset."""
-        first, last = np.searchsorted(self.host, (begin, end)).tolist()
-        return self.device[first:last] - begin, slice(first, last)
-
-
-@dataclass(frozen=True)
-class _Epoch:
-    """All random choices of one epoch of n draws, on the device that holds the pictures."""
-
-    rows: Tensor  # int64 (n,), a permutation of the split
-    flips: _Subset
-    windows: _Subset
-    starts: Tensor  # int64, one per window: its first pixel in the canvas
-    widths: Tensor  # int64, one per window: pixels from one of its lines to the next
-
-    @classmethod
-    def draw(
-        cls,
-        rows: NDArray[np.int64],
-        windows: _Windows | None,
-        *,
-        flip: bool,
-        rng: np.random.Generator,
-        device: torch.device,
-    ) -> _Epoch:
-        # Always all choices in the same order, so that switching flips on moves neither the order nor the windows.
-        order = rng.permutation(rows)
-        flipped = (rng.random(len(rows)) < 0.5) & flip
-        windowed = (rng.random(len(rows)) < 0.5) & (windows is not None)
-        starts = widths = np.empty(0, np.int64)
-        if windows is not None:
-            starts, widths = windows.draw(order[windowed], rng)
-        return cls(
-            rows=_move(torch.from_numpy(order), device),
-            flips=_Subset.of(flipped, device),
-            windows=_Subset.of(windowed, device),
-            starts=_move(torch.from_numpy(starts), device),
-            widths=_move(torch.from_numpy(widths), device),
-        )
 
 
 def _fits(stored: int, device: torch.device) -> bool:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.core.errors import KitError
@@ -45,8 +44,7 @@ def row_of(image: np.ndarray, prepared: PreparedSet) -> int:
     return int(rows[0])
 
 
-@pytest.mark.parametrize("split", ["all", "train", "holdout"])
-@pytest.mark.parametrize("count", [1, 7, 1000])
+@pytest.mark.parametrize(("split", "count"), [("all", 7), ("train", 1), ("holdout", 1000)])
 def test_an_epoch_visits_every_row_of_its_split_once(plain: PreparedSet, split: prepared_set.Split, count: int) -> None:
     batches = Batches(plain, seed=1, device=CPU, flip=False, split=split)
     assert len(batches) == len(plain.rows(split))
@@ -63,14 +61,14 @@ def test_an_epoch_visits_every_row_of_its_split_once(plain: PreparedSet, split: 
     assert orders[0] != orders[1]
 
 
-@pytest.mark.parametrize("flip", [False, True])
+@settings(max_examples=40)
 @given(data=st.data())
-def test_a_batch_is_its_parts_whatever_was_drawn_before(mixed: PreparedSet, flip: bool, data: st.DataObject) -> None:
+def test_a_batch_is_its_parts_whatever_was_drawn_before(mixed: PreparedSet, data: st.DataObject) -> None:
     """Batches straddle epochs, resumed runs start anywhere, and micro-batches share out one batch."""
     position = data.draw(st.integers(0, 200))
     parts = data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=4))
-    at_once = Batches(mixed, seed=3, device=CPU, flip=flip).draw(position, sum(parts))
-    batches = Batches(mixed, seed=3, device=CPU, flip=flip)
+    at_once = Batches(mixed, seed=3, device=CPU, flip=True).draw(position, sum(parts))
+    batches = Batches(mixed, seed=3, device=CPU, flip=True)
     starts = np.cumsum([position, *parts])[:-1].tolist()
     drawn = {}
     for k in data.draw(st.permutations(range(len(parts)))):
@@ -192,22 +190,6 @@ def test_every_device_draws_the_same(
         assert torch.equal(one, other.cpu())
 
 
-def test_drawing_is_quick(make_set: MakeSet, tmp_path: Path) -> None:
-    batches = Batches(make_set(tmp_path / "set", n=1024, size=64, mixed=True), seed=0, device=CPU, flip=True)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        batches.draw(0, 64)
-        times = []
-        for k in range(30):
-            begin = time.thread_time()  # of this thread: others may share the core
-            batches.draw(64 * k, 64)
-            times.append(time.thread_time() - begin)
-    finally:
-        torch.set_num_threads(threads)
-    assert np.median(times) < 10e-3  # about 1 ms; a training step takes a hundred
-
-
 @pytest.fixture(scope="module")
 def halves(make_set: MakeSet, tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
     return make_set(tmp_path_factory.mktemp("halves") / "set", n=40, size=8, inputs=11)
@@ -224,6 +206,7 @@ def test_all_inputs_are_drawn_once_an_epoch_in_an_order_of_their_own(halves: Pre
     assert orders[0] != orders[1] != orders[2]
 
 
+@settings(max_examples=20)
 @given(position=st.integers(0, 60), parts=st.lists(st.integers(1, 30), min_size=1, max_size=4))
 def test_inputs_are_a_function_of_the_seed_and_the_pictures_seen(
     halves: PreparedSet, position: int, parts: list[int]

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from dog_files import photo
+from dog_files import photo, psnr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, ImageOps
@@ -281,7 +281,9 @@ def test_only_one_place_opens_pictures_that_the_kit_did_not_make() -> None:
 def test_a_process_that_reads_pictures_keeps_its_bound(shape: tuple[int, int, str], tmp_path: Path) -> None:
     width, height, mode = shape
     kind = "PNG" if mode == "RGBA" else "JPEG"
-    Image.new(mode, (width, height), 200 if mode == "L" else (1, 2, 3, 100)).save(tmp_path / "big", kind)
+    Image.new(mode, (width, height), 200 if mode == "L" else (1, 2, 3, 100)).save(
+        tmp_path / "big", kind, compress_level=1
+    )
     code = (
         "import sys\n"
         "from pathlib import Path\n"
@@ -320,7 +322,7 @@ def test_what_cannot_be_a_sample_is_a_bad_file_with_the_reason(kind: str) -> Non
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_damaged_bytes_are_a_picture_or_a_bad_file(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM"]))
@@ -339,7 +341,7 @@ def test_damaged_bytes_are_a_picture_or_a_bad_file(data: st.DataObject) -> None:
     assert mode == "RGB"
 
 
-@pytest.mark.parametrize(("side", "reduced"), [(255, 1), (256, 2), (511, 2), (512, 4), (1023, 4), (1024, 8), (4096, 8)])
+@pytest.mark.parametrize(("side", "reduced"), [(255, 1), (256, 2), (511, 2), (512, 4), (1024, 8), (2048, 8)])
 def test_a_jpeg_is_reduced_while_twice_the_target_is_left(side: int, reduced: int) -> None:
     width, height = side + 3, side + 9
     picture = open_picture(photo(width, height))
@@ -359,15 +361,11 @@ def test_what_cannot_be_reduced_exactly_is_decoded_in_full(kind: str) -> None:
     assert image.size == (600, 500)
 
 
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / max(np.mean((one.astype(float) - other) ** 2), 1e-9)))
-
-
 def test_reduced_decoding_keeps_48_db_on_photographs(shared: Path, tmp_path: Path) -> None:
     tree = open_tree(shared / "dogs-originals" / "all-dogs.zip", spool=tmp_path)
     ratios, reductions = [], []
     with tree.reader() as reader:
-        for entry in tree.entries[::5]:
+        for entry in tree.entries[::10]:
             data = reader.read(entry)
             picture = open_picture(data)
             image, reduced = picture.decode(3, least=min(picture.width, picture.height), size=64)
@@ -377,12 +375,7 @@ def test_reduced_decoding_keeps_48_db_on_photographs(shared: Path, tmp_path: Pat
             plain = np.asarray(Image.open(io.BytesIO(data)).resize((64, 64), FILTER))
             ratios.append(psnr(fast, plain))
             reductions.append(reduced)
-    assert len(ratios) > 50
+    assert len(ratios) > 25
     assert set(reductions) >= {2, 4}
     assert np.mean(ratios) >= 48
     assert np.percentile(ratios, 5) >= 44
-
-
-def test_pictures_know_only_formats_that_pillow_has() -> None:
-    Image.init()
-    assert set(decoding.FORMATS) <= set(Image.OPEN)

@@ -1,4 +1,5 @@
 import contextlib
+import gzip
 import io
 import itertools
 import json
@@ -78,17 +79,14 @@ def check_set(prepared: PreparedSet, size: int, channels: int) -> None:
     assert sheet.width == min(8, len(samples)) * (size + 2) - 2
 
 
-@pytest.mark.parametrize("policy", CROPS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_set_does_not_depend_on_how_the_source_is_packed(policy: str, layout: str, tmp_path: Path) -> None:
+def test_the_set_does_not_depend_on_how_the_source_is_packed(layout: str, tmp_path: Path) -> None:
     dogs = clean_dogs()
-    expected = make(dogs_at(tmp_path / "plain", dogs), tmp_path / "expected", policy)
-    found = make(LAYOUTS[layout](dogs, tmp_path / "source"), tmp_path / "found", policy)
+    expected = make(dogs_at(tmp_path / "plain", dogs), tmp_path / "expected", "mixed")
+    found = make(LAYOUTS[layout](dogs, tmp_path / "source"), tmp_path / "found", "mixed")
     check_set(found, 16, 3)
     assert found.digest == expected.digest
-    for name in ARRAYS:
-        assert (found.path / name).exists() == (expected.path / name).exists()
-    assert found.record.crop.policy == policy
+    assert all((found.path / name).read_bytes() == (expected.path / name).read_bytes() for name in ARRAYS)
 
 
 @pytest.mark.parametrize("policy", CROPS)
@@ -136,12 +134,7 @@ def test_a_canvas_is_the_whole_picture_at_its_own_shape(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("competition", COMPETITIONS.values(), ids=COMPETITIONS)
 def test_each_competition_has_its_own_size_and_crop(competition: Competition, tmp_path: Path) -> None:
-    if competition.annotations:
-        source = dogs_at(tmp_path / "source")
-    else:
-        files = {f"{competition.pictures[0]}/{i}.jpg": photo(256, 256, seed=i) for i in range(4)}
-        files |= {f"{folder}/{i}.jpg": photo(256, 256, seed=10 + i) for folder in competition.inputs for i in range(3)}
-        source = make_zip(tmp_path / "source.zip", files)
+    source = dogs_at(tmp_path / "source") if competition.annotations else monets(tmp_path / "source.zip")
     prepared = make(source, tmp_path / "set", competition=competition, size=None)
     check_set(prepared, competition.size, 3)
     assert prepared.record.crop.policy == competition.crop
@@ -164,11 +157,11 @@ def test_workers_change_nothing_but_the_time(
     dogs = clean_dogs(24)
     dogs.pictures["n01_0.jpg"] = dogs.pictures["n01_0.jpg"][:500]
     source = dogs_at(tmp_path / "source", dogs)
-    sets = [make(source, tmp_path / str(n), workers=n) for n in (1, 2, 3)]
+    sets = [make(source, tmp_path / str(n), workers=n) for n in (1, 3)]
     monkeypatch.setattr(crop_worker, "START_METHOD", "spawn")  # as on macOS and Windows
     sets.append(make(source, tmp_path / "spawned", workers=2))
     with caplog.at_level("INFO"):
-        sets.append(make(source, tmp_path / "measured"))
+        sets.append(make(source, tmp_path / "measured", workers=None))
     assert "1 of 2 processes: the fastest" in caplog.text
     assert len({prepared.digest for prepared in sets}) == 1
     assert all(prepared.record.counts.rejected == 1 for prepared in sets)
@@ -181,12 +174,6 @@ def test_a_process_that_is_killed_is_an_error_and_not_a_wait(tmp_path: Path, mon
     with pytest.raises(KitError, match="--workers 1"):
         make(dogs_at(tmp_path / "source"), tmp_path / "set", workers=2)
     assert not (tmp_path / "set").exists()
-
-
-def test_progress_goes_to_the_end(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    make(dogs_at(tmp_path / "source"), tmp_path / "set", progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(n, 12) for n in range(1, 13)]
 
 
 def invalid_dogs() -> DogFiles:
@@ -253,12 +240,12 @@ def test_duplicates_can_be_kept_and_stay_on_one_side_of_the_hold_out(tmp_path: P
     assert prepared.record.counts.holdout.pictures == 6
 
 
-@pytest.mark.parametrize("share", [0, 0.05, 0.25, 0.9])
+@pytest.mark.parametrize("share", [0, 0.25])
 def test_the_hold_out_is_a_share_of_the_pictures_by_their_bytes(share: float, tmp_path: Path) -> None:
-    dogs = clean_dogs(40)
+    dogs = clean_dogs(20)
     prepared = make(dogs_at(tmp_path / "a", dogs), tmp_path / "set", holdout=share)
     held = {sample.file for sample in prepared.samples if sample.holdout}
-    assert len(held) == round(share * 40)
+    assert len(held) == round(share * 20)
     # Other names, other order, same bytes: the same pictures.
     renamed = DogFiles()
     other_name = {name: f"z{len(dogs.pictures) - i}.jpg" for i, name in enumerate(sorted(dogs.pictures))}
@@ -268,7 +255,7 @@ def test_the_hold_out_is_a_share_of_the_pictures_by_their_bytes(share: float, tm
         renamed.annotations[f"{breed}/{other_name[f'{name}.jpg'][:-4]}"] = note
     again = make(dogs_at(tmp_path / "b", renamed), tmp_path / "other", holdout=share)
     assert {sample.file for sample in again.samples if sample.holdout} == {other_name[name] for name in held}
-    if 0 < share < 0.9:
+    if share:
         reseeded = make(dogs_at(tmp_path / "a", dogs), tmp_path / "seeded", holdout=share, seed=1)
         assert {sample.file for sample in reseeded.samples if sample.holdout} != held
 
@@ -363,8 +350,9 @@ def test_what_the_user_put_into_a_set_stays_when_the_set_is_replaced(tmp_path: P
 def test_a_set_of_other_pictures_is_named_before_it_is_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = make(dogs_at(tmp_path / "cats"), tmp_path / "set")
-    make(dogs_at(tmp_path / "cats"), tmp_path / "set", "box")
+    cats = dogs_at(tmp_path / "cats")
+    first = make(cats, tmp_path / "set")
+    make(cats, tmp_path / "set", "box")
     assert not caplog.messages  # the same pictures
     make(dogs_at(tmp_path / "dogs", clean_dogs(13)), tmp_path / "set")
     (message,) = caplog.messages
@@ -532,10 +520,8 @@ def test_inputs_of_any_kind_become_the_sets_size(tmp_path: Path) -> None:
 
 BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "size": ({"size": 30}, "a size of 30 px"),
-    "small size": ({"size": 8}, "a size of 8 px"),
     "channels": ({"channels": 2}, "2 channels"),
     "holdout": ({"holdout": 1.0}, "hold-out of 1.0"),
-    "negative holdout": ({"holdout": -0.1}, "hold-out of -0.1"),
     "max_rejected": ({"max_rejected": 1.5}, "max-rejected of 1.5"),
     "workers": ({"workers": 0}, "0 workers"),
 }
@@ -549,26 +535,22 @@ def test_values_that_make_no_sense_are_refused_before_anything(case: str, tmp_pa
     assert error.value.remedy
 
 
-def hopeless_dogs() -> DogFiles:
+def one_dog(picture: bytes) -> DogFiles:
     dogs = DogFiles()
-    dogs.add("n01_1", b"no picture", (1, 1, 30, 30))
-    return dogs
-
-
-def tiny_boxes() -> DogFiles:
-    dogs = DogFiles()
-    dogs.add("n01_1", photo(), (1, 1, 30, 30))
+    dogs.add("n01_1", picture, (1, 1, 30, 30))
     return dogs
 
 
 UNUSABLE: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     "no such path": (lambda path: path / "nowhere", {}, "no such file"),
     "no zip": (lambda path: make_folder(path, {"x.zip": b"<html>"}) / "x.zip", {}, "no zip archive"),
-    "nothing in it": (lambda path: make_folder(path, {"x.txt": b""}), {}, "no pictures"),
-    "no annotations": (lambda path: make_folder(path, {"all-dogs/n01_1.jpg": photo()}), {}, "no annotations"),
-    "all damaged": (lambda path: dogs_at(path, hopeless_dogs()), {}, "no picture left"),
-    "too much damaged": (lambda path: dogs_at(path, hopeless_dogs()), {"max_rejected": 0.5}, "1 of 1 pictures"),
-    "all filtered": (lambda path: dogs_at(path, tiny_boxes()), {"crop": CropSettings(min_side=35)}, "no picture left"),
+    "all damaged": (lambda path: dogs_at(path, one_dog(b"x")), {}, "no picture left"),
+    "too much damaged": (lambda path: dogs_at(path, one_dog(b"x")), {"max_rejected": 0.5}, "1 of 1 pictures"),
+    "all filtered": (
+        lambda path: dogs_at(path, one_dog(photo())),
+        {"crop": CropSettings(min_side=35)},
+        "no picture left",
+    ),
     "no boxes": (
         lambda path: make_folder(path, {"a.jpg": photo()}),
         {"crop": CropSettings(policy="box")},
@@ -612,8 +594,7 @@ def test_a_disk_that_fills_up_leaves_the_old_set(tmp_path: Path, monkeypatch: py
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "source"]
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("size", "channels"), [(16, 1), (112, 3), (256, 3)])
 def test_every_size_and_both_depths(size: int, channels: int, tmp_path: Path) -> None:
     source = make_folder(tmp_path / "source", {f"{i}.png": photo(20 + i, 30, seed=i, kind="PNG") for i in range(2)})
     prepared = make(source, tmp_path / "set", size=size, channels=channels)
@@ -698,7 +679,7 @@ def invalid_sets(draw: st.DrawFn) -> dict[str, bytes]:
     return files
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     files=invalid_sets(),
     policy=st.sampled_from([None, *CROPS]),
@@ -773,29 +754,42 @@ def test_one_idx_file_is_a_source_with_its_labels(tmp_path: Path) -> None:
 def test_real_photographs_come_through(shared: Path, tmp_path: Path) -> None:
     prepared = prepare(shared / "dogs-originals", competition=DOGS, out=tmp_path / "set", workers=2)
     check_set(prepared, 64, 3)
-    assert len(prepared.classes) == 4
+    with zipfile.ZipFile(shared / "dogs-originals" / "Annotation.zip") as archive:
+        breeds = {name.split("/")[1].partition("-")[2] for name in archive.namelist()}
+    assert set(prepared.classes) == breeds
     assert prepared.record.counts.found == 557
     assert prepared.record.counts.boxes.listed == 533 + 2 * 20 + 3 * 4  # objects in the XML, counted apart
     assert prepared.record.rejected == []
 
 
 def test_real_anime_faces_and_digits_come_through(shared: Path, tmp_path: Path) -> None:
-    faces = prepare(shared / "anime-faces.zip", competition=DOGS, out=tmp_path / "faces")
+    with zipfile.ZipFile(shared / "anime-faces.zip") as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")][::20]
+        source = make_zip(tmp_path / "faces.zip", {name: archive.read(name) for name in names})
+    faces = prepare(source, competition=DOGS, out=tmp_path / "faces")
     check_set(faces, 64, 3)
     assert faces.classes == []
-    assert faces.record.counts.found == 4000
-    # The test digits alone, for time.
+    assert faces.record.counts.found == len(names)
     files = {file.name: file.read_bytes() for file in (shared / "mnist").glob("t10k-*")}
-    digits = prepare(make_folder(tmp_path / "mnist", files), competition=DOGS, out=tmp_path / "digits")
+    pictures, labels = (gzip.decompress(files[name]) for name in sorted(files))
+    count = (1000).to_bytes(4, "big")
+    first = {
+        "t10k-images-idx3-ubyte": pictures[:4] + count + pictures[8 : 16 + 1000 * 784],
+        "t10k-labels-idx1-ubyte": labels[:4] + count + labels[8:1008],
+    }
+    digits = prepare(make_folder(tmp_path / "mnist", first), competition=DOGS, out=tmp_path / "digits")
     check_set(digits, 28, 1)
     assert digits.classes == [str(digit) for digit in range(10)]
-    assert len(digits.images) == 10_000
-    assert np.bincount(digits.labels).min() > 800
+    assert np.bincount(digits.labels).tolist() == [85, 126, 116, 107, 110, 87, 87, 99, 89, 94]  # known of MNIST
 
 
 def test_real_monets_and_photographs_are_one_set(shared: Path, tmp_path: Path) -> None:
-    prepared = prepare(shared / "monet", competition=MONET, out=tmp_path / "set", size=64, workers=2)
+    with zipfile.ZipFile(shared / "monet" / "gan-getting-started.zip") as archive:
+        names = archive.namelist()
+        for folder, count in (("monet_jpg", 60), ("photo_jpg", 90)):
+            some = [name for name in names if f"{folder}/" in name and not name.endswith("/")][:count]
+            make_folder(tmp_path / "monet", {name: archive.read(name) for name in some})
+    prepared = prepare(tmp_path / "monet", competition=MONET, out=tmp_path / "set", size=64, workers=1)
     assert prepared.inputs is not None
-    assert (len(prepared.images), len(prepared.inputs)) == (300, 1200)
-    assert prepared.record.counts.inputs == InputCounts(found=1200, kept=1200, duplicates=3)
+    assert (len(prepared.images), len(prepared.inputs)) == (60, 90)
     assert all(len(name) == 14 and name.endswith(".jpg") for name in prepared.input_files)  # ten hexadecimal digits

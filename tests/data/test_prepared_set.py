@@ -12,6 +12,7 @@ import pytest
 
 from kit.core.errors import KitError
 from kit.core.files import sha256
+from kit.data.grid import make_grid
 from kit.data.prepared_set import (
     RECORD,
     Counts,
@@ -23,6 +24,7 @@ from kit.data.prepared_set import (
     load,
     remember,
 )
+from kit.data.set_writer import GrowingArray
 
 MakeSet = Callable[..., PreparedSet]
 
@@ -83,8 +85,14 @@ def the_error(path: Path, *, verify: bool = True) -> str:
     return message
 
 
-@pytest.mark.parametrize("name", [*FILES, "dataset.json"])
-@pytest.mark.parametrize("damage", ["absent", "empty", "cut", "changed"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *((name, "changed") for name in (*FILES, "dataset.json")),
+        *(("images.npy", damage) for damage in ("absent", "empty", "cut")),
+        *(("dataset.json", damage) for damage in ("absent", "empty", "cut")),
+    ],
+)
 def test_damage_is_named_with_the_way_out(make_set: MakeSet, tmp_path: Path, name: str, damage: str) -> None:
     file = make_set(tmp_path / "set", mixed=True).path / name
     content = bytearray(file.read_bytes())
@@ -98,8 +106,13 @@ def test_damage_is_named_with_the_way_out(make_set: MakeSet, tmp_path: Path, nam
     assert "run `kit data` again" in message
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".npy")])
-@pytest.mark.parametrize("damage", ["cut", "longer", "dtype", "pickle", "noise"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *((name, "dtype") for name in FILES if name.endswith(".npy")),
+        *(("labels.npy", damage) for damage in ("cut", "longer", "pickle", "noise")),
+    ],
+)
 def test_arrays_are_checked_without_digests_too(make_set: MakeSet, tmp_path: Path, name: str, damage: str) -> None:
     file = make_set(tmp_path / "set", mixed=True).path / name
     array = np.load(file)
@@ -229,3 +242,43 @@ def test_a_power_cut_between_the_renames_of_a_replacement_loses_nothing(make_set
     made.path.rename(tmp_path / "data" / ".set.0123456789ab.old")
     assert latest(tmp_path / "data") == made.path
     assert load(made.path).digest == made.digest
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("count", "columns", "gap", "scale"), [(1, 8, 0, 1), (6, 3, 2, 1), (7, 3, 3, 2)])
+def test_every_picture_stands_in_its_place_on_white(
+    channels: int, count: int, columns: int, gap: int, scale: int
+) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (count, 4, 5, channels), np.uint8)  # never 255: that is white
+    sheet = make_grid(images, columns=columns, gap=gap, scale=scale)
+    assert sheet.mode == {1: "L", 3: "RGB"}[channels]
+    across, down = min(count, columns), -(-count // columns)
+    width, height = 5 * scale, 4 * scale
+    assert sheet.size == (across * width + (across - 1) * gap, down * height + (down - 1) * gap)
+
+    for i, image in enumerate(images):
+        left, top = i % columns * (width + gap), i // columns * (height + gap)
+        tile = np.asarray(sheet.crop((left, top, left + width, top + height))).reshape(height, width, channels)
+        for y, x in np.ndindex(height, width):
+            assert (tile[y, x] == image[y // scale, x // scale]).all()
+    drawn = np.asarray(sheet).reshape(*sheet.size[::-1], channels) != 255
+    assert drawn.any(axis=2).sum() == count * width * height
+
+
+@pytest.mark.parametrize(
+    ("row", "dtype", "parts"),
+    [((3,), np.int64, (1,)), ((4, 5, 3), np.uint8, (3, 0, 9)), ((3,), np.uint8, (4096, 70_000)), ((), np.uint8, ())],
+)
+def test_it_reads_back_as_numpy_would_have_saved_it(
+    row: tuple[int, ...], dtype: type[np.generic], parts: tuple[int, ...], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    chunks = [rng.integers(0, 256, (n, *row)).astype(dtype) for n in parts]
+    with GrowingArray(tmp_path / "a.npy", row, dtype) as array:
+        for chunk in chunks:
+            array.append(chunk)
+        assert array.length == sum(parts)
+    expected = np.concatenate([np.empty((0, *row), dtype), *chunks])
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
+    np.save(tmp_path / "b.npy", expected)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()

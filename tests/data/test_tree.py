@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from dog_files import LAYOUTS, below, clean_dogs, make_folder, make_zip
+from dog_files import below, make_folder, make_zip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,15 +25,6 @@ def contents(path: Path, spool: Path) -> dict[str, bytes]:
     tree = open_tree(path, spool=spool)
     with tree.reader() as reader:
         return {entry.name: reader.read(entry) for entry in tree.entries}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_gives_every_file_its_bytes(layout: str, tmp_path: Path) -> None:
-    dogs = clean_dogs()
-    source = LAYOUTS[layout](dogs, tmp_path / "source")
-    found = contents(source, tmp_path / "spool")
-    expected = {Path(name).name: data for name, data in (dogs.pictures | dogs.annotations).items()}
-    assert {name.rsplit("/", 1)[-1]: data for name, data in found.items()} == expected
 
 
 def test_a_stored_zip_in_a_zip_is_read_where_it_is_and_a_packed_one_as_one_file(tmp_path: Path) -> None:
@@ -180,7 +171,7 @@ def test_the_fingerprint_is_of_the_bytes_that_are_used(tmp_path: Path) -> None:
     assert fingerprint(loose) != first
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_damaged_zip_gives_right_bytes_or_says_what_is_wrong(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
