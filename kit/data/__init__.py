@@ -1,2 +1,2 @@
-"""Pictures: found, read, cropped and kept on disk (`prepare`), checked as they are opened (`dataset`), drawn in
-batches (`packed`)."""
+"""Pictures: found (`sources`), read (`decoding`), cropped (`crops`), kept on disk (`prepare`, `prepared_set`), drawn in
+batches (`batches`)."""
