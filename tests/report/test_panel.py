@@ -222,10 +222,10 @@ def test_in_a_notebook_one_cell_is_written_anew(monkeypatch):
         return Handle()
 
     package = types.ModuleType("IPython")
-    shown = types.ModuleType("IPython.display")
-    vars(package)["display"], vars(shown)["display"] = shown, display
+    module = types.ModuleType("IPython.display")
+    vars(package)["display"], vars(module)["display"] = module, display
     monkeypatch.setitem(sys.modules, "IPython", package)
-    monkeypatch.setitem(sys.modules, "IPython.display", package.display)
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
     file = io.StringIO()
     notebook = Console(file=file, width=90)
     notebook.is_jupyter = True
