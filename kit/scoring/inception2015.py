@@ -90,7 +90,7 @@ class Inception2015(InceptionV3):
 
 
 class _Repooled:
-    """A block of timm's with another pool before its last branch, which timm computes in vain: 1 % of the time."""
+    """A block of timm's with another pool before its last branch; what timm computes there is dropped."""
 
     def _forward(self, x: Tensor) -> list[Tensor]:
         block: Any = super()
