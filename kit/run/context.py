@@ -21,10 +21,9 @@ from kit.models.recipe import Recipe
 from kit.run import budget
 from kit.run.snapshots import Snapshots
 from kit.run.trainer import Trainer
-from kit.scoring.candidates import PeriodicScorer, ScoringConfig
+from kit.scoring.candidates import ScoringConfig
 from kit.training import device, memory
 from kit.training.distributed import SINGLE_PROCESS, Distributed
-from kit.training.memory import MemoryPolicy
 from kit.training.run_folder import CHECKPOINT, IMAGES, Run
 from kit.training.run_record import Callback, DataRecord, PlanRecord, RunRecord, TickRecord
 from kit.training.train_state import TrainState
@@ -37,9 +36,6 @@ SEED_LIMIT = 2**63
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """What `kit train` was asked to do: its flags, and the head of `run.json`.
-
-    The last five fields say again what a run was led to while it trained, each from which picture on: a replay needs
-    no clock.
 
     Raises:
         KitError: a seed that no generator of random numbers takes.
@@ -57,12 +53,7 @@ class RunConfig:
     resume: bool = False  # go on with the run in `out` where there is one
     deterministic: bool = False  # only algorithms that give the same bits every time, on a GPU too
     memory: int | None = None  # bytes of its GPU's memory that each process may use
-    plans: tuple[tuple[int, int], ...] = ()  # (from picture, total_images that schedules run over)
-    lr_scales: tuple[tuple[int, float], ...] = ()  # (from picture, factor on the learning rates)
-    memory_policies: tuple[tuple[int, MemoryPolicy], ...] = ()  # (from picture, how steps save memory)
-    threads: tuple[tuple[int, int], ...] = ()  # (from picture, threads of a training step)
-    available_threads: int | None = None  # None: as many as the machine offers
-    generation_threads: int | None = None  # that pictures are generated with; None: all
+    replayed: RunRecord | None = None  # what it was led to is done again at the same pictures: no clock is needed
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < SEED_LIMIT:
@@ -122,12 +113,14 @@ class RunContext:
         self.spare_s = budget.spare(min(clock.seconds(), process_age()))
         self.prepared = prepared_set.load(config.data)
         self.rules: Competition = competition.get(self.prepared.competition)
-        self.count = self._default_count() if config.count is None else config.count
-        if config.available_threads:
-            torch.set_num_threads(config.available_threads)
+        inputs = self.prepared.inputs
+        self.count = config.count if config.count is not None else self.rules.count if inputs is None else len(inputs)
+        before = config.replayed
+        if before:
+            torch.set_num_threads(before.device.threads)
         self.device = device.choose(deterministic=config.deterministic)
         self.available_threads = torch.get_num_threads()
-        self.generation_threads = config.generation_threads or self.available_threads
+        self.generation_threads = (before and before.result and before.result.threads) or self.available_threads
         if config.memory:
             memory.limit(config.memory, self.device.kind)
         self.trainer = Trainer(
@@ -135,7 +128,7 @@ class RunContext:
         )
         self.shape = self.trainer.shape
         self.run = Run(config.out, self._new_record())
-        self.snapshots = self._new_snapshots(scorer=None)
+        self.snapshots = Snapshots(self.run, self.state, config.recipe, self.shape)
         self.plan: PlanRecord | None = None  # how the budget's time is to be spent, if there is one
         self.used_s = 0.0  # by earlier processes
         self.alarms: list[str] = []  # for the next tick
@@ -170,11 +163,7 @@ class RunContext:
         """The run begins anew with the recipe of another width."""
         self.trainer.use_recipe(recipe)
         self.run.record.recipe = recipe
-        self.snapshots = self._new_snapshots(scorer=None)
-
-    def score_with(self, scorer: PeriodicScorer) -> None:
-        """From here on candidates are scored."""
-        self.snapshots = self._new_snapshots(scorer)
+        self.snapshots = Snapshots(self.run, self.state, recipe, self.shape)
 
     def save(self) -> None:
         """Writes a checkpoint, and how far this part has come.
@@ -192,9 +181,6 @@ class RunContext:
         record.parts[-1] = dataclasses.replace(record.parts[-1], stop=pictures, seconds=seconds)
         record.pictures = pictures
         self.run.save()
-
-    def _default_count(self) -> int:
-        return self.rules.count if self.prepared.inputs is None else len(self.prepared.inputs)
 
     def _new_record(self) -> RunRecord:
         source = provenance.source_tree()
@@ -222,6 +208,3 @@ class RunContext:
             dirty=source.dirty,
             tree=source.digest,
         )
-
-    def _new_snapshots(self, scorer: PeriodicScorer | None) -> Snapshots:
-        return Snapshots(self.run, self.state, self.recipe, self.shape, scorer=scorer)

@@ -49,17 +49,13 @@ def write(context: RunContext) -> float:
         AbandonedError: a signal asked for the end meanwhile, or the budget is used up, and an earlier zip stays.
         KitError: the disk is full.
     """
-    with num_threads(context.generation_threads):
-        return _write_best(context)
-
-
-def _write_best(context: RunContext) -> float:
     generator, pictures = context.snapshots.best()
-    began = context.clock.seconds()
-    waited = Waited(_sample(context, context.count, context.rules.size, generator=generator))
-    once_s = context.clock.seconds() - began  # batch norm's statistics
-    batches = _while_there_is_time(context, waited)
-    made = _write(context, batches, context.images, context.count, show_progress=True)
+    with num_threads(context.generation_threads):
+        began = context.clock.seconds()
+        waited = Waited(_sample(context, context.count, context.rules.size, generator=generator))
+        once_s = context.clock.seconds() - began  # batch norm's statistics
+        batches = _while_there_is_time(context, waited)
+        made = _write(context, batches, context.images, context.count, show_progress=True)
     context.run.record.result = ResultRecord(
         file=IMAGES,
         pictures=pictures,

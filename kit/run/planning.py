@@ -9,7 +9,8 @@ import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 
@@ -27,6 +28,8 @@ from kit.training.memory import DEFAULT, MemoryPolicy
 from kit.training.run_record import MemoryChange, PlanRecord, RunRecord, ThreadsChange
 
 log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 
 TRIAL: dict[TaskName, int] = {"generation": 256, "translation": 16}
@@ -75,7 +78,7 @@ def prepare_scores(context: RunContext) -> None:
         return
     except ScoringStoppedError:
         return
-    context.score_with(scorer)
+    context.snapshots.scorer = scorer
 
 
 def make_plan(context: RunContext) -> None:
@@ -240,9 +243,11 @@ def _choose_generation_threads(context: RunContext) -> None:
 
 def _measure_rate(context: RunContext) -> float:
     """Pictures a second of training, with the number of threads that is fastest now."""
-    if not chooses_threads(context):
-        return _rate(context, context.available_threads, CALIBRATION_S)
-    number, rate = _fastest(context, lambda number: _rate(context, number, CALIBRATION_S / ROUNDS))
+    number = context.available_threads
+    if chooses_threads(context):
+        number, rate = _fastest(context, lambda tried: _rate(context, tried, CALIBRATION_S / ROUNDS))
+    else:
+        rate = _rate(context, number, CALIBRATION_S)
     use_threads(context, number)
     return rate
 
@@ -273,28 +278,60 @@ def thread_tuner(context: RunContext) -> ThreadTuner | None:
 
 def stretch(context: RunContext) -> tuple[int | None, int | None]:
     """The pictures that schedules run over now, and those at which a replay changes something next."""
-    config, seen = context.config, context.state.pictures
+    replayed, seen = context.config.replayed, context.state.pictures
     if context.plan:
         return context.plan.total_images, None
-    begun = [plan for at, plan in config.plans if at <= seen]
-    to_come = [
-        at for at, _ in (*config.plans, *config.lr_scales, *config.memory_policies, *config.threads) if at > seen
+    if not replayed:
+        return context.config.images, None
+    # A run without a budget has one plan: the pictures it was to see, be its zip of an earlier state.
+    plans = [(plan.at, plan.total_images) for plan in replayed.plans] or [(0, replayed.images or 0)]
+    changes: list[Sequence[tuple[int, object]]] = [
+        plans,
+        _lr_scales(replayed),
+        memory_policies(replayed),
+        _threads(replayed),
     ]
-    return begun[-1] if begun else config.images, min(to_come, default=None)
+    to_come = [at for noted in changes for at, _ in noted if at > seen]
+    return [total for at, total in plans if at <= seen][-1], min(to_come, default=None)
 
 
 def lr_scale_now(context: RunContext) -> float:
     """The factor on the recipe's learning rates now: 1 until training has been rolled back."""
-    rolled_back = [(back.resumed_at, back.lr_scale) for back in context.run.record.rollbacks]
-    begun = [scale for at, scale in (*context.config.lr_scales, *rolled_back) if at <= context.state.pictures]
-    return begun[-1] if begun else 1.0
+    return _now(context, _lr_scales, 1.0)
 
 
 def memory_policy(context: RunContext) -> MemoryPolicy:
     """How steps save memory now."""
-    noted = (*context.config.memory_policies, *memory_policies(context.run.record))
-    begun = [policy for at, policy in noted if at <= context.state.pictures]
-    return begun[-1] if begun else DEFAULT
+    return _now(context, memory_policies, DEFAULT)
+
+
+def threads_now(context: RunContext) -> int:
+    """How many threads a training step uses now."""
+    return _now(context, _threads, context.available_threads)
+
+
+def _now(context: RunContext, noted: Callable[[RunRecord], Sequence[tuple[int, Value]]], otherwise: Value) -> Value:
+    """What holds now: what this run has noted, else what the one that it replays has."""
+    begun = [otherwise]
+    for record in filter(None, (context.config.replayed, context.run.record)):
+        begun += [value for at, value in noted(record) if at <= context.state.pictures]
+    return begun[-1]
+
+
+def _lr_scales(record: RunRecord) -> list[tuple[int, float]]:
+    return [(back.resumed_at, back.lr_scale) for back in record.rollbacks]
+
+
+def _threads(record: RunRecord) -> list[tuple[int, int]]:
+    return [(change.at, change.threads) for change in record.threads]
+
+
+def memory_policies(record: RunRecord) -> list[tuple[int, MemoryPolicy]]:
+    """From which picture on a run saved memory, and how."""
+    return [
+        (change.resumed_at, MemoryPolicy(change.accumulation_steps, change.offload_activations))
+        for change in record.memory
+    ]
 
 
 def use_threads(context: RunContext, number: int) -> None:
@@ -305,13 +342,6 @@ def use_threads(context: RunContext, number: int) -> None:
         context.run.record.threads.append(ThreadsChange(at=context.state.pictures, threads=number))
         of = context.available_threads
         log.info("%s of %s threads: the fastest here and now", number, of) if number < of else None
-
-
-def threads_now(context: RunContext) -> int:
-    """How many threads a training step uses now."""
-    recorded = [(change.at, change.threads) for change in context.run.record.threads]
-    begun = [number for at, number in (*context.config.threads, *recorded) if at <= context.state.pictures]
-    return begun[-1] if begun else context.available_threads
 
 
 def record_plan(context: RunContext) -> None:
@@ -336,14 +366,6 @@ def forget_plans_after(context: RunContext, pictures: int) -> None:
         plans.append(dataclasses.replace(_rounded(context.plan), at=pictures))
     record.plans = plans
     context.run.save()
-
-
-def memory_policies(record: RunRecord) -> tuple[tuple[int, MemoryPolicy], ...]:
-    """From which picture on a run saved memory, and how."""
-    return tuple(
-        (change.resumed_at, MemoryPolicy(change.accumulation_steps, change.offload_activations))
-        for change in record.memory
-    )
 
 
 def memory_change(policy: MemoryPolicy, *, reached: int, resumed_at: int) -> MemoryChange:

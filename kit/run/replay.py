@@ -8,7 +8,6 @@ from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
 from kit.data import prepared_set
 from kit.run.context import RunConfig
-from kit.run.planning import memory_policies
 from kit.run.run import train, worker_loop
 from kit.training.distributed import init
 from kit.training.run_folder import Run
@@ -47,13 +46,7 @@ def replay(record: RunRecord, *, data: Path, out: Path, clock: Stopwatch, callba
         images=record.result.pictures,
         count=record.count,
         deterministic=record.device.deterministic,
-        # A run without a budget has one plan: the pictures it was to see, be its zip of an earlier state.
-        plans=tuple((plan.at, plan.total_images) for plan in record.plans) or ((0, record.images or 0),),
-        lr_scales=tuple((back.resumed_at, back.lr_scale) for back in record.rollbacks),
-        memory_policies=memory_policies(record),
-        threads=tuple((change.at, change.threads) for change in record.threads),
-        available_threads=record.device.threads,
-        generation_threads=record.result.threads or None,
+        replayed=record,
     )
     distributed = init()
     if not distributed.is_main:

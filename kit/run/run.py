@@ -29,7 +29,7 @@ from kit.run.trainer import Trainer
 from kit.training import device, memory
 from kit.training.distributed import SINGLE_PROCESS, Distributed, WorkerLostError
 from kit.training.run_folder import CANDIDATES, CHECKPOINT, IMAGES, PROGRESS, RECORD, Run, read_run
-from kit.training.run_record import Callback, PartRecord, RunRecord, SecondsRecord
+from kit.training.run_record import Callback, PartRecord, RunRecord, SecondsRecord, ThreadsChange
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +141,8 @@ def start_or_resume(context: RunContext) -> bool:
     if record.width:
         _keep_width(context, record, ours)
     _require_same(record, ours)
+    if record.device.threads != ours.device.threads and not any(change.at == 0 for change in record.threads):
+        record.threads.insert(0, ThreadsChange(at=0, threads=record.device.threads))
     record.budget_s, record.device, record.data = ours.budget_s, ours.device, ours.data
     record.commit, record.dirty, record.tree = ours.commit, ours.dirty, ours.tree
     if context.checkpoint.exists():

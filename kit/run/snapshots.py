@@ -39,25 +39,16 @@ class Snapshots:
         state: what trains; never changed.
         recipe: of the run.
         shape: what the networks were built for.
-        scorer: scores them; None: they are kept without scores.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        state: TrainState,
-        recipe: Recipe,
-        shape: Shape,
-        *,
-        scorer: PeriodicScorer | None,
-    ) -> None:
+    def __init__(self, run: Run, state: TrainState, recipe: Recipe, shape: Shape) -> None:
         self._run, self._state, self._recipe, self._shape = run, state, recipe, shape
-        self._scorer = scorer
+        self.scorer: PeriodicScorer | None = None  # scores them; None: they are kept without scores
 
     @property
     def reserve_s(self) -> float:
         """Seconds to keep back for the score of the last state."""
-        return self._scorer.cost_s if self._scorer else 0.0
+        return self.scorer.cost_s if self.scorer else 0.0
 
     def ticked(self, now_s: float, progress: float) -> None:
         """Keeps the present average where it is time for that.
@@ -66,9 +57,9 @@ class Snapshots:
             now_s: seconds of the run.
             progress: of the training, how much is done, 0 to 1.
         """
-        if self._scorer:
-            if self._scorer.due(now_s):
-                self._score(self._scorer, now_s)
+        if self.scorer:
+            if self.scorer.due(now_s):
+                self._score(self.scorer, now_s)
             return
         past = [moment for moment in MOMENTS if moment <= progress]
         if progress < 1 and len(self._entries) < len(past):
@@ -76,8 +67,8 @@ class Snapshots:
 
     def score_last(self, now_s: float) -> None:
         """Scores the last state, so that it is a candidate like the others."""
-        if self._scorer and (not self._entries or self._entries[-1].pictures != self._state.pictures):
-            self._score(self._scorer, now_s)
+        if self.scorer and (not self._entries or self._entries[-1].pictures != self._state.pictures):
+            self._score(self.scorer, now_s)
 
     def forget_after(self, pictures: int) -> None:
         """Drops candidates of a way that training does not take again: it goes on from `pictures`."""

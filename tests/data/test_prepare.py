@@ -154,7 +154,7 @@ def test_workers_change_nothing_but_the_time(
     monkeypatch.setattr(crop_worker, "time", SimpleNamespace(monotonic=lambda: next(ticking)))
     monkeypatch.setattr(crop_worker, "POOL_FROM", 1)
     monkeypatch.setattr(crop_worker, "CHUNK", 2)
-    dogs = clean_dogs(24)
+    dogs = clean_dogs(40)
     dogs.pictures["n01_0.jpg"] = dogs.pictures["n01_0.jpg"][:500]
     source = dogs_at(tmp_path / "source", dogs)
     sets = [make(source, tmp_path / str(n), workers=n) for n in (1, 3)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from kit.core.clock import Stopwatch
+from kit.data.batches import Batches
 
 
 class Clock(Stopwatch):
@@ -20,6 +21,10 @@ class Even(Clock):
     STEP_S = 0.05
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """A process starts."""
         self._origin = self._now = 0.0
 
     def seconds(self) -> float:
@@ -29,6 +34,17 @@ class Even(Clock):
     def passes(self, seconds: float) -> None:
         """Something took so long."""
         self._now += seconds
+
+
+def steps_take(monkeypatch, clock: Even, seconds: float) -> None:
+    """Each batch that is drawn takes so long on the machine of this clock."""
+    draw = Batches.draw
+
+    def drawn(self, position, count):
+        clock.passes(seconds)
+        return draw(self, position, count)
+
+    monkeypatch.setattr(Batches, "draw", drawn)
 
 
 class Silent:

@@ -67,7 +67,7 @@ def test_all_are_scored_like_for_like_and_the_best_is_swept(compared):
     assert sorted(one.truncation for one in swept) == [0.5, 1.0]
 
 
-@pytest.mark.parametrize(("pictures", "truncation"), [(96, None), (160, None), ("best", 0.5)])
+@pytest.mark.parametrize(("pictures", "truncation"), [(160, None), ("best", 0.5)])
 def test_each_number_is_that_of_a_zip_of_the_same_pictures(compared, run, network, tmp_path, pictures, truncation):
     if pictures == "best":
         pictures = next(one.pictures for one in compared.entries if one.truncation is None)

@@ -32,13 +32,6 @@ def test_durations(text, seconds):
     assert clock.parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "9x", "1m1h", "-3m", "0", "0s", "nine hours", "nan", "inf"])
-def test_what_is_no_duration_is_named(text):
-    with pytest.raises(KitError, match="write it like") as raised:
-        clock.parse_duration(text)
-    assert repr(text) in str(raised.value)
-
-
 @pytest.mark.parametrize("seconds", [1, 59, 60, 61, 3600, 3661, 32400, 86400])
 def test_shown_durations_read_back(seconds):
     assert clock.parse_duration(clock.show_duration(seconds)) == seconds
@@ -60,12 +53,6 @@ def test_a_clock_that_began_before_the_process(write):
     watch = clock.Stopwatch(clock.parse_moment(write(time.time() - 100)))
     assert 99 <= watch.seconds() < 160
     assert watch.started_at == pytest.approx(time.time() - 100, abs=60)
-
-
-@pytest.mark.parametrize("text", ["noon", "", "2999-01-01", "-5", "nan", "32503680000"])
-def test_what_is_no_moment_in_the_past_is_named(text):
-    with pytest.raises(KitError, match="not a moment"):
-        clock.parse_moment(text)
 
 
 def plan_of(**changes):

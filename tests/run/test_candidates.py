@@ -120,7 +120,7 @@ def test_a_resumed_run_drops_candidates_of_another_way(run_tiny, every_step, tmp
     run = run_tiny(images=64, scores=ALWAYS)
     kept = [entry for entry in run.record.candidates if entry.file]
     late = kept[-1]
-    watched = snapshots.Snapshots(run, None, None, None, scorer=None)
+    watched = snapshots.Snapshots(run, None, None, None)
     watched.forget_after(late.pictures - 1)
     assert not (run.path / f"candidates/{late.pictures:010d}.pt").exists()
     assert [entry.pictures for entry in run.record.candidates] == list(range(8, late.pictures, 8))

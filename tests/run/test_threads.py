@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_helpers import Clock, Even, Silent
+from run_helpers import Clock, Even, Silent, steps_take
 
 import kit.run
 from kit.core import threads
@@ -29,6 +29,14 @@ def chosen_freely(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with threads.num_threads(2):
         yield
+
+
+@pytest.fixture
+def slow_clock(monkeypatch):
+    """The clock of a machine on which a step takes a second."""
+    clock = Even()
+    steps_take(monkeypatch, clock, 1.0)
+    return clock
 
 
 @pytest.mark.parametrize(
@@ -141,10 +149,10 @@ def as_fast_as(monkeypatch, speeds):
 
 
 def test_a_budgeted_run_trains_with_the_fastest_number_and_is_replayed_with_it(
-    run_tiny, tmp_path, monkeypatch, chosen_freely, caplog
+    run_tiny, tmp_path, monkeypatch, chosen_freely, slow_clock, caplog
 ):
     as_fast_as(monkeypatch, {2: 17.0, 1: 106.0})
-    run = run_tiny(budget_s=12.0, clock=Even())
+    run = run_tiny(budget_s=30.0, clock=slow_clock)
     assert [(change.at, change.threads) for change in run.record.threads] == [(0, 1)]
     assert run.record.device.threads == 2
     assert run.record.plans[0].rate == 106.0
@@ -170,6 +178,7 @@ def test_pictures_are_generated_with_the_number_that_the_reserve_was_measured_wi
 
     as_fast_as(monkeypatch, {2: 100.0, 1: 60.0})
     monkeypatch.setattr(images_zip, "generate", generated)
+    steps_take(monkeypatch, clock, 2.0)
     run = run_tiny(budget_s=60.0, clock=clock)
     assert seen == {1, 2}
     assert run.record.result.threads == best
@@ -186,10 +195,10 @@ def test_a_run_of_given_pictures_keeps_its_number(run_tiny, monkeypatch, chosen_
     assert (record.threads, record.result.threads) == ([], 2)
 
 
-def test_the_users_number_is_obeyed(run_tiny, monkeypatch, chosen_freely):
+def test_the_users_number_is_obeyed(run_tiny, monkeypatch, chosen_freely, slow_clock):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     as_fast_as(monkeypatch, {2: 17.0, 1: 106.0})
-    record = run_tiny(budget_s=10.0, clock=Even()).record
+    record = run_tiny(budget_s=20.0, clock=slow_clock).record
     assert (record.threads, record.result.threads) == ([], 2)
 
 
@@ -200,6 +209,24 @@ def test_a_run_of_given_pictures_does_not_go_on_with_another_number(run_tiny, ch
     record.save(run.path / "run.json")
     with threads.num_threads(1), pytest.raises(kit.core.errors.KitError, match="threads 2 → 1"):
         run_tiny(images=16, resume=True)
+
+
+def test_a_budgeted_run_goes_on_with_the_threads_of_another_machine_and_is_replayed(
+    run_tiny, tmp_path, monkeypatch, chosen_freely, slow_clock
+):
+    as_fast_as(monkeypatch, {2: 100.0, 1: 60.0})
+    run = run_tiny(budget_s=20.0, clock=slow_clock)
+    record = read_run(run.path)
+    record.state = "stopped"
+    record.save(run.path / "run.json")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with threads.num_threads(1):
+        slow_clock.begin()
+        run = run_tiny(budget_s=60.0, clock=slow_clock, resume=True)
+    changes = [(change.at, change.threads) for change in run.record.threads]
+    assert changes == [(0, 2), (record.pictures, 1)]
+    again = kit.run.replay(run.record, data=tmp_path / "set", out=tmp_path / "again", clock=Clock(), callback=Silent())
+    assert again.record.result == run.record.result
 
 
 @contextlib.contextmanager
