@@ -11,6 +11,8 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/.ready
+# A process for each core, each with the tests of whole files; tests/conftest.py gives each one thread.
+IN_PARALLEL := -n auto --dist loadfile
 
 .PHONY: venv demo data kernels test test-all test-oldest bench browser lint clean
 
@@ -39,7 +41,7 @@ kernels: venv
 	$(BIN)/kit kernel build $(patsubst %/kernel.toml,%,$(wildcard kernels/*/kernel.toml))
 
 test: venv
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(IN_PARALLEL)
 
 test-all: venv
 	$(BIN)/python -m pytest
@@ -64,7 +66,7 @@ browser:
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e . -r tests/oldest.txt
-	.venv-oldest/bin/python -m pytest -m "not slow"
+	.venv-oldest/bin/python -m pytest -m "not slow" $(IN_PARALLEL)
 
 lint: venv
 	$(BIN)/ruff check .

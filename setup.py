@@ -28,6 +28,7 @@ RUNTIME = [  # what kit/ imports
 
 DEV = [
     "pytest>=8",
+    "pytest-xdist>=3.6",
     "hypothesis>=6",
     "ruff>=0.11",
     "mypy>=1.15",
