@@ -84,7 +84,7 @@ def make_submission(
     if record.result is None:
         problem = f"{run}: no finished images.zip (its state is {record.state}{', ' * bool(record.why)}{record.why})"
         raise KitError(problem, "wait until the run ends, or train again")
-    if Path(record.name).name != record.name:
+    if Path(record.name).name != record.name or record.name in ("", ".."):
         raise KitError(f"{run / run_folder.RECORD}: name is {record.name!r}, not that of a folder")
     rules = competition.get(record.competition)
     out = out or root / record.name

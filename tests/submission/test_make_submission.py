@@ -270,6 +270,7 @@ def test_a_bad_run_leaves_nothing(make_run: MakeRun, root: Path, harm: Callable[
     [
         ({"result": None, "state": "running"}, "no finished images.zip.*running"),
         ({"recipe": {}}, "no field recipe.model"),
+        ({"name": ".."}, "name is '..', not that of a folder"),
         ({"name": "../outside"}, "name is '../outside', not that of a folder"),
         ({"count": 13}, "12 pictures, and 13 were asked for"),
         ({"competition": "generative-cat-images"}, "unknown competition.*generative-dog-images"),
