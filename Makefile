@@ -12,7 +12,7 @@ PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/.ready
 # A process for each core, each with the tests of whole files; tests/conftest.py gives each one thread.
-IN_PARALLEL := -n auto --dist loadfile
+IN_PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: venv demo data kernels test test-all test-oldest bench browser lint clean
 

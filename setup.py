@@ -28,7 +28,7 @@ RUNTIME = [  # what kit/ imports
 
 DEV = [
     "pytest>=8",
-    "pytest-xdist>=3.6",
+    "pytest-xdist>=3.7",
     "hypothesis>=6",
     "ruff>=0.11",
     "mypy>=1.15",

@@ -448,7 +448,7 @@ def test_a_signal_leaves_no_processes_and_no_parts(number: signal.Signals, tmp_p
     assert process.poll() is None, process.communicate()[1]
     process.send_signal(number)
     _, said = process.communicate()
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}.get(number, 128 + number)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}.get(number, 128 + number), said
     assert "Traceback" not in said
     while any(map(alive, workers)):
         time.sleep(0.05)
