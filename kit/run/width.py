@@ -107,6 +107,8 @@ def describe(choice: WidthRecord, needs: dict[int, int]) -> str:
         seen_by, bound = sees[min(needs)], "less than "  # what the narrowest sees, which is faster
     if seen_by is None:
         return f"width {chosen}: {following} does not fit into the memory"
+    if seen_by == 0:
+        return f"width {chosen}: {following} needs {_round(needs[following])} pictures"
     would = f"{following} would see {bound}{_round(seen_by)} pictures in this budget"
     return f"width {chosen}: {would} and needs {_round(needs[following])}"
 

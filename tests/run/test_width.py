@@ -32,6 +32,7 @@ NEEDS = [(16, 0), (32, 100_000), (48, 400_000), (64, 1_000_000)]
         ({16: 9_000_000, 64: 1_000_000}, 64, [16, 64], "it would see 1 million pictures in this budget and needs 1 m"),
         ({16: 9_000_000, 48: 800_000, 64: None}, 48, [16, 64, 48], "width 48: 64 does not fit into the memory"),
         ({16: None}, 16, [16], "width 16: 32 does not fit into the memory"),
+        ({16: 0}, 16, [16], "width 16: 32 needs 100,000 pictures"),
     ],
 )
 def test_the_widest_that_sees_as_many_pictures_as_it_needs(sees, chosen, tried, said):
