@@ -7,16 +7,26 @@ import errno
 import hashlib
 import json
 import logging
+import lzma
 import os
 import re
 import secrets
 import shutil
 import stat
+import struct
+import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from kit.core.errors import DiskFullError, KitError
+
+BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, struct.error, EOFError, ValueError)
+"""What zipfile raises on an archive whose list of entries cannot be read; a name that is no UTF-8 is a ValueError."""
+
+BAD_ENTRY = (*BAD_ZIP, zlib.error, lzma.LZMAError, RuntimeError)
+"""What it raises on an entry that is damaged, encrypted or packed in an unknown way."""
 
 log = logging.getLogger(__name__)
 

@@ -13,14 +13,13 @@ import re
 import stat
 import subprocess
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from kit.core.errors import KitError
-from kit.core.files import atomic, disk_error, sha256
+from kit.core.files import BAD_ENTRY, atomic, disk_error, sha256
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -182,7 +181,7 @@ def read_source(path: Path, *, expected: SourceRecord | None = None) -> dict[str
             files = {info.filename: archive.read(info) for info in infos}  # at most `file_size` bytes, and the CRC
     except FileNotFoundError:
         raise KitError(f"{path}: no such file", _AGAIN) from None
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+    except BAD_ENTRY as error:
         raise KitError(f"{path}: damaged ({error})", _AGAIN) from error
     except OSError as error:
         raise disk_error(error, path) from error

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import lzma
 import os
-import struct
 import zipfile
-import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
 
 from kit.core.errors import KitError
+from kit.core.files import BAD_ENTRY, BAD_ZIP
 
 MAX_FILE_BYTES = 256 * 2**20
 """One file, unpacked. A photograph of 64 megapixels has some 30 MB."""
@@ -23,20 +21,8 @@ MAX_OPEN = 64
 
 WAY_OUT = "download or copy it again"
 
-# What zipfile raises on an entry that is damaged, encrypted or packed in an unknown way.
-ENTRY_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    OSError,
-)
-# What it raises on an archive whose list of entries cannot be read; a name that is no UTF-8 is a ValueError.
-_ARCHIVE_ERRORS = (zipfile.BadZipFile, NotImplementedError, struct.error, EOFError, ValueError)
+ENTRY_ERRORS = (*BAD_ENTRY, OSError)
+"""What reading a file of a tree raises."""
 
 
 class BadFile(Exception):  # noqa: N818 (not an error of the program: the file is left out, and the rest goes on)
@@ -121,7 +107,7 @@ class OpenZip:
         self._file = file
         try:
             self.archive = zipfile.ZipFile(file)
-        except _ARCHIVE_ERRORS as error:
+        except BAD_ZIP as error:
             file.seek(0)
             began = file.read(4) == b"PK\x03\x04"
             file.close()

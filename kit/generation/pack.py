@@ -15,7 +15,7 @@ from PIL import Image
 
 from kit.competition import Competition
 from kit.core.errors import KitError
-from kit.core.files import atomic, sha256
+from kit.core.files import BAD_ZIP, atomic, sha256
 from kit.core.machine import cores
 from kit.core.progress import Progress, no_progress
 from kit.generation.pictures import Pixels, parallel_map, picture_digest, pixels_digest
@@ -105,7 +105,7 @@ def is_packed(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+    except (OSError, *BAD_ZIP):
         return False
     return bool(entries) and all(
         (entry.filename.partition(".")[0], entry.date_time, entry.external_attr)

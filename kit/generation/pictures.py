@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from kit.core.errors import KitError
+from kit.core.files import BAD_ZIP
 from kit.data.archives import ENTRY_ERRORS, BadFile
 from kit.data.decoding import open_image, reason
 
@@ -73,7 +73,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     """
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as error:
+    except BAD_ZIP as error:
         raise KitError(f"{path}: not a zip, or a truncated one ({error})", "make or copy it again") from error
     except OSError as error:
         raise KitError(f"{path}: cannot be read ({error.strerror or error})") from error

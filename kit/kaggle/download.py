@@ -16,7 +16,6 @@ import logging
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +27,7 @@ import requests
 
 from kit.competition import Competition
 from kit.core.errors import KitError
-from kit.core.files import disk_error, require_space, sha256
+from kit.core.files import BAD_ENTRY, disk_error, require_space, sha256
 from kit.core.lock import folder_lock
 from kit.core.progress import Progress, no_progress
 from kit.core.records import Record
@@ -342,7 +341,7 @@ def check_zip(path: Path, name: str) -> None:
             whole = all(entry.header_offset >= 0 for entry in entries) and archive.testzip() is None
         if not whole:
             raise zipfile.BadZipFile("an entry is damaged")
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, EOFError) as error:
+    except BAD_ENTRY as error:
         raise KitError(f"{name}: what Kaggle sent is no whole zip ({error})", "run the command again") from error
     if not entries:
         raise KitError(f"{name}: the zip that Kaggle sent is empty")

@@ -280,3 +280,16 @@ def test_the_digests_of_the_record_are_compared(tmp_path: Path) -> None:
         read_source(path, expected=dataclasses.replace(record, sha256="0" * 64))
     with pytest.raises(KitError, match=r"its digest differs"):
         read_source(path, expected=dataclasses.replace(record, tree="0" * 64))
+
+
+@pytest.mark.abuse("A1")
+def test_a_damaged_entry_is_named_however_it_is_packed(tmp_path: Path) -> None:
+    for kind in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        path = tmp_path / "source.zip"
+        with zipfile.ZipFile(path, "w", kind) as archive:
+            archive.writestr("kit/__init__.py", bytes(range(256)) * 40)
+        content = bytearray(path.read_bytes())
+        content[50:90] = bytes(40)
+        path.write_bytes(content)
+        with pytest.raises(KitError, match="damaged"):
+            read_source(path)
