@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for proce
 DOGS = COMPETITIONS["generative-dog-images"]
 KIT = [sys.executable, "-P", "-m", "kit"]
 TINY = ["--set", "width=4", "--set", "latent=8", "--set", "batch=8", "--count", "12", "--out", "run"]
+TRAIN = ["train", "--model", "dcgan", "--data", "data/tiny", *TINY]
 ENDLESS = "100000000"
 HERE = Path(__file__).parent
 
@@ -38,7 +43,7 @@ def environment(make_set, tmp_path):
 def start(environment, tmp_path):
     """Starts `kit train …`, or what else is trained with."""
 
-    def begin(*arguments, command=(*KIT, "train", "--model", "dcgan", "--data", "data/tiny", *TINY)):
+    def begin(*arguments, command=(*KIT, *TRAIN)):
         command = [*command, *arguments]
         return subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
 
@@ -88,6 +93,64 @@ def test_a_run_survives_the_death_of_a_process_and_goes_on_with_one(start, tmp_p
     ended = record(tmp_path)
     assert (ended["state"], ended["pictures"]) == ("finished", 4000)
     assert [(part["processes"], part["from"]) for part in ended["parts"]] == [(2, 0), (1, at), (1, at)]
+
+
+def listening(processes: list[int]) -> set[int]:
+    """The TCP ports at which processes wait for connections."""
+    sockets = set()
+    for pid in processes:
+        with contextlib.suppress(OSError):
+            sockets |= {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+
+
+@pytest.mark.slow
+@pytest.mark.abuse("E19")
+@pytest.mark.parametrize(
+    "words", [b"", b"\x80\x04cposix\nsystem\n", bytes(range(256)) * 4096], ids=["silent", "pickle", "much"]
+)
+def test_a_stranger_who_connects_first_does_not_hold_a_run_past_its_budget(start, tmp_path, words):
+    process = start("--budget", "90s", "--gpus", "2")
+    tried: Counter[int] = Counter()
+    connections = []
+
+    def meet() -> None:
+        while process.poll() is None:
+            for port in listening(list(workers(process.pid).values())):
+                for _ in range(4 - tried[port]):
+                    tried[port] += 1
+                    with contextlib.suppress(OSError):
+                        connections.append(socket.create_connection(("127.0.0.1", port), timeout=1))
+                        connections[-1].sendall(words)
+
+    stranger = threading.Thread(target=meet)
+    stranger.start()
+    _, said = process.communicate(timeout=1800)
+    stranger.join()
+    for connection in connections:
+        connection.close()
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert connections, "the stranger met nobody"
+    ended = record(tmp_path)
+    assert ended["state"] == "finished"
+    assert ended["seconds"]["in_all"] < 90
+    assert check(tmp_path / "run" / "images.zip", competition=DOGS, count=12).ok
+
+
+@pytest.mark.slow
+@pytest.mark.abuse("F22")
+def test_processes_meet_where_the_hosts_name_does_not_resolve(start, tmp_path):
+    renamed = ["unshare", "--uts", "sh", "-c", 'hostname no-such-host.invalid && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*renamed, "true"], capture_output=True).returncode:
+        pytest.skip("this user may not rename the host")
+    process = start("--images", "64", "--gpus", "2", command=(*renamed, *KIT, *TRAIN))
+    _, said = process.communicate(timeout=1800)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert "frame #" not in said
+    assert record(tmp_path)["parts"][-1]["processes"] == 2
 
 
 @pytest.mark.slow
