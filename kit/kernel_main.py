@@ -29,7 +29,7 @@ from kit.core.files import atomic, write_json
 from kit.core.records import to_json
 from kit.kaggle.kernel_log import KernelLog, progress_lines
 from kit.kaggle.kernel_spec import GPUS, parse_spec
-from kit.training.run_folder import CHECKPOINT, IMAGES, RECORD, SCORE, read_run
+from kit.training.run_folder import CHECKPOINT, IMAGES, RECORD, SCORE, Candidate, read_run
 from kit.training.run_record import KernelRecord, RunRecord
 
 if TYPE_CHECKING:
@@ -279,9 +279,9 @@ class Session:
 
         record = read_run(self._run)
         assert record.result is not None
-        chosen = [kept.file for kept in record.candidates if kept.file and kept.pictures == record.result.pictures]
-        if chosen:
-            self._put(chosen[0], CHECKPOINT)
+        chosen = Candidate(record.result.pictures, record.result.raw).file
+        if (self._run / chosen).is_file():
+            self._put(chosen, CHECKPOINT)
         else:
             extract_ema(self._run / CHECKPOINT, self.working / CHECKPOINT)
 

@@ -76,6 +76,9 @@ def sample(
             metavar="N", help="The state of G after N pictures that the run kept; default: that of images.zip."
         ),
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="G itself, not its average; a translation keeps it at its end.")
+    ] = False,
     overwrite: OverwriteOption = False,
     trust: TrustOption = False,
 ) -> None:
@@ -94,7 +97,7 @@ def sample(
         raise KitError(f"--classes {classes} is for pictures, not for films", "name one with --class, or leave it out")
     if classes is not None and classes not in get_args(SampleClasses):
         raise unknown("way to draw classes", classes, get_args(SampleClasses))
-    source = export.RunGenerator.load(run, seed=seed, candidate=candidate, trust=trust)
+    source = export.RunGenerator.load(run, seed=seed, candidate=candidate, raw=raw, trust=trust)
     with bar("sampling", unit="pictures") as progress:
         if inputs is not None:
             made = translate_folder(source, inputs=inputs, out=out, count=count, overwrite=overwrite, progress=progress)

@@ -67,7 +67,13 @@ class RunGenerator:
 
     @classmethod
     def load(
-        cls, run: Path, *, seed: int | None = None, candidate: int | None = None, trust: bool = False
+        cls,
+        run: Path,
+        *,
+        seed: int | None = None,
+        candidate: int | None = None,
+        raw: bool = False,
+        trust: bool = False,
     ) -> RunGenerator:
         """Reads it from the run's folder.
 
@@ -75,13 +81,15 @@ class RunGenerator:
             run: the folder, with its checkpoint.
             seed: of the latents; None: the run's own, whose first pictures are those of its `images.zip`.
             candidate: the checkpoint after so many pictures; None: the one that `images.zip` is made of.
+            raw: G itself, not its average.
             trust: whether the code of a custom model may be run.
 
         Raises:
             KitError: not a run, a damaged checkpoint, or one with code that is not trusted.
         """
         record = read_run(run)
-        generator, recipe, shape, _ = checkpoint.load_generator(generator_file(run, pictures=candidate), trust=trust)
+        file = generator_file(run, pictures=candidate, raw=raw)
+        generator, recipe, shape, _ = checkpoint.load_generator(file, trust=trust)
         where = device.choose().kind
         return cls(
             run=run,

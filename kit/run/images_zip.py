@@ -25,7 +25,7 @@ from kit.generation.validate import check
 from kit.run import budget
 from kit.run.context import RunContext
 from kit.training import checkpoint
-from kit.training.run_folder import IMAGES
+from kit.training.run_folder import IMAGES, Candidate
 from kit.training.run_record import InterimZip, ResizeRecord, ResultRecord
 
 GRID, GRID_COLUMNS = 64, 8
@@ -49,7 +49,8 @@ def write(context: RunContext) -> float:
         AbandonedError: a signal asked for the end meanwhile, or the budget is used up, and an earlier zip stays.
         KitError: the disk is full.
     """
-    generator, pictures = context.snapshots.best()
+    before = context.config.replayed.result if context.config.replayed else None
+    generator, made_of = context.snapshots.best(Candidate(before.pictures, before.raw) if before else None)
     with num_threads(context.generation_threads):
         began = context.clock.seconds()
         waited = Waited(_sample(context, context.count, context.rules.size, generator=generator))
@@ -58,7 +59,8 @@ def write(context: RunContext) -> float:
         made = _write(context, batches, context.images, context.count, show_progress=True)
     context.run.record.result = ResultRecord(
         file=IMAGES,
-        pictures=pictures,
+        pictures=made_of.pictures,
+        raw=made_of.raw,
         resize=_resize(context),
         threads=context.generation_threads,
         count=made.count,

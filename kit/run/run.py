@@ -243,7 +243,7 @@ def _finish(context: RunContext, why: str) -> None:
     stopped, generating_s = context.clock.seconds(), 0.0
     if not (context.stop.signal and context.images.exists()):
         if why in ticks.ENDS:
-            context.snapshots.score_last(stopped)
+            context.snapshots.finish(stopped)
         why, generating_s = _make_zip(context, why)
     context.note_part()
     # A run that was cut short can go on; one that was not has come to its end.

@@ -1,8 +1,13 @@
-"""The candidates of a run: averages of its generator kept on the way, and which of them the pictures come from."""
+"""The candidates of a run: generators kept on the way, and which of them the pictures come from.
+
+They are averages of G. A translation also keeps G itself at its end: where the learning rate falls to 0, its entrants
+found G better than an average that lags behind.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import logging
 
@@ -16,7 +21,7 @@ from kit.scoring.candidates import PeriodicScorer, ScoringStoppedError
 from kit.scoring.score_record import Score, comparable
 from kit.training import checkpoint
 from kit.training.checkpoint import Shape
-from kit.training.run_folder import CANDIDATES, CHECKPOINT, Run
+from kit.training.run_folder import CHECKPOINT, Candidate, Run
 from kit.training.run_record import CandidateRecord
 from kit.training.train_state import TrainState
 
@@ -43,12 +48,13 @@ class Snapshots:
 
     def __init__(self, run: Run, state: TrainState, recipe: Recipe, shape: Shape) -> None:
         self._run, self._state, self._recipe, self._shape = run, state, recipe, shape
+        self._last = (False, True) if recipe.task == "translation" else (False,)  # raw or not, of the last state
         self.scorer: PeriodicScorer | None = None  # scores them; None: they are kept without scores
 
     @property
     def reserve_s(self) -> float:
-        """Seconds to keep back for the score of the last state."""
-        return self.scorer.cost_s if self.scorer else 0.0
+        """Seconds to keep back for the scores of the last state."""
+        return len(self._last) * self.scorer.cost_s if self.scorer else 0.0
 
     def ticked(self, now_s: float, progress: float) -> None:
         """Keeps the present average where it is time for that.
@@ -65,10 +71,16 @@ class Snapshots:
         if progress < 1 and len(self._entries) < len(past):
             self._add(now_s, None)
 
-    def score_last(self, now_s: float) -> None:
-        """Scores the last state, so that it is a candidate like the others."""
-        if self.scorer and (not self._entries or self._entries[-1].pictures != self._state.pictures):
-            self._score(self.scorer, now_s)
+    def finish(self, now_s: float) -> None:
+        """Makes the last state a candidate like the others: scored where they are, and G itself of a translation."""
+        known = {(entry.pictures, entry.raw) for entry in self._entries}
+        for raw in self._last:
+            if (self._state.pictures, raw) in known:
+                continue
+            if self.scorer:
+                self._score(self.scorer, now_s, raw=raw)
+            elif raw:  # the average stands in the checkpoint
+                self._add(now_s, None, raw=True)
 
     def forget_after(self, pictures: int) -> None:
         """Drops candidates of a way that training does not take again: it goes on from `pictures`."""
@@ -77,21 +89,23 @@ class Snapshots:
                 self._delete(entry)
         self._run.record.candidates = [entry for entry in self._entries if entry.pictures <= pictures]
 
-    def best(self) -> tuple[nn.Module, int]:
-        """The average that pictures are to be drawn from, and the pictures it had seen.
+    def best(self, replayed: Candidate | None = None) -> tuple[nn.Module, Candidate]:
+        """The generator that pictures are to be drawn from, and which it is.
 
-        It is the best scored one; where none is scored, or its file is damaged, the present one.
+        It is the best scored one; where none is scored, or its file is damaged, the present average.
+
+        Args:
+            replayed: the one that was taken in a run that is made again.
         """
-        present = self._state.ema.module, self._state.pictures
         ranked = rank([entry for entry in self._entries if entry.file])
-        if not ranked or ranked[0].pictures == self._state.pictures:
-            return present
-        path = self._run.path / (ranked[0].file or "")
-        try:
-            return checkpoint.load_ema(path, self._state.ema.module), ranked[0].pictures
-        except KitError as error:
-            log.info(f"{error}; the last state is taken instead")
-            return present
+        best = Candidate(ranked[0].pictures, ranked[0].raw) if ranked else replayed
+        if best and best.pictures != self._state.pictures:
+            try:
+                return checkpoint.load_ema(self._run.path / best.file, self._state.ema.module), best
+            except KitError as error:
+                log.info(f"{error}; the last state is taken instead")
+        raw = best is not None and best == (self._state.pictures, True)
+        return self._present(raw=raw), Candidate(self._state.pictures, raw)
 
     # ---- what is kept
 
@@ -99,31 +113,38 @@ class Snapshots:
     def _entries(self) -> list[CandidateRecord]:
         return self._run.record.candidates
 
-    def _score(self, scorer: PeriodicScorer, now_s: float) -> None:
-        with contextlib.suppress(ScoringStoppedError):
-            self._add(now_s, scorer.score(self._state.ema.module))
+    def _present(self, *, raw: bool) -> nn.Module:
+        """The average of G, or a copy of G itself."""
+        if not raw:
+            return self._state.ema.module
+        return copy.deepcopy(self._state.G).eval().requires_grad_(False)
 
-    def _add(self, now_s: float, score: Score | None) -> None:
-        pictures = self._state.pictures
-        name = f"{CANDIDATES}/{pictures:010d}.pt"
-        path = self._run.path / name
+    def _score(self, scorer: PeriodicScorer, now_s: float, *, raw: bool = False) -> None:
+        with contextlib.suppress(ScoringStoppedError):
+            self._add(now_s, scorer.score(self._present(raw=raw)), raw=raw)
+
+    def _add(self, now_s: float, score: Score | None, *, raw: bool = False) -> None:
+        candidate = Candidate(self._state.pictures, raw)
+        path = self._run.path / candidate.file
         try:
             # A checkpoint is written beside the old one; a candidate is not worth that room.
             require_space(path, 2 * (self._run.path / CHECKPOINT).stat().st_size)
-            checkpoint.save_ema(path, self._state, self._recipe, self._shape)
+            checkpoint.save_ema(path, self._state, self._recipe, self._shape, raw=raw)
         except KitError as error:
-            log.info(f"no candidate of {pictures:,} pictures is kept ({error.problem})")
+            log.info(f"no candidate of {candidate.pictures:,} pictures is kept ({error.problem})")
             return
-        scored = score.to_json() if score else None
-        self._entries.append(CandidateRecord(pictures=pictures, seconds=round(now_s, 3), file=name, score=scored))
+        scored, seconds = score.to_json() if score else None, round(now_s, 3)
+        entry = CandidateRecord(**candidate._asdict(), seconds=seconds, file=candidate.file, score=scored)
+        self._entries.append(entry)
         if score:
             best = rank(self._entries)
             for worse in best[KEPT:]:
                 self._delete(worse)
                 self._entries[self._entries.index(worse)] = dataclasses.replace(worse, file=None)
-            first = best[0].pictures == pictures
+            first = best[0] == entry
+            which = f"{candidate.pictures:,} pictures{', without the average' * raw}"
             log.info(
-                f"{pictures:,} pictures: FID {score.fid:.2f} on {score.features.name}, {score.count:,} pictures, "
+                f"{which}: FID {score.fid:.2f} on {score.features.name}, {score.count:,} pictures, "
                 f"in {show_duration(max(1, score.seconds))}{'; the best so far' if first else ''}"
             )
         self._run.save()

@@ -29,7 +29,7 @@ from kit.scoring.reference import Cache, References, default_cache
 from kit.scoring.score_record import Interval, Kind, Score
 from kit.training import checkpoint, device
 from kit.training.device import Device
-from kit.training.run_folder import candidate_files, generator_file, read_run
+from kit.training.run_folder import Candidate, candidate_files, generator_file, read_run
 
 SHARE = 0.05
 """Fraction of the time for scores during training where only an interval is given."""
@@ -207,11 +207,13 @@ def _sample_features(
     truncation: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> NDArray[np.float32]:
-    """The features of generated pictures, (count, dim).
+    """The features of generated pictures, (count, dim); of a translation at most one for each input.
 
     All candidates of a run are sampled from the same latents. These are not the latents of `images.zip`, so its score
     is not biased by the choice.
     """
+    inputs = references.prepared.inputs
+    count = count if inputs is None else min(count, len(inputs))
     batches = generate(
         generator,
         recipe,
@@ -221,7 +223,7 @@ def _sample_features(
         device=device,
         truncation=truncation,
         precision=precision,
-        inputs=references.prepared.inputs,
+        inputs=inputs,
     )
 
     def pictures() -> Iterator[NDArray[np.uint8]]:
@@ -243,7 +245,8 @@ def enough(dim: int) -> int:
 class ScoredCandidate:
     """A candidate with a truncation, and its score."""
 
-    pictures: int  # that the average had seen
+    pictures: int  # that the generator had seen
+    raw: bool = False  # G itself, not its average
     truncation: float | None  # None: the recipe's
     score: Score
     interval: Interval | None  # of its FID; None where there are too few pictures
@@ -275,7 +278,7 @@ class Comparison(Record):
     def to_json(self) -> dict[str, Any]:
         """The comparison for a script, with the recommended one on top."""
         best = self.recommended
-        chosen = {"pictures": best.pictures, "truncation": best.truncation} if best else None
+        chosen = {"pictures": best.pictures, "raw": best.raw, "truncation": best.truncation} if best else None
         return {"recommended": chosen, **to_json(self)}
 
 
@@ -315,12 +318,15 @@ def compare(
     record = read_run(run)
     where = device.choose().kind
     references = References(prepared, features, Cache(cache))
-    files = {**candidate_files(run), record.pictures: generator_file(run, pictures=record.pictures)}
+    files = {**candidate_files(run), Candidate(record.pictures): generator_file(run, pictures=record.pictures)}
     entries: list[ScoredCandidate] = []
+    if record.recipe.task == "translation":  # it has no z
+        truncations = ()
+    expected = len(files) + len(truncations)
 
-    def add(pictures: int, truncation: float | None) -> None:
+    def add(candidate: Candidate, truncation: float | None) -> None:
         began = time.perf_counter()
-        generator, recipe, shape, _ = checkpoint.load_generator(files[pictures], trust=trust)
+        generator, recipe, shape, _ = checkpoint.load_generator(files[candidate], trust=trust)
         generated = _sample_features(
             generator.to(where),
             recipe,
@@ -334,14 +340,14 @@ def compare(
         )
         score = compute_score(generated, references, reference=reference, split=split, began=began)
         interval, _ = intervals(generated, references.gaussian(reference, split))
-        entries.append(ScoredCandidate(pictures=pictures, truncation=truncation, score=score, interval=interval))
-        progress(len(entries), len(files) + len(truncations))
+        entries.append(ScoredCandidate(**candidate._asdict(), truncation=truncation, score=score, interval=interval))
+        progress(len(entries), expected)
 
-    for pictures in files:
-        add(pictures, None)
+    for candidate in files:
+        add(candidate, None)
     best = min(entries, key=lambda one: one.score.rank_key)
     for truncation in truncations:
-        add(best.pictures, truncation)
+        add(Candidate(best.pictures, best.raw), truncation)
     return Comparison(entries=tuple(sorted(entries, key=lambda one: one.score.rank_key)))
 
 
@@ -352,7 +358,8 @@ def rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[object, ..
     table: list[tuple[object, ...]] = []
     for one in comparison.entries:
         score = one.score
-        remark = "recommended" if one is best else "too near to the training set" if score.too_near else ""
+        remarks = ["without the average"] * one.raw
+        remarks += ["recommended"] if one is best else ["too near to the training set"] * score.too_near
         table.append(
             (
                 one.pictures,
@@ -362,7 +369,7 @@ def rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[object, ..
                 "–" if one.interval is None else f"{one.interval.low:.2f}–{one.interval.high:.2f}",
                 round(score.distance, 4),
                 "–" if score.margin is None else f"{score.margin:+.0%}",
-                remark,
+                ", ".join(remarks),
             )
         )
     return columns, table
@@ -383,5 +390,7 @@ def verdict(run: Path, comparison: Comparison) -> list[str]:
         )
     threshold = "" if best.truncation is None else f" --truncation {best.truncation:g}"
     count = read_run(run).count
-    lines.append(f"kit sample {run} --candidate {best.pictures}{threshold} --count {count} --out images.zip")
+    lines.append(
+        f"kit sample {run} --candidate {best.pictures}{' --raw' * best.raw}{threshold} --count {count} --out images.zip"
+    )
     return lines

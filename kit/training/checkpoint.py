@@ -48,13 +48,23 @@ def save(path: Path, state: TrainState, recipe: Recipe, shape: Shape) -> None:
     write(path, record)
 
 
-def save_ema(path: Path, state: TrainState, recipe: Recipe, shape: Shape) -> None:
+def save_ema(path: Path, state: TrainState, recipe: Recipe, shape: Shape, *, raw: bool = False) -> None:
     """Writes only what it takes to generate: `load_generator` reads it, but training cannot go on from it.
+
+    Args:
+        path: the file.
+        state: what is trained.
+        recipe: of the run.
+        shape: what the networks were built for.
+        raw: write the weights of G itself in the place of its average.
 
     Raises:
         KitError: the disk is full.
     """
-    write(path, _generators(state, recipe, shape))
+    record = _generators(state, recipe, shape)
+    write(
+        path, {**record, "ema": {name: state.networks[name].state_dict() for name in record["ema"]}} if raw else record
+    )
 
 
 def extract_ema(checkpoint: Path, out: Path) -> None:

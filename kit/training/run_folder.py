@@ -126,31 +126,55 @@ def _state(run: Path) -> State | None:
         return None
 
 
-def candidate_files(path: Path) -> dict[int, Path]:
-    """The averages of its generator that a run kept on the way, by the pictures they had seen, ascending."""
-    return {int(file.stem): file for file in sorted((path / CANDIDATES).glob("*.pt")) if file.stem.isdigit()}
+class Candidate(NamedTuple):
+    """Which of a run's generators."""
+
+    pictures: int  # that it had seen
+    raw: bool = False  # G itself, not its average
+
+    @property
+    def file(self) -> str:
+        """Its file in the run's folder."""
+        return f"{CANDIDATES}/{self.pictures:010d}{'-raw' * self.raw}.pt"
+
+    def __str__(self) -> str:
+        return f"{self.pictures}{' (raw)' * self.raw}"
 
 
-def generator_file(path: Path, *, pictures: int | None = None) -> Path:
+def candidate_files(path: Path) -> dict[Candidate, Path]:
+    """The generators that a run kept on the way, by the pictures they had seen, ascending."""
+    names = ((file, file.stem.partition("-")) for file in sorted((path / CANDIDATES).glob("*.pt")))
+    return {
+        Candidate(int(number), suffix == "raw"): file
+        for file, (number, _, suffix) in names
+        if number.isdigit() and suffix in ("", "raw")
+    }
+
+
+def generator_file(path: Path, *, pictures: int | None = None, raw: bool = False) -> Path:
     """The file with a run's generator.
 
     Args:
         path: the run folder.
         pictures: of a candidate, by the pictures it had seen; None: the one that `images.zip` is made of.
+        raw: G itself in place of its average, of the last state where `pictures` is None.
 
     Raises:
         KitError: not a run, or no such candidate.
     """
     record, kept = read_run(path), candidate_files(path)
-    if pictures is None:
-        made_of = (record.result or record).pictures
+    last = Candidate(record.pictures)
+    if pictures is None and not raw:
+        result = record.result
+        made_of = Candidate(result.pictures, result.raw) if result else last
         return kept.get(made_of, path / CHECKPOINT)
-    if pictures == record.pictures:
+    wanted = Candidate(record.pictures if pictures is None else pictures, raw)
+    if wanted == last:
         return path / CHECKPOINT
-    if pictures not in kept:
-        known = ", ".join(f"{number}" for number in [*kept, record.pictures])
-        raise KitError(f"{path}: no candidate of {pictures} pictures", f"it has {known}")
-    return kept[pictures]
+    if wanted not in kept:
+        known = ", ".join(map(str, [*kept, last]))
+        raise KitError(f"{path}: no {'raw ' * raw}candidate of {wanted.pictures} pictures", f"it has {known}")
+    return kept[wanted]
 
 
 class Target(NamedTuple):

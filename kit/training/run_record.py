@@ -122,15 +122,16 @@ class ThreadsChange:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateRecord:
-    """A state of G's average that was kept on the way."""
+    """A state of G's average, or of G itself, that was kept on the way."""
 
     pictures: int  # seen
+    raw: bool = False  # G itself, without the average
     seconds: float  # since the start of the run
     file: str | None = None  # "candidates/NAME.pt" in the run's folder; None once it was deleted
     score: dict[str, Any] | None = None  # a `kit.scoring.score_record.Score`; None: not scored
 
     def __post_init__(self) -> None:
-        if self.file is not None and not re.fullmatch(r"candidates/[0-9]+\.pt", self.file):
+        if self.file is not None and not re.fullmatch(r"candidates/[0-9]+(-raw)?\.pt", self.file):
             raise KitError(f"file is {self.file!r}, not a candidate's")
 
 
@@ -159,6 +160,7 @@ class ResultRecord:
 
     file: str
     pictures: int  # that the generator had seen
+    raw: bool = False  # it is G itself, not its average
     resize: ResizeRecord | None = None  # None: not resized
     threads: int = 0  # that generated the pictures; 0: all that the machine offers
     count: int

@@ -25,7 +25,7 @@ from kit.scoring.compute_score import score_pictures
 from kit.scoring.interval import GROUPS
 from kit.scoring.score_record import comparable
 from kit.training import checkpoint
-from kit.training.run_folder import candidate_files, generator_file, read_run
+from kit.training.run_folder import Candidate, candidate_files, generator_file, read_run
 
 COUNT = 24
 
@@ -129,12 +129,14 @@ def test_a_zip_has_no_candidates(run):
 
 def test_a_candidate_by_its_pictures(run, tmp_path):
     files = candidate_files(run.path)
-    assert list(files) == [80, 96, 112, 128, 144]
+    assert [(which.pictures, which.raw) for which in files] == [(n, False) for n in (80, 96, 112, 128, 144)]
     assert generator_file(run.path) == run.path / "checkpoint.pt"
     assert generator_file(run.path, pictures=160) == run.path / "checkpoint.pt"
-    assert generator_file(run.path, pictures=112) == files[112]
+    assert generator_file(run.path, pictures=112) == files[Candidate(112)]
     with pytest.raises(KitError, match="no candidate of 100 pictures; it has 80, 96, 112, 128, 144, 160"):
         generator_file(run.path, pictures=100)
+    with pytest.raises(KitError, match="no raw candidate of 160 pictures"):
+        generator_file(run.path, raw=True)
 
 
 def test_samples_are_of_the_generator_that_made_the_zip(run, tmp_path, monkeypatch):
@@ -143,7 +145,7 @@ def test_samples_are_of_the_generator_that_made_the_zip(run, tmp_path, monkeypat
     copy = tmp_path / "run"
     (copy / "candidates").mkdir(parents=True)
     record.save(copy / "run.json")
-    early = candidate_files(run.path)[96]
+    early = candidate_files(run.path)[Candidate(96)]
     (copy / "candidates" / early.name).write_bytes(early.read_bytes())
     generator, *_ = checkpoint.load_generator(generator_file(copy))
     expected, *_ = checkpoint.load_generator(early)

@@ -16,7 +16,9 @@ from kit.core.clock import parse_duration
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.data.prepared_set import load
+from kit.generation.export import RunGenerator
 from kit.generation.generate import generate
+from kit.models.registry import MODELS
 from kit.run import budget, snapshots
 from kit.scoring import candidates
 from kit.scoring.score_record import FeaturesRecord, ReferenceRecord, Score, groups
@@ -90,11 +92,36 @@ def test_a_zip_of_an_early_candidate_is_made_again(run_tiny, every_step, monkeyp
     assert again.record.result.sha256 == run.record.result.sha256
 
 
+@pytest.mark.parametrize("better", ["the average", "G itself"])
+def test_a_translation_keeps_its_raw_generator_and_takes_the_better(better, make_set, monkeypatch, tmp_path):
+    made = make_set(tmp_path / "set", n=16, size=32, inputs=10, classes=0, competition="gan-getting-started")
+    recipe = MODELS["cut"].recipe.override(["width=4", "blocks=2", "batch=4", "lr_g=0.01"])
+    config = kit.run.RunConfig(recipe=recipe, data=made.path, out=tmp_path / "run", images=16, scores=ALWAYS)
+    ranks = iter(range(100) if better == "the average" else range(100, 0, -1))
+    numbers: dict[float, int] = {}
+    monkeypatch.setattr(Score, "rank_key", property(lambda score: numbers.setdefault(score.fid, next(ranks))))
+    run = kit.run.train(config, clock=Clock(), callback=Silent())
+    average, raw = run.record.candidates
+    assert [(entry.pictures, entry.raw) for entry in (average, raw)] == [(16, False), (16, True)]
+    assert average.score["fid"] != raw.score["fid"]
+    assert run.record.result.raw == (better == "G itself")
+    taken, *_ = checkpoint.load_generator(run.path / (raw if run.record.result.raw else average).file)
+    assert run.record.result.weights_sha256 == checkpoint.weights_digest(taken)
+    source = RunGenerator.load(run.path, raw=True)
+    assert checkpoint.weights_digest(source.generator) == checkpoint.weights_digest(
+        checkpoint.load_generator(run.path / raw.file)[0]
+    )
+    replayed = kit.run.replay(
+        read_run(run.path), data=made.path, out=tmp_path / "again", clock=Clock(), callback=Silent()
+    )
+    assert replayed.record.result == run.record.result
+
+
 def test_a_damaged_candidate_gives_way_to_the_last_state(run_tiny, every_step, monkeypatch, caplog):
     kept = checkpoint.save_ema
 
-    def spoilt(path, *arguments):
-        kept(path, *arguments)
+    def spoilt(path, *arguments, **named):
+        kept(path, *arguments, **named)
         path.write_bytes(path.read_bytes()[:100])
 
     monkeypatch.setattr(checkpoint, "save_ema", spoilt)
@@ -120,7 +147,7 @@ def test_a_resumed_run_drops_candidates_of_another_way(run_tiny, every_step, tmp
     run = run_tiny(images=64, scores=ALWAYS)
     kept = [entry for entry in run.record.candidates if entry.file]
     late = kept[-1]
-    watched = snapshots.Snapshots(run, None, None, None)
+    watched = snapshots.Snapshots(run, None, MODELS["dcgan"].recipe, None)
     watched.forget_after(late.pictures - 1)
     assert not (run.path / f"candidates/{late.pictures:010d}.pt").exists()
     assert [entry.pictures for entry in run.record.candidates] == list(range(8, late.pictures, 8))

@@ -290,9 +290,8 @@ def test_a_translation_ends_with_a_zip_named_as_its_inputs(model, make_set, tmp_
     assert check(run.path / "images.zip", competition=COMPETITIONS["gan-getting-started"], count=10).ok
     again = train(dataclasses.replace(config, out=tmp_path / "again"), clock=Clock(), callback=Silent())
     assert again.record.result == run.record.result
-    with Image.open(
-        run.path / "samples" / "0000000008.png"
-    ) as grid:  # four pairs a row: of ten inputs, and the 16 of cyclegan's way back
+    # Four pairs a row: of ten inputs, and the 16 of cyclegan's way back
+    with Image.open(run.path / "samples" / "0000000008.png") as grid:
         assert round(8 * grid.height / grid.width) == (7 if model == "cyclegan" else 3)
 
 
