@@ -46,8 +46,12 @@ def _network(path: str, **fields: str) -> Constructor:
 
 _PLAIN = {"width": "width", "embedding": "embedding"}
 _RESIDUAL = {"width": "width", "attention": "attention"}
-_PATCH = {"width": "width", "antialias": "antialias", "init": "init"}
-_TRANSLATION = {"generator": "generator", "blocks": "blocks", **_PATCH}
+_PATCH = {"width": "width", "antialias": "antialias_d", "init": "init"}
+_TRANSLATOR = {name: name for name in ("generator", "width", "blocks", "antialias", "residual", "init")}
+_TRANSLATION = (
+    *("generator", "blocks", "antialias", "antialias_d", "residual"),
+    *("init", "lambda_gan", "lambda_identity"),
+)
 
 ARCHITECTURES: dict[str, Architecture] = {
     "mlp": Architecture(
@@ -76,20 +80,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         settings=("attention", "embedding"),
     ),
     "cyclegan": Architecture(
-        _network("translators:CycleGanGenerators", **_TRANSLATION),
+        _network("translators:CycleGanGenerators", **_TRANSLATOR),
         _network("translators:CycleGanDiscriminators", **_PATCH),
-        settings=(
-            *("generator", "blocks", "antialias", "init", "lambda_gan", "lambda_identity"),
-            *("lambda_cycle", "buffer_size"),
-        ),
+        settings=(*_TRANSLATION, "lambda_cycle", "buffer_size"),
     ),
     "cut": Architecture(
-        _network("translators:CutGenerator", **_TRANSLATION),
+        _network("translators:CutGenerator", **_TRANSLATOR),
         _network("translators:cut_discriminator", **_PATCH),
-        settings=(
-            *("generator", "blocks", "antialias", "init", "lambda_gan", "lambda_identity"),
-            *("lambda_nce", "nce_temperature", "nce_patches", "flip_equivariance"),
-        ),
+        settings=(*_TRANSLATION, "lambda_nce", "nce_temperature", "nce_patches", "flip_equivariance"),
     ),
     "r3gan": Architecture(
         _network("r3gan:Generator", latent="latent", **_PLAIN),

@@ -85,7 +85,9 @@ class Recipe:
     # The networks of translations
     generator: TranslatorName = _word("resnet", "generator from pictures to pictures", TranslatorName, own=True)
     blocks: int = _number(9, "residual blocks of the resnet generator", unit="blocks", low=2, high=32, own=True)
-    antialias: bool = _switch(True, "filters in down- and upsampling, against checkerboards", own=True)
+    antialias: bool = _switch(True, "filters in G's down- and upsampling, against checkerboards", own=True)
+    antialias_d: bool = _switch(False, "filters in D's downsampling, as CUT's authors have: slow", own=True)
+    residual: bool = _switch(True, "G paints a change of its input, and not a picture from scratch", own=True)
     init: InitName = _word("normal", "initial weights: N(0, 0.02²), or Xavier's with gain 0.02", InitName, own=True)
 
     # The objective

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,23 @@ FEATURE_MAPS = 5
 MLP_UNITS = 256
 """Length of a patch's features."""
 
+BRIGHTEST = 0.95
+"""Of an input whose change is learned: beyond it the tanh has hardly a slope."""
+
 SIZES = range(32, 1025)
 """Sides of the pictures, pixels."""
+
+
+def paint(x: Tensor, change: Tensor, *, residual: bool) -> Tensor:
+    """The output of a generator, (B, C, H, W) in [−1, 1].
+
+    Args:
+        x: its input, of the same shape and range.
+        change: what its last convolution gives.
+        residual: add the change to the input, before the tanh. Last convolutions begin at 0, so that an untrained
+            generator leaves a photograph as it is, and need not first learn to copy it.
+    """
+    return torch.tanh(x.clamp(-BRIGHTEST, BRIGHTEST).atanh() + change if residual else change)
 
 
 class Downsample(nn.Module):
@@ -82,15 +97,16 @@ class ResnetGenerator(nn.Module):
         blocks: residual blocks; the authors take 6 at 128×128 and 9 at 256×256.
         antialias: filters before halving and after doubling, as in CUT; False: strided and transposed convolutions, as
             in CycleGAN, which leave a checkerboard.
+        residual: see `paint`.
     """
 
     multiple = 4
     """What the sides of the pictures must be multiples of."""
 
-    def __init__(self, *, channels: int, width: int, blocks: int, antialias: bool) -> None:
+    def __init__(self, *, channels: int, width: int, blocks: int, antialias: bool, residual: bool) -> None:
         super().__init__()
         self.widths = (width, 2 * width, 4 * width)
-        self.channels = channels
+        self.channels, self.residual = channels, residual
         self.stem = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), *_norm_relu(width))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 1 if antialias else 2, 1) for a, b in pairwise(self.widths))
         self.after_down = nn.ModuleList(
@@ -104,7 +120,7 @@ class ResnetGenerator(nn.Module):
             else:
                 up += [nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)]
             up += _norm_relu(after)
-        self.up = nn.Sequential(*up, nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7), nn.Tanh())
+        self.out = nn.Sequential(*up, nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7))
 
     @property
     def feature_channels(self) -> tuple[int, ...]:
@@ -132,27 +148,32 @@ class ResnetGenerator(nn.Module):
             h = after(conv(h))
         for block in self.blocks:
             h = block(h)
-        out: Tensor = self.up(h)
-        return out
+        return paint(x, self.out(h), residual=self.residual)
 
 
 class UnetGenerator(nn.Module):
     """Picture → picture: halvings down to an odd side, and back up with skip connections (Isola et al. 2017).
 
-    The transposed convolutions of 4×4 with stride 2 are the authors': every pixel is made from as many positions as its
-    neighbours, which leaves less of a checkerboard than 3×3.
-
     Args:
         size: side of the pictures; its factors of 2 are the number of halvings.
         channels: of the pictures, 1 or 3.
         width: channels after the first halving.
+        antialias: bilinear upsampling and a convolution of 3×3; False: transposed convolutions of 4×4, as the authors,
+            which leave a checkerboard.
+        residual: see `paint`.
     """
 
-    def __init__(self, *, size: int, channels: int, width: int) -> None:
+    def __init__(self, *, size: int, channels: int, width: int, antialias: bool, residual: bool) -> None:
         super().__init__()
         halvings = (size & -size).bit_length() - 1
-        self.multiple, self.channels = 1 << halvings, channels
+        self.multiple, self.channels, self.residual = 1 << halvings, channels, residual
         self.widths = [width * min(2**level, MAX_MULTIPLE) for level in range(halvings)]
+
+        def double(inputs: int, outputs: int) -> list[nn.Module]:
+            if antialias:
+                return [Upsample(), nn.Conv2d(inputs, outputs, 3, padding=1)]
+            return [nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)]
+
         down: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1)]
         for level, (before, after) in enumerate(pairwise(self.widths), start=2):
             # The innermost map of a power of 2 has one position, and instance norm would make it 0.
@@ -163,14 +184,9 @@ class UnetGenerator(nn.Module):
         for level in range(halvings - 1, 0, -1):
             inputs = self.widths[level] * (1 if level == halvings - 1 else 2)
             after = self.widths[level - 1]
-            up.append(
-                nn.Sequential(
-                    nn.ReLU(), nn.ConvTranspose2d(inputs, after, 4, stride=2, padding=1), nn.InstanceNorm2d(after)
-                )
-            )
+            up.append(nn.Sequential(nn.ReLU(), *double(inputs, after), nn.InstanceNorm2d(after)))
         self.up = nn.ModuleList(up)
-        last = nn.ConvTranspose2d(width * (2 if halvings > 1 else 1), channels, 4, stride=2, padding=1)
-        self.out = nn.Sequential(nn.ReLU(), last, nn.Tanh())
+        self.out = nn.Sequential(nn.ReLU(), *double(width * (2 if halvings > 1 else 1), channels))
 
     @property
     def feature_channels(self) -> tuple[int, ...]:
@@ -186,15 +202,14 @@ class UnetGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps pictures (B, C, H, W) in [−1, 1] to the same shape and range."""
-        skips = []
+        skips, h = [], x
         for layer in self.down:
-            x = layer(x)
-            skips.append(x)
+            h = layer(h)
+            skips.append(h)
         h = skips.pop()
         for layer in self.up:
             h = torch.cat([skips.pop(), layer(h)], dim=1)
-        out: Tensor = self.out(h)
-        return out
+        return paint(x, self.out(h), residual=self.residual)
 
 
 class PatchDiscriminator(nn.Module):
@@ -269,11 +284,20 @@ class CycleGanGenerators(nn.Module):
         width: int,
         blocks: int,
         antialias: bool,
+        residual: bool,
         init: InitName,
     ) -> None:
         super().__init__()
         self.to_target, self.to_input = (
-            translator(generator, size=size, channels=channels, width=width, blocks=blocks, antialias=antialias)
+            translator(
+                generator,
+                size=size,
+                channels=channels,
+                width=width,
+                blocks=blocks,
+                antialias=antialias,
+                residual=residual,
+            )
             for _ in range(2)
         )
         _initialize(self, init)
@@ -315,11 +339,18 @@ class CutGenerator(nn.Module):
         width: int,
         blocks: int,
         antialias: bool,
+        residual: bool,
         init: InitName,
     ) -> None:
         super().__init__()
         self.generator = translator(
-            generator, size=size, channels=channels, width=width, blocks=blocks, antialias=antialias
+            generator,
+            size=size,
+            channels=channels,
+            width=width,
+            blocks=blocks,
+            antialias=antialias,
+            residual=residual,
         )
         self.patch_features = PatchFeatures(self.generator.feature_channels)
         _initialize(self, init)
@@ -338,9 +369,9 @@ def cut_discriminator(
 
 
 def translator(
-    name: TranslatorName, *, size: int, channels: int, width: int, blocks: int, antialias: bool
+    name: TranslatorName, *, size: int, channels: int, width: int, blocks: int, antialias: bool, residual: bool
 ) -> ResnetGenerator | UnetGenerator:
-    """A generator from pictures to pictures; `blocks` and `antialias` are the resnet's.
+    """A generator from pictures to pictures; `blocks` are the resnet's.
 
     Raises:
         KitError: no such network for this size.
@@ -352,8 +383,8 @@ def translator(
             f"choose a multiple of {multiple} from {SIZES[0]} to {SIZES[-1]}",
         )
     if name == "unet":
-        return UnetGenerator(size=size, channels=channels, width=width)
-    return ResnetGenerator(channels=channels, width=width, blocks=blocks, antialias=antialias)
+        return UnetGenerator(size=size, channels=channels, width=width, antialias=antialias, residual=residual)
+    return ResnetGenerator(channels=channels, width=width, blocks=blocks, antialias=antialias, residual=residual)
 
 
 def _initialize(network: Network, init: InitName) -> Network:
@@ -362,4 +393,7 @@ def _initialize(network: Network, init: InitName) -> Network:
             INITS[init](module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, ResnetGenerator | UnetGenerator) and module.residual:
+            nn.init.zeros_(cast(nn.Conv2d, module.out[-1]).weight)
     return network

@@ -27,9 +27,10 @@ def _seed():
 
 @pytest.mark.parametrize("name", TRANSLATION_MODELS)
 @pytest.mark.parametrize("generator", ["resnet", "unet"])
-@pytest.mark.parametrize(("antialias", "size", "channels"), [("yes", 48, 1), ("no", 96, 3)])
-def test_pictures_keep_their_shape_and_range(name, generator, antialias, size, channels):
-    settings = ["width=2", "blocks=2", f"generator={generator}", f"antialias={antialias}"]
+@pytest.mark.parametrize(("filters", "size", "channels"), [("yes", 48, 1), ("no", 96, 3)])
+def test_pictures_keep_their_shape_and_range(name, generator, filters, size, channels):
+    settings = ["width=2", "blocks=2", f"generator={generator}", f"antialias={filters}", f"antialias_d={filters}"]
+    settings.append(f"residual={filters}")
     recipe = TRANSLATION_MODELS[name].override(settings)
     G, D = registry.build(recipe, size=size, channels=channels, classes=0)
     out = G(torch.rand(2, channels, size, size) * 2 - 1)
@@ -47,7 +48,8 @@ def test_networks_have_the_parameters_of_the_authors(antialias):
     # What junyanz/pytorch-CycleGAN-and-pix2pix prints at width 64: 11.378 M, 7.838 M and 2.765 M.
     with torch.device("meta"):
         nine, six = (
-            translators.ResnetGenerator(channels=3, width=64, blocks=blocks, antialias=antialias) for blocks in (9, 6)
+            translators.ResnetGenerator(channels=3, width=64, blocks=blocks, antialias=antialias, residual=True)
+            for blocks in (9, 6)
         )
         D = translators.PatchDiscriminator(channels=3, width=64, antialias=antialias)
     assert (parameters(nine), parameters(six), parameters(D)) == (11_378_179, 7_837_699, 2_764_737)
@@ -55,7 +57,7 @@ def test_networks_have_the_parameters_of_the_authors(antialias):
 
 def test_unet_has_the_convolutions_of_pix2pix():
     with torch.device("meta"):
-        G = translators.UnetGenerator(size=256, channels=3, width=64)
+        G = translators.UnetGenerator(size=256, channels=3, width=64, antialias=False, residual=False)
     # 4×4 convolutions: channels in and out of each level down; up the same, from twice the channels but innermost.
     widths = [64, 128, 256, 512, 512, 512, 512, 512]
     down = sum(16 * i * o + o for i, o in zip([3, *widths], widths, strict=False))
@@ -84,14 +86,19 @@ def test_downsampling_is_the_binomial_filter(side):
     torch.testing.assert_close(translators.Downsample()(x), expected)
 
 
-def test_antialiased_upsampling_makes_no_checkerboard_of_a_flat_map():
+@pytest.mark.parametrize("generator", ["resnet", "unet"])
+def test_antialiased_upsampling_makes_no_checkerboard_of_a_flat_map(generator):
     spread = {}
     for antialias in (True, False):
-        G = translators.ResnetGenerator(channels=3, width=8, blocks=2, antialias=antialias).up
-        for layer in G:
+        G = translators.translator(
+            generator, size=64, channels=3, width=8, blocks=2, antialias=antialias, residual=False
+        )
+        up = G.out if generator == "resnet" else torch.nn.Sequential(*G.up[-1], *G.out)
+        inputs = 32 if generator == "resnet" else 2 * G.widths[1]
+        for layer in up:
             if isinstance(layer, torch.nn.InstanceNorm2d):
-                layer.forward = lambda x: x
-        out = G(torch.ones(1, 32, 16, 16))[..., 16:-16, 16:-16]
+                layer.forward = lambda x: x if generator == "resnet" else torch.cat([x, x], 1)
+        out = up(torch.ones(1, inputs, 16, 16))[..., 16:-16, 16:-16]
         spread[antialias] = (out.amax((2, 3)) - out.amin((2, 3))).max().item()
     assert spread[True] < 1e-5 < spread[False]
 
@@ -135,6 +142,19 @@ def test_other_sizes_are_refused(generator, size):
         registry.build(recipe, size=size, channels=3, classes=0)
 
 
+@pytest.mark.parametrize("name", TRANSLATION_MODELS)
+@pytest.mark.parametrize("generator", ["resnet", "unet"])
+def test_an_untrained_generator_keeps_its_input(name, generator):
+    settings = ["width=4", "blocks=2", f"generator={generator}"]
+    x = torch.rand(2, 3, 64, 64) * 1.8 - 0.9
+    far = {}
+    for residual in ("yes", "no"):
+        recipe = TRANSLATION_MODELS[name].override([*settings, f"residual={residual}"])
+        G, _ = registry.build(recipe, size=64, channels=3, classes=0)
+        far[residual] = (G(x) - x).abs().mean().item()
+    assert far["yes"] < 1e-6 < 0.3 < far["no"]
+
+
 def test_a_translation_has_no_settings_of_noise():
     for entry in TRANSLATION_MODELS.values():
         with pytest.raises(KitError, match="unknown setting 'latent'"):
@@ -142,8 +162,8 @@ def test_a_translation_has_no_settings_of_noise():
         assert entry.override([f"{key}={getattr(entry.recipe, key)}" for key in entry.settings()]) == entry.recipe
 
 
-RESNET = partial(translators.ResnetGenerator, channels=3, width=8, blocks=6)
-UNET = partial(translators.UnetGenerator, size=64, channels=3, width=8)
+RESNET = partial(translators.ResnetGenerator, channels=3, width=8, blocks=6, residual=False)
+UNET = partial(translators.UnetGenerator, size=64, channels=3, width=8, antialias=False, residual=False)
 PATCH = partial(translators.PatchDiscriminator, channels=3, width=8)
 
 
