@@ -8,12 +8,13 @@ import sys
 
 import kaggle_image
 import pytest
-from dog_files import LAYOUTS, clean_dogs
+from dog_files import LAYOUTS, clean_dogs, photo
 
 from kit.competition import COMPETITIONS, DEFAULT
 from kit.generation.validate import check
 from kit.kaggle import kernels as kernel
 from kit.kaggle.kernel_spec import KernelSpec
+from kit.models.registry import of_task
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +45,30 @@ def test_two_processes_share_the_training(mounts, tmp_path):
     assert record["parts"][0]["processes"] == 2
     assert record["kernel"]["slug"] == SPEC.slug
     assert f"{COUNT} pictures, valid for {DOGS.slug}" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("gpus", ["none", "t4x2"])
+@pytest.mark.parametrize("model", of_task("translation"))
+def test_photographs_are_translated_by_one_process_and_by_two(model, gpus, tmp_path):
+    monet = COMPETITIONS["gan-getting-started"]
+    for name, count in (("monet_jpg", 12), ("photo_jpg", COUNT)):
+        (tmp_path / "input" / monet.slug / name).mkdir(parents=True)
+        for k in range(count):
+            (tmp_path / "input" / monet.slug / name / f"{k:x}.jpg").write_bytes(
+                photo(256, 256, seed=len(name) * 99 + k)
+            )
+    settings = ("width=4", "generator=unet", "batch=4")
+    spec = KernelSpec(
+        slug="tiny-monet", model=model, budget="3m", gpus=gpus, count=COUNT, competition=monet.slug, settings=settings
+    )
+    built = kernel.build(spec, tmp_path / "kernels")
+    done = kaggle_image.run(built.code, folder=tmp_path / "run", mounts=tmp_path / "input", alone=gpus == "none")
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stdout
+    assert check(tmp_path / "run/working/images.zip", competition=monet, count=COUNT).ok
+    record = json.loads((tmp_path / "run/working/run.json").read_text())
+    assert record["parts"][0]["processes"] == (1 if gpus == "none" else 2)
+    assert record["pictures"] > 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Jupyter's kernels start otherwise there")

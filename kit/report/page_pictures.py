@@ -145,8 +145,8 @@ class Gallery:
     classes: dict[str, Image.Image] = field(default_factory=dict)  # side by side; none for an unconditional model
 
 
-def draw_gallery(run: Path, *, trust: bool = False, progress: Progress = no_progress) -> Gallery:
-    """Draws the gallery of a run, from its checkpoint alone.
+def draw_gallery(run: Path, *, trust: bool = False, progress: Progress = no_progress) -> Gallery | None:
+    """Draws the gallery of a run, from its checkpoint alone; None for a translation, which has no latents.
 
     Args:
         run: the run's folder.
@@ -163,6 +163,8 @@ def draw_gallery(run: Path, *, trust: bool = False, progress: Progress = no_prog
     from kit.generation.latents import first_latents, loop_latents
 
     source = RunGenerator.load(run, trust=trust)
+    if source.recipe.task == "translation":
+        return None
     generator, truncation = source.prepare()
     latent, names = source.recipe.latent, source.shape.classes if source.recipe.conditional else ()
     total = TILES * STEPS + PER_CLASS * len(names)

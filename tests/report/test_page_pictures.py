@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import kit.run
+from kit.cli import app
 from kit.competition import COMPETITIONS
 from kit.core.clock import Stopwatch
 from kit.core.errors import KitError
@@ -61,6 +63,17 @@ def test_an_interpolation_and_every_class_of_a_conditional_model(runs, tmp_path)
     singles = np.stack([np.asarray(Image.open(file)) for file in sorted(sheet.iterdir())])
     expected = np.asarray(make_grid(singles, columns=page_pictures.PER_CLASS), int)
     assert np.abs(np.asarray(drawn.classes["breed 1"], int) - expected).max() <= 1
+
+
+def test_the_page_of_a_translation_has_no_interpolation(make_set, tmp_path):
+    prepared = make_set(tmp_path / "set", n=8, size=32, inputs=4, classes=0, competition="gan-getting-started")
+    recipe = registry.get("cut").override(["width=2", "blocks=2", "batch=2"])
+    job = kit.run.RunConfig(recipe=recipe, data=prepared.path, out=tmp_path / "run", images=4)
+    made = kit.run.train(job, clock=Stopwatch(), callback=Silent()).path
+    assert page_pictures.draw_gallery(made) is None
+    done = CliRunner().invoke(app, ["report", str(made)])
+    assert done.exit_code == 0, done.exception
+    assert "From latent to latent" not in (made / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_page_has_them_and_a_run_without_a_checkpoint_says_why_not(runs, make_run, tmp_path):
