@@ -60,9 +60,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         settings=("embedding", "norm_g", "norm_d"),
     ),
     "dcgan": Architecture(
-        _network("dcgan:Generator", latent="latent", norm="norm_g", **_PLAIN),
-        _network("dcgan:Discriminator", norm="norm_d", **_PLAIN),
-        settings=("embedding", "norm_g", "norm_d"),
+        _network("dcgan:Generator", latent="latent", modulate="modulate", norm="norm_g", **_PLAIN),
+        _network("dcgan:Discriminator", width="width", norm="norm_d"),
+        settings=("embedding", "modulate", "norm_g", "norm_d"),
     ),
     "sndcgan": Architecture(
         _network("dcgan:SpectralGenerator", latent="latent", norm="norm_g", **_PLAIN),

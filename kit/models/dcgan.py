@@ -10,7 +10,17 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from kit.models.layers import NORMS, ConcatClass, Projection, init_normal, normalize, normalize_weights, split_size
+from kit.models.layers import (
+    NORMS,
+    ConcatClass,
+    ConditionalBatchNorm2d,
+    Projection,
+    init_normal,
+    init_zero,
+    normalize,
+    normalize_weights,
+    split_size,
+)
 from kit.models.recipe import NormName
 
 MAX_MULTIPLE = 8
@@ -36,6 +46,10 @@ class Generator(nn.Module):
     """z → picture: a projection to b×b, then transposed convolutions that double the side.
 
     Width 64 is PyTorch's tutorial, 128 the paper.
+
+    Args:
+        modulate: z, and with classes their embedding, also decide gain and bias of each batch norm: self-modulation
+            (Chen et al. 2019). Every layer then knows what is to be drawn, and G learns in fewer pictures.
     """
 
     def __init__(
@@ -47,6 +61,7 @@ class Generator(nn.Module):
         width: int,
         classes: int = 0,
         embedding: int = 64,
+        modulate: bool = False,
         norm: NormName = "batch",
     ) -> None:
         super().__init__()
@@ -55,26 +70,37 @@ class Generator(nn.Module):
         widths = channels_by_level(width, doublings)[::-1]
         self.condition = ConcatClass(classes=classes, length=embedding)
         inputs, bias = latent + self.condition.added, not NORMS[norm].has_bias
+
+        def affine(outputs: int) -> nn.Module:
+            return init_zero(nn.Linear(inputs, outputs))
+
+        def normalized(layer: nn.ConvTranspose2d) -> list[nn.Module]:
+            if modulate and norm == "batch":
+                return [layer, ConditionalBatchNorm2d(layer.out_channels, affine)]
+            return normalize(layer, norm)
+
         layers = [
-            *normalize(init_normal(nn.ConvTranspose2d(inputs, widths[0], base, bias=bias)), norm),
+            *normalized(init_normal(nn.ConvTranspose2d(inputs, widths[0], base, bias=bias))),
             nn.ReLU(inplace=True),
         ]
         for wide, narrow in pairwise(widths):
-            layers += [*normalize(up(wide, narrow, bias=bias), norm), nn.ReLU(inplace=True)]
+            layers += [*normalized(up(wide, narrow, bias=bias)), nn.ReLU(inplace=True)]
         layers += [normalize_weights(up(widths[-1], channels), norm), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         """Maps latents (B, latent) and labels (B,) to pictures (B, C, H, W) in [−1, 1]."""
-        pictures: Tensor = self.layers(self.condition(z, y)[:, :, None, None])
-        return pictures
+        condition = self.condition(z, y)
+        h: Tensor = condition[:, :, None, None]
+        for layer in self.layers:
+            h = layer(h, condition) if isinstance(layer, ConditionalBatchNorm2d) else layer(h)
+        return h
 
 
 class Discriminator(nn.Module):
     """Picture → logit: strided convolutions that halve the side, no batch norm in the first layer.
 
-    Labels come in at the smallest map, and a 1×1 convolution mixes them with what was seen (Reed et al. 2016, section
-    4.1): as maps beside the picture they would cost as much as the picture's own layers.
+    With classes, a class embedding is projected on the smallest map (Miyato & Koyama 2018).
     """
 
     def __init__(
@@ -84,7 +110,6 @@ class Discriminator(nn.Module):
         channels: int,
         width: int,
         classes: int = 0,
-        embedding: int = 64,
         norm: NormName = "batch",
     ) -> None:
         super().__init__()
@@ -96,20 +121,19 @@ class Discriminator(nn.Module):
         for narrow, wide in pairwise(widths):
             layers += [*normalize(down(narrow, wide, bias=bias), norm), nn.LeakyReLU(0.2, inplace=True)]
         self.layers = nn.Sequential(*layers)
-
-        self.condition = ConcatClass(classes=classes, length=embedding)
-        mixed = widths[-1] + self.condition.added
-        mixer = [
-            *normalize(init_normal(nn.Conv2d(mixed, widths[-1], 1, bias=bias)), norm),
-            nn.LeakyReLU(0.2, inplace=True),
-        ]
-        head = normalize_weights(init_normal(nn.Conv2d(widths[-1], 1, base, bias=False)), norm)
-        self.head = nn.Sequential(*mixer, head) if classes else head
+        self.head = normalize_weights(init_normal(nn.Conv2d(widths[-1], 1, base, bias=False)), norm)
+        embedding = normalize_weights(init_normal(nn.Embedding(classes, widths[-1])), norm) if classes else None
+        self.embedding = embedding
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Maps pictures (B, C, H, W) in [−1, 1] and labels (B,) to logits (B,)."""
-        logits: Tensor = self.head(self.condition(self.layers(x), y))
-        return logits.flatten()
+        h = self.layers(x)
+        logits: Tensor = self.head(h).flatten()
+        if self.embedding is None:
+            return logits
+        # The sum over the map's positions, divided by its side: that keeps the scale of one position.
+        projection: Tensor = (self.embedding(y) * h.sum(dim=(2, 3)) / h.shape[2]).sum(dim=1)
+        return logits + projection
 
 
 class SpectralGenerator(nn.Module):

@@ -90,6 +90,11 @@ def init_normal(layer: Layer) -> Layer:
     return _init(layer, lambda weight: nn.init.normal_(weight, 0.0, 0.02))
 
 
+def init_zero(layer: Layer) -> Layer:
+    """Weights and biases 0."""
+    return _init(layer, nn.init.zeros_)
+
+
 def init_xavier(layer: Layer) -> Layer:
     """Xavier's uniform weights, biases 0 (Glorot & Bengio 2010)."""
     return _init(layer, nn.init.xavier_uniform_)

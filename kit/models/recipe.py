@@ -72,6 +72,7 @@ class Recipe:
     embedding: int = _number(
         64, "dimensions of the class embedding (if conditional)", unit="dimensions", low=1, high=4096, own=True
     )
+    modulate: bool = _switch(False, "z also decides gain and bias of G's batch norms (self-modulation)", own=True)
     norm_g: NormName = _word("batch", "normalization of G's layers", NormName, own=True)
     norm_d: NormName = _word("batch", "normalization of D's layers", NormName, own=True)
     attention: int = _number(

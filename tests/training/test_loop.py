@@ -120,7 +120,9 @@ def test_a_step_is_the_plain_textbook_step(name, settings, prepared, monkeypatch
     run(recipe, state, batches, until=until, total_images=total_images)
     for ours, plain in ((state.G, G), (state.D, D)):
         for key, value in ours.state_dict().items():
-            torch.testing.assert_close(value, plain.state_dict()[key], rtol=1e-4, atol=1e-5, msg=key)
+            # Of singular vectors, rounding moves the last digits most.
+            atol = 1e-4 if key.endswith(("._u", "._v")) else 1e-5
+            torch.testing.assert_close(value, plain.state_dict()[key], rtol=1e-4, atol=atol, msg=key)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
