@@ -67,9 +67,21 @@ def test_a_set_without_classes_gets_the_row_to_take(name):
 
 def test_dcgan_has_the_parameters_of_pytorchs_tutorial():
     # The tutorial's networks (nz=100, ngf=ndf=64, nc=3) print 3,576,704 and 2,765,568.
-    G, D = registry.build(registry.get("dcgan").recipe, size=64, channels=3, classes=0)
+    G, D = registry.build(registry.get("dcgan").recipe.override(["modulate=no"]), size=64, channels=3, classes=0)
     assert parameters(G) == 3_576_704
     assert parameters(D) == 2_765_568
+
+
+@pytest.mark.parametrize("modulate", [True, False])
+def test_modulation_brings_z_to_every_batch_norm(modulate):
+    recipe = registry.get("dcgan").recipe.override(["width=4", f"modulate={modulate}"])
+    G, _ = registry.build(recipe, size=16, channels=3, classes=0)
+    with torch.no_grad():
+        for parameter in G.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)  # gains and biases begin at 0
+        next(G.layers.children()).weight.zero_()  # z can come in elsewhere only
+    pictures = G.eval()(torch.randn(2, recipe.latent), torch.zeros(2, dtype=torch.int64))
+    assert torch.equal(pictures[0], pictures[1]) != modulate
 
 
 def test_dcgan_of_width_128_has_the_papers_channels():
