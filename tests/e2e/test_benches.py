@@ -28,6 +28,20 @@ SMALLEST = {
         "2",
     ],
     "generation.py": ["--count", "20", "--repeats", "2", "--width", "4"],
+    "translation.py": [
+        "--threads",
+        "1",
+        "--size",
+        "32",
+        "--width",
+        "2",
+        "--batch",
+        "2",
+        "--steps",
+        "1",
+        "--rounds",
+        "1",
+    ],
 }
 
 # A bench's words, and how the tables begin that it prints; every figure in them is one.
