@@ -292,19 +292,19 @@ _ROWS = (
             task="translation",
             loss="least-squares",
             generator="unet",
-            antialias=False,
-            batch=4,
+            batch=8,
             schedule="linear",
             schedule_start=0.5,
             lr_end=0.0,
-            augment="color,translation,cutout",
+            augment="translation",
             ema_half_life=20_000,
             standing_batches=0,
         ),
         about="two generators that undo each other, trained without pairs",
         paper="Zhu et al. 2017, arXiv:1703.10593",
         note="U-Nets in place of the paper's ResNets: in the same time they scored 40.5 against 46.8 and 50.2 on "
-        "gan-getting-started; batch size 4, DiffAugment of D's input and an EMA of G, as its entrants advise",
+        "gan-getting-started; they learn a change of the photograph, and double the side by upsampling and a "
+        "convolution; batch size 8, translation of D's input and an EMA of G",
     ),
     ModelEntry(
         recipe=Recipe(
@@ -312,20 +312,23 @@ _ROWS = (
             architecture="cut",
             task="translation",
             loss="least-squares",
+            generator="unet",
             init="xavier",
             lambda_identity=1.0,
-            batch=4,
+            batch=8,
             schedule="linear",
             schedule_start=0.5,
             lr_end=0.0,
-            augment="color,translation,cutout",
+            augment="translation",
             ema_half_life=20_000,
             standing_batches=0,
         ),
         about="one generator whose outputs keep the content of each patch: half of cyclegan's cost",
         paper="Park et al. 2020, arXiv:2007.15651",
-        note="batch size 4 in place of 1, DiffAugment of D's input and an EMA of G, as the entrants do, not "
-        "measured here; FastCUT: lambda_nce=10, lambda_identity=0, flip_equivariance=yes",
+        note="a U-Net in place of a ResNet, a quarter of its time on a CPU, that learns a change of the photograph: "
+        "from scratch the KID was worse than the untouched photographs' after 4,476 pictures; no filters in D; batch "
+        "size 8 in place of 1, translation of D's input and an EMA of G; FastCUT: lambda_nce=10, lambda_identity=0, "
+        "flip_equivariance=yes",
     ),
 )
 
