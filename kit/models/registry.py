@@ -66,6 +66,8 @@ class ModelEntry:
         return tuple((pictures, self.override(settings)) for pictures, settings in rungs)
 
 
+_DCGAN = Recipe(model="dcgan", architecture="dcgan", modulate=True, batch=32, lr_g=5e-4, lr_d=5e-4, schedule="linear")
+
 _ROWS = (
     ModelEntry(
         recipe=Recipe(model="gan", architecture="mlp", loss="non-saturating", width=256, norm_d="none"),
@@ -84,9 +86,7 @@ _ROWS = (
         unconditional="gan",
     ),
     ModelEntry(
-        recipe=Recipe(
-            model="dcgan", architecture="dcgan", modulate=True, batch=32, lr_g=5e-4, lr_d=5e-4, schedule="linear"
-        ),
+        recipe=_DCGAN,
         ladder=ladders.DCGAN,
         about="strided convolutions and batch norm: the plain GAN that works",
         paper="Radford et al. 2016, arXiv:1511.06434",
@@ -96,17 +96,7 @@ _ROWS = (
         "KID×1000 of 185 in place of 238",
     ),
     ModelEntry(
-        recipe=Recipe(
-            model="cdcgan",
-            architecture="dcgan",
-            modulate=True,
-            conditional=True,
-            embedding=20,
-            batch=32,
-            lr_g=5e-4,
-            lr_d=5e-4,
-            schedule="linear",
-        ),
+        recipe=dataclasses.replace(_DCGAN, model="cdcgan", conditional=True, embedding=20),
         ladder=ladders.DCGAN,
         about="dcgan with classes: conditional batch norm in G, projection in D",
         paper="Mirza & Osindero 2014, arXiv:1411.1784; Miyato & Koyama 2018, arXiv:1802.05637",
@@ -115,16 +105,7 @@ _ROWS = (
         unconditional="dcgan",
     ),
     ModelEntry(
-        recipe=Recipe(
-            model="lsgan",
-            architecture="dcgan",
-            modulate=True,
-            loss="least-squares",
-            batch=32,
-            lr_g=5e-4,
-            lr_d=5e-4,
-            schedule="linear",
-        ),
+        recipe=dataclasses.replace(_DCGAN, model="lsgan", loss="least-squares"),
         ladder=ladders.DCGAN,
         about="dcgan with the least-squares loss: gradients do not vanish far from the decision boundary",
         paper="Mao et al. 2017, arXiv:1611.04076",
