@@ -2,8 +2,8 @@
 
 A wide network sees fewer pictures in the same time, and is better only once it has seen enough. The numbers are
 estimates until `bench/widths.py` has measured them. Known of `dcgan` on real dogs, by KID×1000 on ImageNet's features:
-width 32 has 185 after 100,000 pictures (480 CPU seconds) and 114 after 482,000; without self-modulation width 64 had 191
-after 81,000 (878 CPU seconds), width 32 had 200 after 148,000 and 161 after 391,000.
+width 32 has 185 after 100,000 pictures (480 CPU seconds) and 114 after 482,000. Without self-modulation width 64 had
+191 after 81,000 (878 CPU seconds), width 32 had 200 after 148,000 and 161 after 391,000.
 """
 
 from __future__ import annotations
