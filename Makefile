@@ -27,7 +27,7 @@ $(READY): requirements.lock setup.py
 
 # Scored on untrained features where timm's pretrained ones cannot be fetched: the number is then uncalibrated.
 demo: venv
-	$(BIN)/kit data --from demo
+	$(BIN)/kit data --from demo --size 32
 	run=$$($(BIN)/kit train --model dcgan --data data/demo --budget 4m) && \
 	{ $(BIN)/kit score $$run --count 1000 2>.demo.log || { \
 		echo "timm's pretrained network cannot be fetched: an untrained one is used instead" && \

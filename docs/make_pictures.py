@@ -24,7 +24,7 @@ from kit.data.batches import Batches
 from kit.data.crops import CROPS, CropSettings
 from kit.data.grid import make_grid
 from kit.data.prepare import prepare
-from kit.generation.pictures import read_pictures
+from kit.generation.pictures import read_pictures, resize
 from kit.training.run_folder import IMAGES as ZIP
 from kit.training.run_folder import read_run
 
@@ -41,10 +41,11 @@ SCREEN = 1100, 1010
 
 def demo(run: Path) -> None:
     """Pictures from all over a run's set above the first of its zip."""
-    prepared = prepared_set.load(Path(read_run(run)["data"]["path"]))
+    prepared = prepared_set.load(Path(read_run(run).data.path))
     rows = np.linspace(0, len(prepared.images) - 1, SHOWN).astype(int)
     drawn = [pixels for _, pixels in read_pictures(run / ZIP, limit=SHOWN)]
-    above, below = (make_grid(tiles, columns=ACROSS) for tiles in (prepared.images[rows], np.stack(drawn)))
+    real = resize(prepared.images[rows], len(drawn[0]))
+    above, below = (make_grid(tiles, columns=ACROSS) for tiles in (real, np.stack(drawn)))
     sheet = Image.new("RGB", (above.width, above.height + BETWEEN + below.height), "white")
     sheet.paste(above, (0, 0))
     sheet.paste(below, (0, above.height + BETWEEN))
