@@ -15,9 +15,7 @@ import copy
 import itertools
 import multiprocessing
 import random
-import resource
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -197,10 +195,15 @@ def peak(
 ) -> None:
     """Puts into a queue the MB that two steps add to this process's peak."""
     steps = ways(name, settings, like, size, precision)[way]
-    unit = 1 if sys.platform == "darwin" else 1024
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_peak()
     steps(2)
-    ask.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / 2**20)
+    ask.put(resident_peak() - before)
+
+
+def resident_peak() -> float:
+    """The most memory, MB, that this process has held, on Linux; `getrusage` counts the one that began it, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def memory(*arguments: Any) -> float:
