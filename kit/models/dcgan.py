@@ -75,7 +75,7 @@ class Generator(nn.Module):
             return init_zero(nn.Linear(inputs, outputs))
 
         def normalized(layer: nn.ConvTranspose2d) -> list[nn.Module]:
-            if modulate and norm == "batch":
+            if modulate:
                 return [layer, ConditionalBatchNorm2d(layer.out_channels, affine)]
             return normalize(layer, norm)
 

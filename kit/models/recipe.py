@@ -167,6 +167,9 @@ class Recipe:
                 f"leave it at 1, or use one of the losses {', '.join(sorted(LABELLED))}",
             )
 
+        if self.modulate and self.norm_g != "batch":
+            raise KitError(f"norm_g={self.norm_g}: z modulates batch norm alone", "add --set modulate=no")
+
         if self.task == "translation" and self.loss.startswith("relativistic"):
             raise KitError(
                 f"loss={self.loss}: a translation has no pairs of real and generated pictures",

@@ -269,8 +269,8 @@ class PatchFeatures(nn.Module):
         ]
 
 
-class CycleGanGenerators(nn.Module):
-    """CycleGAN's two generators: `to_target` from inputs to targets (photographs to paintings), and `to_input` back."""
+class TranslationGenerators(nn.Module):
+    """The generators of a row, and what is trained with them: a subclass makes them in `build`."""
 
     latent, classes = 0, 0
 
@@ -288,19 +288,21 @@ class CycleGanGenerators(nn.Module):
         init: InitName,
     ) -> None:
         super().__init__()
-        self.to_target, self.to_input = (
-            translator(
-                generator,
-                size=size,
-                channels=channels,
-                width=width,
-                blocks=blocks,
-                antialias=antialias,
-                residual=residual,
-            )
-            for _ in range(2)
-        )
+        shape = {"size": size, "channels": channels, "width": width, "blocks": blocks}
+        self.build(functools.partial(translator, generator, **shape, antialias=antialias, residual=residual))
         _initialize(self, init)
+
+    def build(self, make: Callable[[], ResnetGenerator | UnetGenerator]) -> None:
+        """Sets the networks; each call of `make` gives a generator."""
+        raise NotImplementedError
+
+
+class CycleGanGenerators(TranslationGenerators):
+    """CycleGAN's two generators: `to_target` from inputs to targets (photographs to paintings), and `to_input` back."""
+
+    def build(self, make: Callable[[], ResnetGenerator | UnetGenerator]) -> None:
+        """Both generators."""
+        self.to_target, self.to_input = make(), make()
 
     def forward(self, x: Tensor) -> Tensor:
         """Translates inputs (B, C, H, W) in [−1, 1] to targets of the same shape."""
@@ -324,36 +326,13 @@ class CycleGanDiscriminators(nn.Module):
         return logits
 
 
-class CutGenerator(nn.Module):
+class CutGenerator(TranslationGenerators):
     """CUT's generator and the MLPs of its PatchNCE loss."""
 
-    latent, classes = 0, 0
-
-    def __init__(
-        self,
-        *,
-        size: int,
-        channels: int,
-        classes: int,
-        generator: TranslatorName,
-        width: int,
-        blocks: int,
-        antialias: bool,
-        residual: bool,
-        init: InitName,
-    ) -> None:
-        super().__init__()
-        self.generator = translator(
-            generator,
-            size=size,
-            channels=channels,
-            width=width,
-            blocks=blocks,
-            antialias=antialias,
-            residual=residual,
-        )
+    def build(self, make: Callable[[], ResnetGenerator | UnetGenerator]) -> None:
+        """The generator, and an MLP for each of its maps that are compared."""
+        self.generator = make()
         self.patch_features = PatchFeatures(self.generator.feature_channels)
-        _initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Translates inputs (B, C, H, W) in [−1, 1] to targets of the same shape."""

@@ -98,14 +98,15 @@ class Snapshots:
             replayed: the one that was taken in a run that is made again.
         """
         ranked = rank([entry for entry in self._entries if entry.file])
-        best = Candidate(ranked[0].pictures, ranked[0].raw) if ranked else replayed
-        if best and best.pictures != self._state.pictures:
+        now = Candidate(self._state.pictures)
+        best = Candidate(ranked[0].pictures, ranked[0].raw) if ranked else replayed or now
+        if ranked and best.pictures != now.pictures:
             try:
                 return checkpoint.load_ema(self._run.path / best.file, self._state.ema.module), best
             except KitError as error:
                 log.info(f"{error}; the last state is taken instead")
-        raw = best is not None and best == (self._state.pictures, True)
-        return self._present(raw=raw), Candidate(self._state.pictures, raw)
+        present = best if best.pictures == now.pictures else now
+        return self._present(raw=present.raw), present
 
     # ---- what is kept
 

@@ -81,3 +81,9 @@ def test_a_row_refuses_what_its_networks_do_not_have(row):
 def test_a_translation_has_no_pairs_to_compare(loss):
     with pytest.raises(KitError, match="a translation has no pairs"):
         MODELS["cut"].override([f"loss={loss}"])
+
+
+def test_modulation_needs_batch_norm():
+    with pytest.raises(KitError, match="norm_g=layer: z modulates batch norm alone; add --set modulate=no"):
+        MODELS["dcgan"].override(["norm_g=layer"])
+    assert MODELS["dcgan"].override(["norm_g=layer", "modulate=no"]).norm_g == "layer"

@@ -67,7 +67,7 @@ def test_an_interpolation_and_every_class_of_a_conditional_model(runs, tmp_path)
 
 def test_the_page_of_a_translation_has_no_interpolation(make_set, tmp_path):
     prepared = make_set(tmp_path / "set", n=8, size=32, inputs=4, classes=0, competition="gan-getting-started")
-    recipe = registry.get("cut").override(["width=2", "blocks=2", "batch=2"])
+    recipe = registry.get("cut").override(["width=2", "batch=2"])
     job = kit.run.RunConfig(recipe=recipe, data=prepared.path, out=tmp_path / "run", images=4)
     made = kit.run.train(job, clock=Stopwatch(), callback=Silent()).path
     assert page_pictures.draw_gallery(made) is None

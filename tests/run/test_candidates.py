@@ -95,7 +95,7 @@ def test_a_zip_of_an_early_candidate_is_made_again(run_tiny, every_step, monkeyp
 @pytest.mark.parametrize("better", ["the average", "G itself"])
 def test_a_translation_keeps_its_raw_generator_and_takes_the_better(better, make_set, monkeypatch, tmp_path):
     made = make_set(tmp_path / "set", n=16, size=32, inputs=10, classes=0, competition="gan-getting-started")
-    recipe = MODELS["cut"].recipe.override(["width=4", "blocks=2", "batch=4", "lr_g=0.01"])
+    recipe = MODELS["cut"].recipe.override(["width=4", "batch=4", "lr_g=0.01"])
     config = kit.run.RunConfig(recipe=recipe, data=made.path, out=tmp_path / "run", images=16, scores=ALWAYS)
     ranks = iter(range(100) if better == "the average" else range(100, 0, -1))
     numbers: dict[float, int] = {}

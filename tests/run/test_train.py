@@ -282,7 +282,7 @@ def test_deterministic_training_gives_the_bytes_that_a_cpu_gives_anyway(run_tiny
 @pytest.mark.parametrize("model", of_task("translation"))
 def test_a_translation_ends_with_a_zip_named_as_its_inputs(model, make_set, tmp_path):
     prepared = make_set(tmp_path / "set", n=16, size=32, inputs=10, classes=0, competition="gan-getting-started")
-    recipe = MODELS[model].recipe.override(["width=4", "blocks=2", "batch=4"])
+    recipe = MODELS[model].recipe.override(["width=4", "batch=4"])
     config = RunConfig(recipe=recipe, data=prepared.path, out=tmp_path / "run", images=8)
     run = train(config, clock=Clock(), callback=Silent())
     with zipfile.ZipFile(run.path / "images.zip") as archive:

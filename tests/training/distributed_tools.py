@@ -42,8 +42,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "conditions and attention": ("sagan", []),
     "dense layers": ("gan", []),
     "everything random": ("dcgan", ["augment=color,translation,cutout", "instance_noise=0.1", "max_grad_norm=0.5"]),
-    "two translations and their pools": ("cyclegan", ["blocks=2", "buffer_size=6"]),
-    "a translation by patches": ("cut", ["blocks=2", "nce_patches=16", "flip_equivariance=true"]),
+    "two translations and their pools": ("cyclegan", ["generator=resnet", "blocks=2", "buffer_size=6"]),
+    "a translation by patches": ("cut", ["nce_patches=16", "flip_equivariance=true"]),
 }
 """A model of the registry and what is changed in it."""
 

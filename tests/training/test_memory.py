@@ -15,9 +15,12 @@ GPU = torch.device("cuda")
 APART: dict[str, tuple[str, list[str]]] = {
     "r3gan": ("r3gan", []),
     "spectral norm": ("sn-dcgan", ["norm_g=layer", "d_steps=2"]),
-    "spectral norm in both": ("dcgan", ["norm_g=spectral", "norm_d=spectral"]),
+    "spectral norm in both": ("dcgan", ["modulate=no", "norm_g=spectral", "norm_d=spectral"]),
     "a gradient penalty": ("wgan-gp", ["norm_g=layer", "d_steps=2", "max_grad_norm=0.5"]),
-    "everything random": ("dcgan", ["norm_g=layer", "norm_d=layer", "augment=color,cutout", "instance_noise=0.1"]),
+    "everything random": (
+        "dcgan",
+        ["modulate=no", "norm_g=layer", "norm_d=layer", "augment=color,cutout", "instance_noise=0.1"],
+    ),
 }
 """Rows in which nothing joins the pictures of a batch."""
 
